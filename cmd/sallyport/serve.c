@@ -1,0 +1,277 @@
+/* sallyport serve: an engine with one server and a service, from options to the report at the end.
+ * Everything is on the main thread but the service's callbacks, which are on the shards. */
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "commands.h"
+#include "echo.h"
+#include "options.h"
+#include "report.h"
+#include "sallyport.h"
+
+struct serve {
+    struct texts listen;
+    bool echo;
+    int port_kind; /* index in port_kinds, and a sally_port_kind */
+    uint32_t shards;
+    uint32_t conns_max;
+    int at_limit; /* index in at_limits, and a sally_at_limit */
+    uint32_t backlog;
+    uint32_t first_byte_ms;
+    uint32_t idle_ms;
+    uint32_t write_ms;
+    uint32_t linger_ms;
+    uint32_t drain_ms;
+    uint32_t send_bytes_max;
+    uint32_t stats_s;
+    int log_level; /* index in log_levels, and a sally_log_level */
+    bool json;
+    bool quiet;
+};
+
+static const char *port_kinds[] = {"auto", "uring", "epoll", NULL};
+static const char *at_limits[] = {"wait", "reset", NULL};
+static const char *log_levels[] = {"error", "warn", "info", "debug", NULL};
+
+enum { CONNS_MAX = 16000000, BACKLOG_MAX = 1 << 20, STATS_MAX_S = 86400 };
+enum { DRAIN_MS = 10000, DRAIN_LOOK_MS = 20 };
+/* Below the least a queue could not take one whole receive buffer. */
+enum { SEND_MIN = 256 << 10, SEND_MAX = 1 << 30 };
+
+#define AT(member) offsetof(struct serve, member)
+
+static const struct option_row rows[] = {
+    {OPTION_HEADING, .help = "Where and what"},
+    {OPTION_TEXTS, "listen", "ADDR",
+     "where to listen; may be repeated\n(default 127.0.0.1:5002). host:port,\n[v6]:port, *:port "
+     "(all addresses),\nport 0 (any free one), unix:/path,\nunix:@name, fd:3",
+     AT(listen)},
+    {OPTION_FLAG, "echo", NULL, "send back what comes in (the default\nand only service)",
+     AT(echo)},
+    {OPTION_CHOICE, "port-kind", "KIND",
+     "uring, epoll, or auto (default): uring\nwhere the system allows it", AT(port_kind),
+     port_kinds},
+    {OPTION_NUMBER, "shards", "N", "threads; 0 (default): one for each core", AT(shards),
+     .max = 64},
+    {OPTION_HEADING, .help = "Limits"},
+    {OPTION_NUMBER, "max-conns", "N",
+     "connections at a time; default: what\nthe descriptor limit allows", AT(conns_max), .min = 1,
+     .max = CONNS_MAX},
+    {OPTION_CHOICE, "at-limit", "WHAT",
+     "wait (default): newcomers wait in the\nbacklog; reset: they are refused", AT(at_limit),
+     at_limits},
+    {OPTION_NUMBER, "backlog", "N", "newcomers the system queues; default:\nthe system's maximum",
+     AT(backlog), .min = 1, .max = BACKLOG_MAX},
+    {OPTION_SIZE, "send-max", "SIZE", "send queue of a connection (default 4m)", AT(send_bytes_max),
+     .min = SEND_MIN, .max = SEND_MAX},
+    {OPTION_HEADING, .help = "Times (500ms, 10s, 5m, 2h, never)"},
+    {OPTION_TIME, "first-byte-timeout", "TIME", "for a peer's first byte (default 30s)",
+     AT(first_byte_ms), .never = true},
+    {OPTION_TIME, "idle-timeout", "TIME", "without a byte in or out (default 10m)", AT(idle_ms),
+     .never = true},
+    {OPTION_TIME, "write-timeout", "TIME", "bytes wait and the peer takes none\n(default 30s)",
+     AT(write_ms), .never = true},
+    {OPTION_TIME, "linger-timeout", "TIME", "for the peer's end after ours\n(default 10s)",
+     AT(linger_ms), .never = true},
+    {OPTION_TIME, "drain", "TIME",
+     "how long open connections may take to\nfinish after SIGINT or SIGTERM (default\n10s); a "
+     "second signal cuts them",
+     AT(drain_ms)},
+    {OPTION_HEADING, .help = "Output"},
+    {OPTION_NUMBER, "stats", "SECONDS", "print a line of counters so often", AT(stats_s), .min = 1,
+     .max = STATS_MAX_S},
+    {OPTION_CHOICE, "log-level", "LEVEL",
+     "error, warn (default), info or debug;\nto standard error", AT(log_level), log_levels},
+    {OPTION_FLAG, "json", NULL, "reports as one JSON object a line", AT(json)},
+    {OPTION_FLAG, "quiet", NULL, "no report at start and stop", AT(quiet)},
+};
+
+static const struct option_table table = {
+    .command = "sallyport serve",
+    .synopsis = "[OPTION]...",
+    .summary = "Serves until SIGINT or SIGTERM, then lets open connections finish and reports.",
+    .examples = "  sallyport serve\n"
+                "  sallyport serve --listen '*:5002' --listen unix:/run/echo --max-conns 10000\n"
+                "  sallyport serve --port-kind epoll --shards 2 --idle-timeout 30s --json\n",
+    .rows = rows,
+    .count = sizeof rows / sizeof rows[0],
+};
+
+/* The engine's log. While it is being made, by one thread, the last error is kept instead of
+ * printed: it becomes the one sentence that says why there is no server. */
+struct log {
+    bool starting;
+    char error[256];
+};
+
+static void print_log(void *user, sally_log_level level, const char *line)
+{
+    struct log *log = user;
+    if (log->starting && level == SALLY_LOG_ERROR)
+        snprintf(log->error, sizeof log->error, "%s", line);
+    else
+        fprintf(stderr, "sallyport: %s: %s\n", log_levels[level], line);
+}
+
+static sally_engine_options engine_options(const struct serve *serve, struct log *log)
+{
+    return (sally_engine_options){
+        .shards = serve->shards,
+        .port = (sally_port_kind)serve->port_kind,
+        .conns_max = serve->conns_max,
+        .log = print_log,
+        .log_user = log,
+        .log_level = (sally_log_level)serve->log_level,
+    };
+}
+
+static sally_server_options server_options(const struct serve *serve)
+{
+    return (sally_server_options){
+        .conn = {.first_byte_ms = serve->first_byte_ms,
+                 .idle_ms = serve->idle_ms,
+                 .write_stall_ms = serve->write_ms,
+                 .linger_ms = serve->linger_ms,
+                 .send_bytes_max = serve->send_bytes_max},
+        .at_limit = (sally_at_limit)serve->at_limit,
+        .backlog = (int)serve->backlog,
+    };
+}
+
+/* One sentence: what failed, why, and what to do about it. */
+static int fail(const struct log *log, const char *what, const char *which, int err)
+{
+    struct rlimit limit;
+    const char *why = log->error[0] ? log->error : sally_strerror(err);
+    fprintf(stderr, "sallyport: %s%s: ", what, which);
+    if (err == SALLY_EEXHAUSTED && getrlimit(RLIMIT_NOFILE, &limit) == 0)
+        fprintf(stderr, "%s; the descriptor limit is %llu, raise it with ulimit -n",
+                sally_strerror(err), (unsigned long long)limit.rlim_cur);
+    else
+        fprintf(stderr, "%s%s", why,
+                err == SALLY_ENOPORT ? "; leave out --port-kind or take epoll" : "");
+    fprintf(stderr, " (%s)\n", sally_err_name(err));
+    return EXIT_FAILED;
+}
+
+static int listen_all(const struct serve *serve, const struct log *log, sally_engine *engine,
+                      sally_server **server)
+{
+    sally_handler handler = echo_handler();
+    sally_server_options options = server_options(serve);
+    for (unsigned i = 0; i < serve->listen.count; i++) {
+        const char *address = serve->listen.items[i];
+        int err = i == 0 ? sally_listen(engine, address, &handler, &options, server)
+                         : sally_server_add(*server, address);
+        if (err) return fail(log, "can't listen on ", address, err);
+    }
+    return EXIT_DONE;
+}
+
+/* How the connection limit came about, for the report. */
+static void explain_limit(const struct serve *serve, char *text, size_t size)
+{
+    struct rlimit limit;
+    if (serve->conns_max)
+        snprintf(text, size, "from --max-conns");
+    else if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
+        snprintf(text, size, "the descriptor limit is %llu, some are kept back",
+                 (unsigned long long)limit.rlim_cur);
+    else
+        snprintf(text, size, "from the descriptor limit");
+}
+
+/* SIGINT and SIGTERM wait from here on until the main thread asks for them, so that one that comes
+ * before the server runs is not lost and does not kill. Threads that are made later inherit this.
+ * What is ignored, as under nohup, stays so. */
+static void hold_signals(sigset_t *signals)
+{
+    sigemptyset(signals);
+    sigaddset(signals, SIGINT);
+    sigaddset(signals, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, signals, NULL);
+}
+
+/* Whether a signal has come before the time was over. */
+static bool wait_for_signal(const sigset_t *signals, uint32_t timeout_ms)
+{
+    struct timespec timeout = {timeout_ms / 1000, (long)(timeout_ms % 1000) * 1000000};
+    return sigtimedwait(signals, NULL, &timeout) > 0;
+}
+
+/* Until the first signal, with a line of counters so often when that was asked for. */
+static void serve_until_signal(const struct serve *serve, sally_engine *engine,
+                               const struct report *report, const sigset_t *signals)
+{
+    uint32_t every_s = serve->stats_s ? serve->stats_s : STATS_MAX_S;
+    for (uint64_t seconds = every_s; !wait_for_signal(signals, every_s * 1000);
+         seconds += every_s) {
+        sally_engine_stats stats;
+        if (serve->stats_s && sally_engine_get_stats(engine, &stats) == 0)
+            report_stats(report, &stats, seconds);
+    }
+}
+
+/* From the first signal to the end of the engine; a second signal cuts it short. */
+static void drain(const struct serve *serve, sally_engine *engine, const sigset_t *signals)
+{
+    sally_engine_drain(engine, serve->drain_ms);
+    while (sally_engine_get_state(engine) != SALLY_ENGINE_STOPPED)
+        if (wait_for_signal(signals, DRAIN_LOOK_MS)) sally_engine_stop(engine);
+    sally_engine_wait(engine);
+}
+
+static int run(const struct serve *serve, const struct log *log, sally_engine *engine,
+               const struct report *report, const sigset_t *signals)
+{
+    sally_stop_report stop;
+    sally_engine_stats stats;
+    serve_until_signal(serve, engine, report, signals);
+    drain(serve, engine, signals);
+    int err = sally_engine_stop_report(engine, &stop);
+    if (!err) err = sally_engine_get_stats(engine, &stats);
+    if (err) return fail(log, "the server failed", "", err);
+    report_stop(report, &stop, &stats);
+    return EXIT_DONE;
+}
+
+/* Everything from the engine on; the caller destroys it. */
+static int start_and_run(const struct serve *serve, struct log *log, sally_engine **engine)
+{
+    sigset_t signals;
+    char limit_from[96];
+    sally_server *server = NULL;
+    sally_engine_options options = engine_options(serve, log);
+    hold_signals(&signals);
+    int err = sally_engine_create(engine, &options);
+    if (err) return fail(log, "can't start", "", err);
+    int status = listen_all(serve, log, *engine, &server);
+    if (status != EXIT_DONE) return status;
+    log->starting = false;
+    err = sally_engine_start(*engine);
+    if (err) return fail(log, "can't start", "", err);
+    explain_limit(serve, limit_from, sizeof limit_from);
+    struct report report = {serve->json, serve->quiet, "echo", limit_from};
+    report_start(&report, *engine, server);
+    return run(serve, log, *engine, &report, &signals);
+}
+
+int serve_command(int argc, char **argv)
+{
+    struct serve serve = {
+        .log_level = SALLY_LOG_WARN, .port_kind = SALLY_PORT_AUTO, .drain_ms = DRAIN_MS};
+    enum options_result result = options_read(&table, &serve, argc, argv);
+    if (result != OPTIONS_READ) return result == OPTIONS_HELP ? EXIT_DONE : EXIT_USAGE;
+    if (!serve.listen.count) serve.listen.items[serve.listen.count++] = "127.0.0.1:5002";
+
+    struct log log = {.starting = true};
+    sally_engine *engine = NULL;
+    int status = start_and_run(&serve, &log, &engine);
+    sally_engine_destroy(engine);
+    return status;
+}

@@ -1,0 +1,29 @@
+/* Every allocation of an engine goes through one of these, so that a program can bring its own
+ * allocator, a test can fail the n-th allocation, and the bytes in use are known. Any thread. */
+#ifndef BASE_MEM_H
+#define BASE_MEM_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+
+struct mem {
+    void *(*alloc)(void *user,
+                   size_t bytes); /* as malloc: aligned for any type, NULL when there is none */
+    void (*free)(void *user, void *block, size_t bytes);
+    void *user;
+    atomic_size_t bytes_in_use; /* ours, not the allocator's overhead */
+};
+
+/* Takes the C library's allocator. */
+void mem_init(struct mem *mem);
+
+/* NULL when there is no memory; bytes > 0. */
+void *mem_alloc(struct mem *mem, size_t bytes);
+void *mem_zalloc(struct mem *mem, size_t bytes);
+
+/* `bytes` is what was asked for; block may be NULL. */
+void mem_free(struct mem *mem, void *block, size_t bytes);
+
+size_t mem_in_use(const struct mem *mem);
+
+#endif

@@ -1,0 +1,38 @@
+/* Pool of buffers of one size, with a cap on how many may be out and on how many are kept free.
+ * Last in, first out: the buffer given back last is the one in the cache. One thread. Built with
+ * SALLY_POOLS_OFF (sanitizer builds) it keeps none, so that each use after release is seen. */
+#ifndef BASE_POOL_H
+#define BASE_POOL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/mem.h"
+
+struct pool {
+    struct mem *mem;
+    size_t buf_bytes;
+    uint32_t out_max;  /* more than that are refused */
+    uint32_t keep_max; /* free ones past that go back to the allocator */
+    uint32_t out;
+    uint32_t out_high; /* the most that were ever out */
+    uint32_t kept;
+    uint64_t refused;
+    void *free_head;
+};
+
+/* buf_bytes >= sizeof(void *). */
+void pool_init(struct pool *pool, struct mem *mem, size_t buf_bytes, uint32_t out_max,
+               uint32_t keep_max);
+
+/* Every buffer must have been given back. */
+void pool_free(struct pool *pool);
+
+/* NULL at the cap or without memory. */
+void *pool_take(struct pool *pool);
+void pool_give(struct pool *pool, void *buf);
+
+/* Gives free buffers back to the allocator until `keep` are left. */
+void pool_trim(struct pool *pool, uint32_t keep);
+
+#endif

@@ -1,0 +1,193 @@
+/* The byte queue. Segments are pool buffers: a chunk begins with its header and the copied bytes
+ * follow it; a reference is a header and whom to tell. The queue owns them from append to consume.
+ * One thread. */
+#include "base/sendq.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "sallyport/error.h"
+
+struct segment {
+    struct segment *next;
+    const unsigned char *data;
+    uint32_t bytes;
+    uint32_t bytes_max; /* of a chunk; 0: it is a reference */
+};
+
+struct reference {
+    struct segment segment;
+    sendq_release *release;
+    void *owner;
+    uint64_t token;
+};
+
+enum {
+    SENDQ_CHUNK_MIN = 64,          /* less would be more header than data */
+    SENDQ_KEEP_BYTES = 1024 * 1024 /* free memory kept per pool: a burst's rest goes back */
+};
+_Static_assert(sizeof(struct segment) <= 32, "the header eats into every chunk");
+
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+static uint32_t saturated(uint64_t n) { return n < UINT32_MAX ? (uint32_t)n : UINT32_MAX; }
+
+static uint32_t sendq__room(const struct segment *segment)
+{
+    return segment && segment->bytes_max ? segment->bytes_max - segment->bytes : 0;
+}
+
+int sendq_pools_init(struct sendq_pools *pools, struct mem *mem, size_t chunk_bytes,
+                     uint32_t chunks_max)
+{
+    if (chunk_bytes < SENDQ_CHUNK_MIN || chunk_bytes > UINT32_MAX / 2 || chunks_max < 1)
+        return SALLY_EINVAL;
+    /* references may take as much memory as chunks: each is small, but one byte can need one */
+    const size_t ref_bytes = sizeof(struct reference);
+    uint32_t refs_max = saturated((uint64_t)chunks_max * chunk_bytes / ref_bytes);
+    pool_init(&pools->chunks, mem, chunk_bytes, chunks_max,
+              (uint32_t)(SENDQ_KEEP_BYTES / chunk_bytes) + 1);
+    pool_init(&pools->refs, mem, ref_bytes, refs_max, (uint32_t)(SENDQ_KEEP_BYTES / ref_bytes));
+    return 0;
+}
+
+void sendq_pools_free(struct sendq_pools *pools)
+{
+    pool_free(&pools->chunks);
+    pool_free(&pools->refs);
+}
+
+/* ---- Appending ---- */
+
+static void sendq__link(struct sendq *queue, struct segment *first, struct segment *last)
+{
+    if (queue->tail)
+        queue->tail->next = first;
+    else
+        queue->head = first;
+    queue->tail = last;
+}
+
+/* An empty chunk for each of the bytes, linked; NULL when the pool has not so many. */
+static struct segment *chain_take(struct pool *chunks, size_t bytes)
+{
+    uint32_t bytes_max = (uint32_t)(chunks->buf_bytes - sizeof(struct segment));
+    struct segment *chain = NULL;
+    for (size_t covered = 0; covered < bytes; covered += bytes_max) {
+        struct segment *segment = pool_take(chunks);
+        if (!segment) goto fail;
+        *segment = (struct segment){
+            .next = chain, .data = (unsigned char *)(segment + 1), .bytes_max = bytes_max};
+        chain = segment;
+    }
+    return chain;
+fail:
+    while (chain) {
+        struct segment *next = chain->next;
+        pool_give(chunks, chain);
+        chain = next;
+    }
+    return NULL;
+}
+
+/* As much as fits; how much. */
+static size_t segment_fill(struct segment *segment, const void *data, size_t len)
+{
+    len = smaller(len, sendq__room(segment));
+    memcpy((unsigned char *)(segment + 1) + segment->bytes, data, len);
+    segment->bytes += (uint32_t)len;
+    return len;
+}
+
+int sendq_copy(struct sendq *queue, struct sendq_pools *pools, const void *data, size_t len)
+{
+    assert(len > 0);
+    if (len > UINT32_MAX - queue->bytes) return SALLY_ENOMEM;
+    const unsigned char *from = data;
+    size_t left = len, room = sendq__room(queue->tail);
+    struct segment *segment = queue->tail;
+    if (left > room) {
+        segment = chain_take(&pools->chunks, left - room);
+        if (!segment) return SALLY_ENOMEM;
+        struct segment *last = segment;
+        while (last->next) last = last->next;
+        struct segment *tail = queue->tail;
+        sendq__link(queue, segment, last);
+        if (room) segment = tail;
+    }
+    for (; left; segment = segment->next) {
+        size_t filled = segment_fill(segment, from, left);
+        from += filled;
+        left -= filled;
+    }
+    queue->bytes += (uint32_t)len;
+    return 0;
+}
+
+int sendq_refer(struct sendq *queue, struct sendq_pools *pools, const void *data, size_t len,
+                sendq_release *release, void *owner, uint64_t token)
+{
+    assert(len > 0);
+    if (len > UINT32_MAX - queue->bytes) return SALLY_ENOMEM;
+    struct reference *reference = pool_take(&pools->refs);
+    if (!reference) return SALLY_ENOMEM;
+    *reference = (struct reference){.segment = {.data = data, .bytes = (uint32_t)len},
+                                    .release = release,
+                                    .owner = owner,
+                                    .token = token};
+    sendq__link(queue, &reference->segment, &reference->segment);
+    queue->bytes += (uint32_t)len;
+    return 0;
+}
+
+/* ---- Sending ---- */
+
+unsigned sendq_gather(const struct sendq *queue, struct span *spans, unsigned max)
+{
+    unsigned count = 0;
+    uint32_t skip = queue->front;
+    for (const struct segment *segment = queue->head; segment && count < max;
+         segment = segment->next) {
+        spans[count++] = (struct span){segment->data + skip, segment->bytes - skip};
+        skip = 0;
+    }
+    return count;
+}
+
+/* The head has left the queue already: `release` may append to it. */
+static void segment_drop(struct segment *segment, struct sendq_pools *pools)
+{
+    if (segment->bytes_max) {
+        pool_give(&pools->chunks, segment);
+        return;
+    }
+    struct reference reference = *(struct reference *)segment;
+    pool_give(&pools->refs, segment);
+    if (reference.release)
+        reference.release(reference.owner, reference.segment.data, reference.token);
+}
+
+void sendq_consume(struct sendq *queue, struct sendq_pools *pools, size_t n)
+{
+    assert(n <= queue->bytes);
+    while (n) {
+        struct segment *head = queue->head;
+        uint32_t left = head->bytes - queue->front;
+        if (n < left) {
+            queue->front += (uint32_t)n;
+            queue->bytes -= (uint32_t)n;
+            return;
+        }
+        n -= left;
+        queue->bytes -= left;
+        queue->front = 0;
+        queue->head = head->next;
+        if (!queue->head) queue->tail = NULL;
+        segment_drop(head, pools);
+    }
+}
+
+void sendq_clear(struct sendq *queue, struct sendq_pools *pools)
+{
+    sendq_consume(queue, pools, queue->bytes);
+}

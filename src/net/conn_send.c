@@ -1,0 +1,197 @@
+/* What goes: a bounded queue of copies and references, handed to the port once a turn. */
+#include "net/conn.h"
+#include "net/inbound.h"
+
+enum {
+    SEND_SPANS_MAX = 64,   /* of one call; the system's IOV_MAX is 1024 */
+    SEND_TRIES_MAX = 16,   /* of one connection in one turn, so that the others get theirs */
+    REFER_BYTES_MIN = 1024 /* below that a copy is cheaper than keeping the buffer */
+};
+
+/* ---- In ---- */
+
+static void conn__queued(sally_conn *conn, bool was_empty)
+{
+    const struct policy *policy = conn->policy;
+    if (was_empty) conn->write_ms = conn->shard->now_ms;
+    if (conn->out.bytes > policy->send_high_bytes) {
+        conn->flags |= CONN_DRAIN_DUE;
+        if (policy->auto_pause && !conn_has(conn, CONN_AUTO_PAUSED)) {
+            conn->flags |= CONN_AUTO_PAUSED;
+            conn_update_reading(conn);
+        }
+    }
+    shard_mark_dirty(conn->shard, conn);
+}
+
+/* 0 when len more bytes may be queued. */
+static int conn__may_send(sally_conn *conn, size_t len)
+{
+    if (conn->state != CONN_OPEN || conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT))
+        return SALLY_ECLOSED;
+    uint32_t max = conn->policy->send_bytes_max;
+    if (len > max) return SALLY_ELIMIT;
+    if (conn->out.bytes <= max - len) return 0;
+    conn->flags |= CONN_DRAIN_DUE;
+    return SALLY_EFULL;
+}
+
+static void release_lent(void *port, const void *data, uint64_t buf)
+{
+    port_buf_release(port, (uint32_t)buf, data);
+}
+
+/* The receive buffer that the handler is looking at needs no copy, as long as enough buffers are
+ * left to receive with. A buffer has one reference at most; a second send of it copies. */
+static bool conn__may_refer(const struct shard *shard, const void *data, size_t len)
+{
+    const struct lent *lent = &shard->lent;
+    const unsigned char *from = data;
+    return len >= REFER_BYTES_MIN && lent->data && !lent->referred && from == lent->data &&
+           len <= lent->len && shard->port->bufs_lent <= shard->port->bufs_total / 2;
+}
+
+int conn_send(sally_conn *conn, const void *data, size_t len)
+{
+    if (len == 0) return 0;
+    int err = conn__may_send(conn, len);
+    if (err) return err;
+    struct shard *shard = conn->shard;
+    bool was_empty = conn->out.bytes == 0;
+    if (conn__may_refer(shard, data, len)) {
+        err = sendq_refer(&conn->out, &shard->pools, data, len, release_lent, shard->port,
+                          shard->lent.buf);
+        shard->lent.referred = err == 0;
+    } else {
+        err = sendq_copy(&conn->out, &shard->pools, data, len);
+    }
+    if (!err) conn__queued(conn, was_empty);
+    return err;
+}
+
+int conn_send_ref(sally_conn *conn, const void *data, size_t len, sendq_release *release,
+                  void *owner, uint64_t token)
+{
+    int err = conn__may_send(conn, len);
+    if (err) return err;
+    bool was_empty = conn->out.bytes == 0;
+    err = sendq_refer(&conn->out, &conn->shard->pools, data, len, release, owner, token);
+    if (!err) conn__queued(conn, was_empty);
+    return err;
+}
+
+static struct inbound *conn__inbound(const sally_conn *conn)
+{
+    return &conn->shard->inbound[conn->sock.slot.index];
+}
+
+void conn_send_foreign(sally_conn *conn, const void *data, uint32_t len)
+{
+    bool was_empty = conn->out.bytes == 0;
+    /* while it is being made too: what was taken may not be missing from the stream later */
+    bool open = (conn->state == CONN_OPEN || conn->state == CONN_DIALING) &&
+                !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT);
+    if (!open || sendq_copy(&conn->out, &conn->shard->pools, data, len) != 0) {
+        inbound_return(conn__inbound(conn), slot_generation(&conn->sock.slot), len);
+        /* a stream with a hole must not go on */
+        if (open) conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_NO_MEMORY, SALLY_ENOMEM, 0);
+        return;
+    }
+    conn->foreign_bytes += len;
+    conn->flags |= CONN_FOREIGN;
+    conn__queued(conn, was_empty);
+}
+
+/* ---- Out ---- */
+
+static void conn__return_foreign(sally_conn *conn, size_t bytes)
+{
+    uint32_t back = bytes < conn->foreign_bytes ? (uint32_t)bytes : conn->foreign_bytes;
+    if (!back) return;
+    conn->foreign_bytes -= back;
+    inbound_return(conn__inbound(conn), slot_generation(&conn->sock.slot), back);
+}
+
+/* The queue is low: what paused for it goes on. */
+static void conn__low(sally_conn *conn)
+{
+    if (conn_has(conn, CONN_AUTO_PAUSED)) {
+        conn->flags &= (uint16_t)~CONN_AUTO_PAUSED;
+        shard_mark_dirty(conn->shard, conn);
+    }
+    bool due = conn_has(conn, CONN_DRAIN_DUE);
+    if (conn_has(conn, CONN_FOREIGN) && inbound_was_refused(conn__inbound(conn))) due = true;
+    if (!due) return;
+    conn->flags &= (uint16_t)~CONN_DRAIN_DUE;
+    if (conn->state == CONN_OPEN && conn->policy->handler.on_drain)
+        conn->policy->handler.on_drain(conn);
+}
+
+static void conn__took(sally_conn *conn, size_t bytes)
+{
+    struct shard *shard = conn->shard;
+    sendq_consume(&conn->out, &shard->pools, bytes);
+    conn->bytes_out += bytes;
+    conn->active_ms = conn->write_ms = shard->now_ms;
+    counter_add(&shard->counters.bytes_out, bytes);
+    if (conn_has(conn, CONN_FOREIGN)) conn__return_foreign(conn, bytes);
+    if (conn->state == CONN_OPEN && conn->policy->handler.on_sent)
+        conn->policy->handler.on_sent(conn, bytes);
+    if (conn->out.bytes <= conn->policy->send_low_bytes) conn__low(conn);
+}
+
+static size_t spans_bytes(const struct span *spans, unsigned count)
+{
+    size_t bytes = 0;
+    for (unsigned i = 0; i < count; i++) bytes += spans[i].len;
+    return bytes;
+}
+
+/* True when all of it went at once and there may be more to send. */
+static bool conn__send_now(sally_conn *conn, const struct span *spans, unsigned count)
+{
+    int sys_error = 0;
+    size_t wanted = spans_bytes(spans, count);
+    int64_t took = port_send_now(conn->shard->port, &conn->sock, spans, count, &sys_error);
+    if (took < 0) {
+        conn_broken(conn, (int)took, sys_error);
+        return false;
+    }
+    if (took > 0) conn__took(conn, (size_t)took);
+    return (size_t)took == wanted;
+}
+
+void conn_flush(sally_conn *conn)
+{
+    struct port *port = conn->shard->port;
+    bool at_once = port->abilities & PORT_CAN_SEND_NOW;
+    for (int tries = 0; conn->out.bytes && !conn_in_flight(conn, PORT_SEND); tries++) {
+        struct span spans[SEND_SPANS_MAX];
+        unsigned count = sendq_gather(&conn->out, spans, SEND_SPANS_MAX);
+        if (at_once && tries < SEND_TRIES_MAX) {
+            /* when the system is full, by operation from here on */
+            at_once = conn__send_now(conn, spans, count);
+            if (!conn_alive(conn)) return;
+            continue;
+        }
+        port_send(port, &conn->sock, spans, count);
+    }
+}
+
+void conn_on_sent(sally_conn *conn, const struct port_event *event)
+{
+    if (!conn_alive(conn)) return; /* the queue is dropped at the end */
+    if (event->error) {
+        conn_broken(conn, event->error, event->sys_error);
+        return;
+    }
+    conn__took(conn, event->bytes);
+    if (conn->out.bytes || conn->state == CONN_DRAINING || conn_has(conn, CONN_SHUT_ASKED))
+        shard_mark_dirty(conn->shard, conn);
+}
+
+void conn_drop_queue(sally_conn *conn)
+{
+    sendq_clear(&conn->out, &conn->shard->pools);
+    conn->foreign_bytes = 0;
+}

@@ -1,0 +1,103 @@
+/* Time limits. One timer serves them all: it is set to the earliest and, when it fires, what has
+ * moved meanwhile is looked at again. So traffic costs no timer operation: it only notes the time.
+ */
+#include "net/conn.h"
+#include "net/dial.h"
+
+static uint64_t due_after(uint64_t since_ms, uint64_t limit_ms)
+{
+    return limit_ms == POLICY_NEVER ? WHEEL_NEVER : since_ms + limit_ms;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+static uint64_t first_byte_due(const sally_conn *conn)
+{
+    if (conn_has(conn, CONN_FIRST_BYTE)) return WHEEL_NEVER;
+    return due_after(conn->phase_ms, conn->policy->first_byte_ms);
+}
+
+static uint64_t write_due(const sally_conn *conn)
+{
+    if (!conn->out.bytes) return WHEEL_NEVER;
+    return due_after(conn->write_ms, conn->policy->write_stall_ms);
+}
+
+static uint64_t open_due(const sally_conn *conn)
+{
+    uint64_t due = earlier(first_byte_due(conn), write_due(conn));
+    due = earlier(due, due_after(conn->active_ms, conn->policy->idle_ms));
+    return conn->user_due_ms ? earlier(due, conn->user_due_ms) : due;
+}
+
+static uint64_t conn__due(const sally_conn *conn)
+{
+    switch ((enum conn_state)conn->state) {
+    case CONN_DIALING: return dial_due_ms(conn);
+    case CONN_OPEN: return open_due(conn);
+    case CONN_DRAINING: return write_due(conn);
+    case CONN_LINGERING: return due_after(conn->phase_ms, conn->policy->linger_ms);
+    case CONN_NEW:
+    case CONN_ENDING:
+    case CONN_GONE: break;
+    }
+    return WHEEL_NEVER;
+}
+
+void conn_update_timer(sally_conn *conn)
+{
+    uint64_t due = conn__due(conn);
+    if (due == WHEEL_NEVER) return;
+    if (!timer_is_set(&conn->timer) || due < conn->timer.due_ms)
+        wheel_set(&conn->shard->wheel, &conn->timer, due);
+}
+
+static const struct {
+    sally_close_reason reason;
+    enum port_close_mode mode;
+} on_limit[] = {
+    [SALLY_TIMEOUT_FIRST_BYTE] = {SALLY_CLOSE_FIRST_BYTE_TIMEOUT, PORT_CLOSE_FIN},
+    [SALLY_TIMEOUT_IDLE] = {SALLY_CLOSE_IDLE_TIMEOUT, PORT_CLOSE_FIN},
+    [SALLY_TIMEOUT_WRITE] = {SALLY_CLOSE_WRITE_TIMEOUT, PORT_CLOSE_RST},
+};
+
+/* `since_ms` is what the limit counts from. */
+static void conn__limit(sally_conn *conn, sally_timeout which, uint64_t *since_ms)
+{
+    const sally_handler *handler = &conn->policy->handler;
+    bool close = !handler->on_timeout || handler->on_timeout(conn, which);
+    if (conn->state != CONN_OPEN) return;
+    if (close)
+        conn_end(conn, on_limit[which].mode, on_limit[which].reason, SALLY_ETIMEDOUT, 0);
+    else
+        *since_ms = conn->shard->now_ms;
+}
+
+static void conn__open_limits(sally_conn *conn)
+{
+    uint64_t now = conn->shard->now_ms;
+    if (conn->user_due_ms && conn->user_due_ms <= now) {
+        conn->user_due_ms = 0;
+        if (conn->policy->handler.on_timer) conn->policy->handler.on_timer(conn);
+    }
+    if (conn->state == CONN_OPEN && first_byte_due(conn) <= now)
+        conn__limit(conn, SALLY_TIMEOUT_FIRST_BYTE, &conn->phase_ms);
+    if (conn->state == CONN_OPEN && write_due(conn) <= now)
+        conn__limit(conn, SALLY_TIMEOUT_WRITE, &conn->write_ms);
+    if (conn->state == CONN_OPEN && due_after(conn->active_ms, conn->policy->idle_ms) <= now)
+        conn__limit(conn, SALLY_TIMEOUT_IDLE, &conn->active_ms);
+}
+
+void conn_on_timer(sally_conn *conn)
+{
+    uint64_t now = conn->shard->now_ms;
+    if (conn->state == CONN_DIALING)
+        dial_on_timer(conn);
+    else if (conn->state == CONN_OPEN)
+        conn__open_limits(conn);
+    else if (conn->state == CONN_DRAINING && write_due(conn) <= now)
+        conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_WRITE_TIMEOUT, SALLY_ETIMEDOUT, 0);
+    else if (conn->state == CONN_LINGERING && conn__due(conn) <= now)
+        conn_end(conn, PORT_CLOSE_FIN, SALLY_CLOSE_LINGER_TIMEOUT, SALLY_ETIMEDOUT, 0);
+    conn_update_timer(conn);
+}

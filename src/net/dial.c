@@ -1,0 +1,299 @@
+/* Outgoing connections until they are open; see dial.h. */
+#include "net/dial.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "net/conn.h"
+
+enum { CONNECT_MS = 30 * 1000, ATTEMPT_MS = 2 * 1000 };
+
+static uint64_t after(uint64_t since_ms, uint64_t limit_ms)
+{
+    return limit_ms == POLICY_NEVER ? WHEEL_NEVER : since_ms + limit_ms;
+}
+
+void dial_free(struct dial *dial)
+{
+    policy_release(dial->policy);
+    mem_free(&dial->shard->engine->mem, dial, sizeof *dial);
+}
+
+void dial_drop(sally_conn *conn)
+{
+    struct dial *dial = conn->dial;
+    conn->dial = NULL;
+    if (dial && !dial->away) dial_free(dial);
+}
+
+uint64_t dial_due_ms(const sally_conn *conn)
+{
+    const struct dial *dial = conn->dial;
+    uint64_t due = after(dial->began_ms, conn->policy->connect_ms);
+    bool others = dial->next < dial->lookup.count;
+    uint64_t attempt = after(conn->phase_ms, conn->policy->attempt_ms);
+    return !dial->away && !dial->closing && others && attempt < due ? attempt : due;
+}
+
+/* A socket whose last operation has ended is as new. (Whether the port may meet an event of the old
+ * descriptor once more: its PORT_CLOSE has been taken, so by P4 it doesn't look at the socket for
+ * it.) */
+static void sock_reset(struct port_sock *sock)
+{
+    uint8_t role = sock->role;
+    assert(sock->in_flight == 0);
+    /* the name stays: other threads may be looking at it */
+    memset((unsigned char *)sock + sizeof sock->slot, 0, sizeof *sock - sizeof sock->slot);
+    sock->handle = PORT_NO_HANDLE;
+    sock->role = role;
+}
+
+static void dial__failed(sally_conn *conn, int error, int sys_error)
+{
+    counter_add(&conn->shard->counters.connect_failures, 1);
+    conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_CONNECT_FAILED, error, sys_error);
+}
+
+static void dial__connect(sally_conn *conn, const struct address *to)
+{
+    const struct policy *policy = conn->policy;
+    conn->phase_ms = conn->shard->now_ms;
+    sock_reset(&conn->sock);
+    port_connect(conn->shard->port, &conn->sock, to, policy->has_from ? &policy->from : NULL,
+                 &policy->sock);
+    conn_update_timer(conn);
+}
+
+static void dial__next(sally_conn *conn)
+{
+    struct dial *dial = conn->dial;
+    if (dial->next == dial->lookup.count) {
+        dial__failed(conn, dial->error, dial->sys_error);
+        return;
+    }
+    struct address to = {.kind = ADDRESS_IP, .ip = dial->lookup.addrs[dial->next++]};
+    conn->peer = to.ip;
+    dial__connect(conn, &to);
+}
+
+/* ---- From name to addresses ---- */
+
+/* The families alternate, beginning with the resolver's first, so that one family that leads
+ * nowhere costs one attempt before the other has its turn (the order of RFC 8305 section 4;
+ * attempts follow each other, they don't race). */
+static void dial__alternate(struct lookup *lookup)
+{
+    struct addr sorted[RESOLVER_ADDRS];
+    bool used[RESOLVER_ADDRS] = {false};
+    uint8_t family = lookup->count ? lookup->addrs[0].family : ADDR_NONE;
+    for (unsigned n = 0; n < lookup->count; n++) {
+        unsigned pick = RESOLVER_ADDRS;
+        for (unsigned i = 0; i < lookup->count; i++) {
+            if (used[i]) continue;
+            if (pick == RESOLVER_ADDRS) pick = i; /* the other family is used up */
+            if (lookup->addrs[i].family != family) continue;
+            pick = i;
+            break;
+        }
+        used[pick] = true;
+        sorted[n] = lookup->addrs[pick];
+        family = sorted[n].family == ADDR_V6 ? ADDR_V4 : ADDR_V6;
+    }
+    memcpy(lookup->addrs, sorted, lookup->count * sizeof sorted[0]);
+}
+
+/* On a resolver thread. */
+static void dial__looked_up(struct lookup *lookup)
+{
+    struct dial *dial =
+        (struct dial *)(void *)((unsigned char *)lookup - offsetof(struct dial, lookup));
+    dial->letter.kind = LETTER_RESOLVED;
+    (void)shard_post(dial->shard, &dial->letter, true);
+}
+
+static void dial__resolve(sally_conn *conn)
+{
+    struct dial *dial = conn->dial;
+    sally_engine *engine = conn->shard->engine;
+    struct lookup *lookup = &dial->lookup;
+    lookup->name = dial->to.host;
+    lookup->port = dial->to.ip.port;
+    lookup->done = dial__looked_up;
+    if (!engine->host.threads) {
+        lookup->error = engine->host.resolve(engine->host.ctx, lookup->name, lookup->port,
+                                             lookup->addrs, RESOLVER_ADDRS, &lookup->count);
+        dial->away = true;
+        dial_resolved(dial);
+        return;
+    }
+    dial->away = true;
+    conn_update_timer(conn);
+    int err = resolver_ask(&engine->resolver, lookup);
+    if (!err) return;
+    dial->away = false;
+    dial__failed(conn, err, 0);
+}
+
+/* ---- Letters ---- */
+
+void dial_begin(struct dial *dial)
+{
+    sally_conn *conn = shard_find(dial->shard, dial->id); /* nobody could close it before this */
+    conn_init(conn, dial->shard, dial->policy);
+    dial->policy = NULL;
+    dial->away = false;
+    conn->dial = dial;
+    conn->state = CONN_DIALING;
+    dial->began_ms = conn->shard->now_ms;
+    dial->error = SALLY_ENONAME;
+    if (engine_stopping(conn->shard->engine)) {
+        conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_SHUTDOWN, SALLY_ECANCELED, 0);
+    } else if (dial->to.kind == ADDRESS_NAME) {
+        dial__resolve(conn);
+    } else if (dial->to.kind == ADDRESS_PATH) {
+        conn->peer.family = ADDR_UNIX;
+        dial__connect(conn, &dial->to);
+    } else {
+        dial->lookup.addrs[0] = dial->to.ip;
+        dial->lookup.count = 1;
+        dial__next(conn);
+    }
+}
+
+void dial_resolved(struct dial *dial)
+{
+    sally_conn *conn = shard_find(dial->shard, dial->id);
+    dial->away = false;
+    if (!conn || conn->state != CONN_DIALING) {
+        dial_free(dial); /* it was closed meanwhile */
+        return;
+    }
+    if (dial->lookup.error) {
+        dial__failed(conn, dial->lookup.error, 0);
+        return;
+    }
+    dial__alternate(&dial->lookup);
+    dial__next(conn);
+}
+
+/* ---- Events ---- */
+
+void dial_on_event(sally_conn *conn, const struct port_event *event)
+{
+    struct dial *dial = conn->dial;
+    if (event->op == PORT_CLOSE) { /* of an attempt that took too long */
+        dial->closing = false;
+        dial__next(conn);
+        return;
+    }
+    if (event->op != PORT_CONNECT || dial->closing) return;
+    if (event->error) {
+        dial->error = event->error;
+        dial->sys_error = event->sys_error;
+        dial__next(conn);
+        return;
+    }
+    counter_add(&conn->shard->counters.connected, 1);
+    dial_drop(conn);
+    conn_open(conn);
+}
+
+void dial_on_timer(sally_conn *conn)
+{
+    struct shard *shard = conn->shard;
+    struct dial *dial = conn->dial;
+    if (after(dial->began_ms, conn->policy->connect_ms) <= shard->now_ms) {
+        counter_add(&shard->counters.connect_failures, 1);
+        conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_CONNECT_TIMEOUT, SALLY_ETIMEDOUT, 0);
+        return;
+    }
+    if (dial->closing || dial->away || dial_due_ms(conn) > shard->now_ms) return;
+    if (shard->events_left) return; /* the slot is used again: only with no old event in hand */
+    dial->error = SALLY_ETIMEDOUT;
+    dial->sys_error = 0;
+    dial->closing = true;
+    port_close(shard->port, &conn->sock, PORT_CLOSE_RST);
+}
+
+/* ---- From outside ---- */
+
+static int connect__policy(struct policy **out, sally_engine *engine, const sally_handler *handler,
+                           const sally_connect_options *options)
+{
+    struct address from = {.kind = ADDRESS_IP};
+    int err = options->from ? address_parse(&from, options->from) : 0;
+    if (err) return err;
+    if (from.kind != ADDRESS_IP) return SALLY_EADDRESS;
+    struct policy *policy;
+    err = policy_create(&policy, &engine->mem, NULL, handler, &options->conn);
+    if (err) return err;
+    policy->has_from = options->from != NULL;
+    policy->from = from.ip;
+    policy->connect_ms = options->connect_ms ? options->connect_ms : CONNECT_MS;
+    policy->attempt_ms = options->attempt_ms ? options->attempt_ms : ATTEMPT_MS;
+    if (options->connect_ms == SALLY_FOREVER) policy->connect_ms = POLICY_NEVER;
+    if (options->attempt_ms == SALLY_FOREVER) policy->attempt_ms = POLICY_NEVER;
+    *out = policy;
+    return 0;
+}
+
+/* Takes the policy's reference, also on failure. */
+static int connect__post(sally_engine *engine, const struct address *to, struct policy *policy,
+                         sally_id *id)
+{
+    int err = SALLY_ENOMEM;
+    struct shard *shard = engine_pick_shard(engine);
+    sally_conn *conn = NULL;
+    struct dial *dial = mem_zalloc(&engine->mem, sizeof *dial);
+    if (!dial) {
+        policy_release(policy);
+        goto fail;
+    }
+    dial->letter.kind = LETTER_DIAL;
+    dial->letter.bytes = sizeof *dial;
+    dial->shard = shard;
+    dial->policy = policy;
+    dial->to = *to;
+    dial->away = true;
+    conn = conn_name(shard, policy);
+    if (!conn) goto fail;
+    if (atomic_load(&shard->ended)) { /* nobody would read the letter */
+        err = SALLY_ESTATE;
+        goto fail;
+    }
+    sally_id name = dial->id = shard_id(shard, &conn->sock.slot);
+    err = shard_post(shard, &dial->letter, false);
+    if (err) goto fail;
+    if (id) *id = name;
+    return 0;
+fail:
+    if (conn) {
+        inbound_close(&shard->inbound[conn->sock.slot.index]);
+        slots_give(&shard->slots, conn);
+        if (engine_stopping(engine)) shard_wake(shard); /* it may have waited for the slot */
+    }
+    if (dial) dial_free(dial);
+    atomic_fetch_sub(&shard->conns, 1);
+    engine_release_conn(engine);
+    return err;
+}
+
+int sally_connect(sally_engine *engine, const char *address, const sally_handler *handler,
+                  const sally_connect_options *options, sally_id *id)
+{
+    if (!engine || !address || !handler) return SALLY_EINVAL;
+    static const sally_connect_options defaults;
+    struct address to;
+    int err = address_parse(&to, address);
+    if (err) return err;
+    if (to.kind == ADDRESS_ANY || to.kind == ADDRESS_FD) return SALLY_EADDRESS;
+    if (engine_stopping(engine)) return SALLY_ESTATE;
+    struct policy *policy;
+    err = connect__policy(&policy, engine, handler, options ? options : &defaults);
+    if (err) return err;
+    if (!engine_reserve_conn(engine)) {
+        policy_release(policy);
+        return SALLY_ELIMIT;
+    }
+    return connect__post(engine, &to, policy, id);
+}

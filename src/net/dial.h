@@ -1,0 +1,41 @@
+/* What an outgoing connection needs until it is open: its name or addresses, and which is tried.
+ * Also the letter that brings it to its shard, and back from the resolver. */
+#ifndef NET_DIAL_H
+#define NET_DIAL_H
+
+#include "net/letter.h"
+#include "net/resolver.h"
+#include "os/address.h"
+
+struct dial {
+    struct letter letter;
+    sally_id id;
+    struct shard *shard;
+    struct policy *policy; /* a reference, until the connection has it */
+    struct address to;     /* a path, an address, or the name */
+    struct lookup lookup;
+    uint64_t began_ms; /* connect_ms counts from here */
+    unsigned next;     /* in lookup.addrs: the one to try next */
+    bool away;         /* a mailbox or the resolver has it: it comes back as a letter */
+    bool closing;      /* the attempt is being closed; PORT_CLOSE brings the next */
+    int error;         /* of the last attempt */
+    int sys_error;
+};
+
+/* The letters, on the connection's shard. */
+void dial_begin(struct dial *dial);
+void dial_resolved(struct dial *dial);
+
+/* PORT_CONNECT or PORT_CLOSE came while the connection is DIALING. */
+void dial_on_event(sally_conn *conn, const struct port_event *event);
+
+/* The attempt's or the whole time is over, or the next attempt is due. */
+void dial_on_timer(sally_conn *conn);
+uint64_t dial_due_ms(const sally_conn *conn);
+
+/* The connection is ending: the dial is freed, or will be when the resolver brings it back. */
+void dial_drop(sally_conn *conn);
+
+void dial_free(struct dial *dial);
+
+#endif

@@ -1,0 +1,83 @@
+/* The engine: its shards, what they share, and how it starts and ends. Fields are fixed after
+ * create unless they are atomic or under the lock. */
+#ifndef NET_ENGINE_H
+#define NET_ENGINE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/mem.h"
+#include "net/host.h"
+#include "net/resolver.h"
+#include "os/lock.h"
+#include "os/thread.h"
+#include "sallyport.h"
+
+enum { ENGINE_SHARDS_MAX = 64, ENGINE_SERVERS_MAX = 1024, ENGINE_REASON_MAX = 200 };
+
+/* How far the end has come; only rises. */
+enum stop_level { STOP_NO, STOP_DRAIN, STOP_NOW };
+
+struct shard;
+
+struct sally_engine {
+    struct mem mem;
+    sally_engine_options options; /* with every default filled in */
+    struct host host;
+    char port_reason[ENGINE_REASON_MAX];
+    unsigned shard_count;
+    struct shard **shards;
+    uint32_t conns_max;
+
+    atomic_uint conns;   /* live, connecting ones and those handed from shard to shard among them */
+    atomic_uint waiting; /* listeners that wait for room or resources */
+    atomic_int state;    /* sally_engine_state */
+    atomic_int stop_level;
+    _Atomic uint64_t stop_deadline_ms; /* of the drain */
+    _Atomic uint64_t stop_began_ms;
+    atomic_uint shards_left; /* that have not ended */
+    atomic_uint stop_conns;
+    atomic_uint stop_cut;
+    _Atomic uint64_t stop_unsent;
+    _Atomic uint64_t stop_took_ms;
+    atomic_bool driven; /* by sally_engine_run_once or the simulator */
+
+    struct os_lock lock; /* servers, and start against destroy */
+    sally_server *servers;
+    unsigned server_count;
+
+    struct os_gate stopped;
+    struct resolver resolver;
+};
+
+void engine_log(const sally_engine *engine, sally_log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static inline bool engine_stopping(const sally_engine *engine)
+{
+    return atomic_load_explicit(&engine->stop_level, memory_order_relaxed) != STOP_NO;
+}
+
+uint64_t engine_now_ms(const sally_engine *engine);
+
+/* Makes room for one connection; false at the limit. Any thread. */
+bool engine_reserve_conn(sally_engine *engine);
+
+/* A connection has gone: its place is free, and listeners that wait for one are woken. Any thread.
+ */
+void engine_release_conn(sally_engine *engine);
+
+/* Wakes every shard with listeners that wait. Any thread. */
+void engine_wake_listeners(sally_engine *engine);
+
+/* The shard with the fewest connections. Any thread. */
+struct shard *engine_pick_shard(sally_engine *engine);
+
+/* A shard has nothing left; the last one ends the engine. */
+void engine_shard_ended(sally_engine *engine);
+
+/* The shard and slot that an id names, or NULL. Any thread. */
+struct shard *engine_find_shard(sally_engine *engine, sally_id id);
+
+#endif

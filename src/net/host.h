@@ -1,0 +1,40 @@
+/* What an engine takes from outside itself: a kind of port, a clock, a resolver, threads or none.
+ * The real one is the machine's; the simulator brings its own. So nothing else in net reads a
+ * clock, draws a number or starts a thread. */
+#ifndef NET_HOST_H
+#define NET_HOST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "port/port.h"
+#include "sallyport.h"
+
+struct host {
+    void *ctx;
+    const struct port_ops *ops;
+    void *world;                   /* port_config.world of each shard's port */
+    uint64_t (*now_ns)(void *ctx); /* monotonic */
+    /* As os_resolve. Called on a thread of its own if `threads`, else at once from the shard. */
+    int (*resolve)(void *ctx, const char *name, uint16_t port, struct addr *addrs, unsigned max,
+                   unsigned *count);
+    bool threads;       /* false: someone steps the shards, all on one thread (sally_engine_start is
+                           SALLY_ESTATE) */
+    const char *reason; /* why this port, for sally_engine_port_reason */
+};
+
+/* sally_engine_create on a given host, which must live longer than the engine. */
+int engine_create_on(sally_engine **engine, const sally_engine_options *options,
+                     const struct host *host);
+
+/* For who steps the shards of an engine without threads (the simulator).
+ *   engine_step           one turn of a shard without sleeping; true when the shard has ended and
+ * needs no more turns engine_shard_next_ms  when the shard's next timer is due, in now_ns/1e6;
+ * UINT64_MAX: none A shard needs a turn when its port has events, was woken, or that time has come.
+ * Ports are created in the order of shards. */
+unsigned engine_shards(const sally_engine *engine);
+bool engine_step(sally_engine *engine, unsigned shard);
+uint64_t engine_shard_next_ms(const sally_engine *engine, unsigned shard);
+
+#endif

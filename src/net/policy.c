@@ -1,0 +1,70 @@
+#include "net/policy.h"
+
+#include <string.h>
+
+enum {
+    FIRST_BYTE_MS = 30 * 1000,
+    IDLE_MS = 600 * 1000,
+    WRITE_STALL_MS = 30 * 1000,
+    LINGER_MS = 10 * 1000,
+    SEND_BYTES_MAX = 4 << 20,
+    SEND_BYTES_LIMIT = 1 << 30, /* so that sums of two queues stay far below 2^32 */
+};
+
+static uint64_t time_or(uint32_t ms, uint32_t otherwise)
+{
+    if (ms == SALLY_FOREVER) return POLICY_NEVER;
+    return ms ? ms : otherwise;
+}
+
+static int policy__queue(struct policy *policy, const sally_conn_options *options)
+{
+    uint32_t max = options->send_bytes_max ? options->send_bytes_max : SEND_BYTES_MAX;
+    uint32_t high = options->send_high_bytes ? options->send_high_bytes : max / 4;
+    uint32_t low = options->send_low_bytes ? options->send_low_bytes : high / 4;
+    if (max > SEND_BYTES_LIMIT || high > max || low > high) return SALLY_EINVAL;
+    policy->send_bytes_max = max;
+    policy->send_high_bytes = high;
+    policy->send_low_bytes = low;
+    return 0;
+}
+
+int policy_create(struct policy **out, struct mem *mem, sally_server *server,
+                  const sally_handler *handler, const sally_conn_options *options)
+{
+    struct policy *policy = mem_zalloc(mem, sizeof *policy);
+    if (!policy) return SALLY_ENOMEM;
+    atomic_init(&policy->refs, 1);
+    policy->mem = mem;
+    policy->server = server;
+    policy->handler = *handler;
+    policy->first_byte_ms = time_or(options->first_byte_ms, FIRST_BYTE_MS);
+    policy->idle_ms = time_or(options->idle_ms, IDLE_MS);
+    policy->write_stall_ms = time_or(options->write_stall_ms, WRITE_STALL_MS);
+    policy->linger_ms = time_or(options->linger_ms, LINGER_MS);
+    policy->auto_pause = !options->no_auto_pause;
+    policy->sock.delay = options->delay;
+    policy->sock.keepalive_s = options->keepalive_s;
+    policy->sock.send_buf_bytes = options->send_buf_bytes;
+    policy->sock.recv_buf_bytes = options->recv_buf_bytes;
+    int err = policy__queue(policy, options);
+    if (err) {
+        policy_release(policy);
+        return err;
+    }
+    *out = policy;
+    return 0;
+}
+
+struct policy *policy_ref(struct policy *policy)
+{
+    atomic_fetch_add_explicit(&policy->refs, 1, memory_order_relaxed);
+    return policy;
+}
+
+void policy_release(struct policy *policy)
+{
+    if (!policy) return;
+    if (atomic_fetch_sub_explicit(&policy->refs, 1, memory_order_acq_rel) == 1)
+        mem_free(policy->mem, policy, sizeof *policy);
+}

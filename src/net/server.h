@@ -1,0 +1,69 @@
+/* A server: listening addresses, a policy, counts. Lives as long as its engine. Fields are fixed
+ * after it was made unless they are atomic; the list of addresses only grows, under the engine's
+ * lock. */
+#ifndef NET_SERVER_H
+#define NET_SERVER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "base/counter.h"
+#include "net/policy.h"
+#include "net/shard.h"
+#include "sallyport.h"
+
+enum { SERVER_LISTENERS_MAX = 64 };
+
+/* One of its addresses, as the system has it. */
+struct listening {
+    struct addr local;
+    char *path; /* of a Unix socket, '@' first for an abstract name */
+};
+
+/* The file of a Unix socket, which stays when its socket is closed. */
+void listening_remove_file(const struct listening *listening);
+
+struct sally_server {
+    sally_engine *engine;
+    sally_server *next; /* of the engine */
+    struct policy *policy;
+    sally_server_options options; /* with every default filled in */
+    unsigned address_count;       /* under the engine's lock, as the addresses */
+    struct listening addresses[SERVER_LISTENERS_MAX];
+
+    atomic_uint conns;
+    atomic_uint listeners; /* that have not ended */
+    atomic_uint armed;     /* of those, with an accept outstanding */
+    atomic_uint exhausted; /* of those, waiting for resources */
+    atomic_bool paused;
+    atomic_bool closed;
+    atomic_bool at_limit; /* SALLY_SERVER_AT_LIMIT was told */
+    _Atomic uint64_t accepted;
+    _Atomic uint64_t accept_failures;
+    _Atomic uint64_t dead_on_arrival;
+    _Atomic uint64_t refused;
+    _Atomic uint64_t exhausted_times;
+    _Atomic uint64_t stalled_times;
+    _Atomic uint64_t at_limit_times;
+};
+
+void server_destroy(sally_server *server);
+
+/* Makes room for one more; false at the server's or the engine's limit. Any thread. */
+bool server_reserve_conn(sally_server *server);
+
+/* One has gone. Any thread. */
+void server_release_conn(sally_server *server);
+
+/* on_error, from a listener's shard. */
+void server_tell(sally_server *server, sally_server_event_kind kind, int error, int sys_error,
+                 uint64_t count);
+
+static inline bool server_wants_newcomers(const sally_server *server)
+{
+    return !atomic_load_explicit(&server->paused, memory_order_relaxed) &&
+           !atomic_load_explicit(&server->closed, memory_order_relaxed) &&
+           !engine_stopping(server->engine);
+}
+
+#endif

@@ -1,0 +1,319 @@
+/* The turn of a shard; see shard.h. */
+#include "net/shard.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "net/conn.h"
+#include "net/letter.h"
+#include "net/listener.h"
+
+enum {
+    TURN_LETTERS_MAX = 4096,
+    TURN_TIMERS_MAX = 4096,
+    LISTENER_SLOTS = SERVER_LISTENERS_MAX * 4,
+    POOL_KEEP_MS = 1000,
+};
+
+static _Thread_local struct shard *current;
+
+struct shard *shard_current(void) { return current; }
+
+/* ---- Making and freeing ---- */
+
+static int shard__port(struct shard *shard)
+{
+    const sally_engine *engine = shard->engine;
+    struct port_config config = {
+        .mem = &shard->engine->mem,
+        .socks = &shard->slots,
+        .buf_bytes = engine->options.recv_buf_bytes,
+        .bufs_max = engine->options.recv_bufs,
+        .features_off = engine->options.port_features_off,
+        .world = engine->host.world,
+    };
+    return port_create(engine->host.ops, &config, &shard->port);
+}
+
+static void shard__release(struct shard *shard)
+{
+    struct mem *mem = &shard->engine->mem;
+    port_destroy(shard->port);
+    if (shard->inbound)
+        mem_free(mem, shard->inbound, shard->slots.capacity * sizeof *shard->inbound);
+    sendq_pools_free(&shard->pools);
+    slots_free(&shard->slots);
+    mem_free(mem, shard, sizeof *shard);
+}
+
+int shard_create(struct shard **out, sally_engine *engine, unsigned index)
+{
+    const sally_engine_options *options = &engine->options;
+    struct shard *shard = mem_zalloc(&engine->mem, sizeof *shard);
+    if (!shard) return SALLY_ENOMEM;
+    shard->engine = engine;
+    shard->index = index;
+    mailbox_init(&shard->mailbox, options->mailbox_letters_max, options->mailbox_bytes_max);
+    uint32_t capacity = engine->conns_max + LISTENER_SLOTS;
+    if (capacity > 1u << SLOTS_INDEX_BITS) capacity = 1u << SLOTS_INDEX_BITS;
+    int err = slots_init(&shard->slots, &engine->mem, sizeof(sally_conn), capacity, UINT32_MAX);
+    if (err) {
+        mem_free(&engine->mem, shard, sizeof *shard);
+        return err;
+    }
+    err = sendq_pools_init(&shard->pools, &engine->mem, options->send_chunk_bytes,
+                           options->send_chunks_max);
+    if (err) {
+        slots_free(&shard->slots);
+        mem_free(&engine->mem, shard, sizeof *shard);
+        return err;
+    }
+    shard->inbound = mem_zalloc(&engine->mem, capacity * sizeof *shard->inbound);
+    err = shard->inbound ? shard__port(shard) : SALLY_ENOMEM;
+    if (err) {
+        shard__release(shard);
+        return err;
+    }
+    wheel_init(&shard->wheel, engine_now_ms(engine));
+    shard->now_ms = engine_now_ms(engine);
+    *out = shard;
+    return 0;
+}
+
+void shard_destroy(struct shard *shard)
+{
+    if (!shard) return;
+    for (struct letter *letter; (letter = mailbox_take(&shard->mailbox));)
+        letter_dispose(shard, letter);
+    shard__release(shard);
+}
+
+/* ---- From other threads ---- */
+
+void shard_wake(struct shard *shard) { port_wake(shard->port); }
+
+int shard_post(struct shard *shard, struct letter *letter, bool must)
+{
+    int posted = mailbox_post(&shard->mailbox, letter, must);
+    if (posted < 0) {
+        atomic_fetch_add_explicit(&shard->letters_refused, 1, memory_order_relaxed);
+        return posted;
+    }
+    if (posted > 0 && current != shard) shard_wake(shard);
+    return 0;
+}
+
+/* ---- The parts of a turn ---- */
+
+void shard_mark_dirty(struct shard *shard, sally_conn *conn)
+{
+    if (conn_has(conn, CONN_DIRTY)) return;
+    conn->flags |= CONN_DIRTY;
+    conn->dirty_next = NULL;
+    if (shard->dirty_tail)
+        shard->dirty_tail->dirty_next = conn;
+    else
+        shard->dirty_head = conn;
+    shard->dirty_tail = conn;
+}
+
+/* What is marked while this runs waits for the next call, which the turn makes before it sleeps. */
+static void shard__progress(struct shard *shard)
+{
+    sally_conn *conn = shard->dirty_head;
+    shard->dirty_head = shard->dirty_tail = NULL;
+    for (sally_conn *next; conn; conn = next) {
+        next = conn->dirty_next;
+        conn->flags &= (uint16_t)~CONN_DIRTY;
+        if (conn->state == CONN_GONE)
+            conn_release(conn);
+        else
+            conn_progress(conn);
+    }
+}
+
+static void shard__dispatch(const struct port_event *event)
+{
+    if (event->sock->role == ROLE_CONN)
+        conn_on_event((sally_conn *)event->sock, event);
+    else
+        listener_on_event((struct listener *)(void *)event->sock, event);
+}
+
+static void shard__events(struct shard *shard)
+{
+    struct port_event events[SHARD_BATCH];
+    uint32_t left = shard->engine->options.turn_events_max;
+    shard->events_left = false;
+    for (;;) {
+        unsigned count = port_take(shard->port, events, left < SHARD_BATCH ? left : SHARD_BATCH);
+        if (!count) return;
+        for (unsigned i = 0; i < count; i++) shard__dispatch(&events[i]);
+        if (shard->dirty_head) shard__progress(shard);
+        left -= count;
+        if (!left) break;
+        if (count == SHARD_BATCH) port_flush(shard->port);
+    }
+    shard->events_left = true;
+}
+
+static void shard__letters(struct shard *shard)
+{
+    uint64_t handled = 0;
+    for (struct letter *letter;
+         handled < TURN_LETTERS_MAX && (letter = mailbox_take(&shard->mailbox)); handled++)
+        letter_handle(shard, letter);
+    if (handled) counter_add(&shard->counters.letters, handled);
+}
+
+static void shard__timers(struct shard *shard)
+{
+    wheel_advance(&shard->wheel, shard->now_ms);
+    struct timer *timer;
+    for (int fired = 0; fired < TURN_TIMERS_MAX && (timer = wheel_pop_due(&shard->wheel));
+         fired++) {
+        unsigned char *base = (unsigned char *)timer;
+        if (timer->kind == TIMER_CONN)
+            conn_on_timer((sally_conn *)(void *)(base - offsetof(sally_conn, timer)));
+        else
+            listener_on_timer((struct listener *)(void *)(base - offsetof(struct listener, timer)));
+    }
+}
+
+static void shard__retry(struct shard *shard)
+{
+    for (struct listener *listener = shard->listeners, *next; listener; listener = next) {
+        next = listener->next;
+        listener_on_release(listener);
+    }
+}
+
+/* ---- The end ---- */
+
+static void shard__each_conn(struct shard *shard, void (*fn)(sally_conn *conn))
+{
+    for (uint32_t i = 0; i < shard->slots.capacity; i++) {
+        struct port_sock *sock = slots_at(&shard->slots, i);
+        if (!sock) break;
+        /* a name that another thread has just taken is seen with nothing in it */
+        bool taken = atomic_load_explicit(&sock->slot.generation, memory_order_acquire) & 1;
+        if (taken && sock->role == ROLE_CONN) fn((sally_conn *)sock);
+    }
+}
+
+static void stop__gently(sally_conn *conn)
+{
+    if (conn->state != CONN_NEW) conn_close(conn, SALLY_CLOSE_SHUTDOWN);
+}
+
+static void stop__cut(sally_conn *conn)
+{
+    if (conn->state == CONN_NEW || conn->state >= CONN_ENDING) return;
+    bool drained = atomic_load(&conn->shard->engine->stop_deadline_ms) != 0;
+    conn->flags |= CONN_CUT;
+    conn_end(conn, conn->out.bytes ? PORT_CLOSE_RST : PORT_CLOSE_FIN,
+             drained ? SALLY_CLOSE_DRAIN_TIMEOUT : SALLY_CLOSE_SHUTDOWN, SALLY_ECANCELED, 0);
+}
+
+static void shard__stop_level(struct shard *shard, int level)
+{
+    if (level == STOP_DRAIN && shard->now_ms >= atomic_load(&shard->engine->stop_deadline_ms)) {
+        atomic_store(&shard->engine->stop_level, STOP_NOW);
+        level = STOP_NOW;
+    }
+    if (shard->stop_seen < level) {
+        if (shard->stop_seen == STOP_NO) shard__retry(shard); /* listeners end */
+        shard__each_conn(shard, level == STOP_DRAIN ? stop__gently : stop__cut);
+        shard->stop_seen = (uint8_t)level;
+    }
+}
+
+/* True when nothing is left: connections, listeners, letters. */
+static bool shard__at_end(struct shard *shard)
+{
+    if (shard->dirty_head || slots_taken(&shard->slots)) return false;
+    /* said first and looked at then: a connect takes its slot first and asks then */
+    atomic_store(&shard->ended, true);
+    if (slots_taken(&shard->slots) || mailbox_has(&shard->mailbox)) {
+        atomic_store(&shard->ended, false);
+        return false;
+    }
+    engine_shard_ended(shard->engine);
+    return true;
+}
+
+/* ---- The turn ---- */
+
+uint64_t shard_next_ms(const struct shard *shard)
+{
+    uint64_t next = wheel_next_ms(&shard->wheel);
+    int level = atomic_load_explicit(&shard->engine->stop_level, memory_order_relaxed);
+    uint64_t deadline = atomic_load(&shard->engine->stop_deadline_ms);
+    return level == STOP_DRAIN && deadline < next ? deadline : next;
+}
+
+uint32_t shard_patience_ms(const struct shard *shard)
+{
+    if (shard->events_left || mailbox_has(&shard->mailbox) || shard->dirty_head) return 0;
+    uint64_t next = shard_next_ms(shard);
+    uint64_t now = engine_now_ms(shard->engine);
+    if (next == WHEEL_NEVER) return SALLY_FOREVER;
+    return next <= now ? 0 : (uint32_t)(next - now);
+}
+
+static uint32_t shard__sleep_ms(const struct shard *shard, uint32_t timeout_ms)
+{
+    if (mailbox_has(&shard->mailbox) || shard->dirty_head) return 0;
+    uint64_t next = shard_next_ms(shard);
+    if (next == WHEEL_NEVER) return timeout_ms;
+    if (next <= shard->now_ms) return 0;
+    uint64_t until = next - shard->now_ms;
+    return until < timeout_ms ? (uint32_t)until : timeout_ms;
+}
+
+static void shard__wait(struct shard *shard, uint32_t timeout_ms)
+{
+    if (shard->events_left) {
+        port_flush(shard->port);
+        return;
+    }
+    int err = port_wait(shard->port, shard__sleep_ms(shard, timeout_ms));
+    if (err)
+        engine_log(shard->engine, SALLY_LOG_ERROR, "shard %u: the port failed: %s", shard->index,
+                   sally_strerror(err));
+}
+
+bool shard_turn(struct shard *shard, uint32_t timeout_ms)
+{
+    struct shard *outer = current;
+    if (atomic_load_explicit(&shard->ended, memory_order_relaxed)) return true;
+    current = shard;
+    shard__wait(shard, timeout_ms);
+    shard->now_ms = engine_now_ms(shard->engine);
+    shard__events(shard);
+    if (mailbox_has(&shard->mailbox)) shard__letters(shard);
+    if (atomic_load_explicit(&shard->retry, memory_order_relaxed) &&
+        atomic_exchange(&shard->retry, false))
+        shard__retry(shard);
+    if (shard->now_ms >= wheel_next_ms(&shard->wheel)) shard__timers(shard);
+    int level = atomic_load_explicit(&shard->engine->stop_level, memory_order_relaxed);
+    if (level) shard__stop_level(shard, level);
+    if (shard->dirty_head) shard__progress(shard);
+    counter_add(&shard->counters.turns, 1);
+    bool ended = level && shard__at_end(shard);
+    current = outer;
+    return ended;
+}
+
+void shard_thread(void *arg)
+{
+    struct shard *shard = arg;
+    shard->owner = os_thread_self();
+    int err = port_own(shard->port);
+    if (err)
+        engine_log(shard->engine, SALLY_LOG_ERROR, "shard %u: %s", shard->index,
+                   sally_strerror(err));
+    while (!shard_turn(shard, PORT_FOREVER)) {
+    }
+    port_disown(shard->port); /* others may wake it until nobody has the engine */
+}

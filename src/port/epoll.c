@@ -1,0 +1,453 @@
+/* The port on epoll: making it, waiting, and handing out events, on the way to which the system
+ * calls of the operations are made. Memory: the port itself and its receive buffers, both from the
+ * config's mem; sockets are the owner's. One thread, but for epoll_wake. */
+#include "port/epoll.h"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "os/error.h"
+#include "port/linux_sock.h"
+#include "sallyport/error.h"
+
+enum {
+    BUF_BYTES = 64 * 1024,
+    BUFS_MAX = 64,
+    BUFS_IDLE = 2, /* kept when nothing has come for IDLE_MS */
+    IDLE_MS = 1000,
+    RETRY_MS = 10,     /* between tries to get memory for a buffer */
+    ACCEPT_BURST = 64, /* connections of one listener in one turn */
+};
+
+/* An even generation: no socket's. */
+static const uint64_t WAKE_KEY = 0;
+
+/* --- making --- */
+
+static void port_free(struct epoll_port *port)
+{
+    if (port->wake_fd >= 0) close(port->wake_fd);
+    if (port->epoll_fd >= 0) close(port->epoll_fd);
+    mem_free(port->port.mem, port, sizeof *port);
+}
+
+/* Edge-triggered: each write is told once, and nobody has to read the counter down. */
+static int port_open(struct epoll_port *port)
+{
+    struct epoll_event wake = {.events = EPOLLIN | EPOLLET, .data.u64 = WAKE_KEY};
+    port->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (port->epoll_fd < 0) return errno;
+    port->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (port->wake_fd < 0) return errno;
+    return epoll_ctl(port->epoll_fd, EPOLL_CTL_ADD, port->wake_fd, &wake) == 0 ? 0 : errno;
+}
+
+static int epoll_create_port(struct port **out, const struct port_config *config)
+{
+    struct epoll_port *port = mem_zalloc(config->mem, sizeof *port);
+    if (!port) return SALLY_ENOMEM;
+    uint32_t bufs_max = config->bufs_max ? config->bufs_max : BUFS_MAX;
+    port->port.ops = &port_epoll_ops;
+    port->port.mem = config->mem;
+    port->port.socks = config->socks;
+    port->port.abilities = PORT_CAN_SEND_NOW | PORT_CAN_POLL_FD;
+    port->port.bufs_total = bufs_max;
+    port->epoll_fd = -1;
+    port->wake_fd = -1;
+    port->burst = ACCEPT_BURST;
+    port->buf_bytes = config->buf_bytes ? config->buf_bytes : BUF_BYTES;
+    int sys = port_open(port);
+    if (sys) {
+        port_free(port);
+        if (sys == ENOSYS || sys == EPERM || sys == EACCES) return SALLY_ENOPORT;
+        return os_error_map(sys);
+    }
+    /* a free buffer holds a pointer, however little is read into it */
+    size_t bytes = port->buf_bytes < sizeof(void *) ? sizeof(void *) : port->buf_bytes;
+    pool_init(&port->bufs, config->mem, bytes, bufs_max, bufs_max);
+    *out = &port->port;
+    return 0;
+}
+
+static void epoll_destroy(struct port *base)
+{
+    struct epoll_port *port = epoll_of(base);
+    assert(!port->due_head && !port->starved_head);
+    pool_free(&port->bufs);
+    port_free(port);
+}
+
+static int epoll_own_port(struct port *base)
+{
+    struct epoll_port *port = epoll_of(base);
+    assert(!port->owned);
+    port->owned = true;
+    port->owner = pthread_self();
+    return 0;
+}
+
+/* --- waiting --- */
+
+/* A signal handler may be here, so errno stays as it was. The write can fail only with the counter
+ * at its end, 2^64 wake-ups from now. */
+static void epoll_wake(struct port *base)
+{
+    uint64_t one = 1;
+    int saved = errno;
+    (void)!write(epoll_of(base)->wake_fd, &one, sizeof one);
+    errno = saved;
+}
+
+static int64_t epoll_poll_fd(struct port *base)
+{
+    struct epoll_port *port = epoll_of(base);
+    port->polled = true;
+    if (port->due_head || port->starved_head) epoll_tell(port);
+    return port->epoll_fd;
+}
+
+/* How long to sleep, in epoll's terms. */
+static int sleep_ms(const struct epoll_port *port, uint32_t timeout_ms)
+{
+    if (port->due_head || (port->starved_head && port->buf_freed)) return 0;
+    /* no buffer although fewer than the cap are lent: no release need come, memory may */
+    if (port->starved_head && port->bufs.out < port->bufs.out_max && timeout_ms > RETRY_MS)
+        return RETRY_MS;
+    if (port->bufs.kept > BUFS_IDLE && timeout_ms > IDLE_MS) return IDLE_MS;
+    if (timeout_ms == PORT_FOREVER) return -1;
+    return timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms;
+}
+
+/* What the last wait found and nobody took yet comes first: asking again would put those who were
+ * ready then behind the same ones for ever. */
+static int epoll_wait_port(struct port *base, uint32_t timeout_ms)
+{
+    struct epoll_port *port = epoll_of(base);
+    assert_owner(port);
+    if (port->next < port->count) return 0;
+    port->next = 0;
+    port->count = 0;
+    int count =
+        epoll_wait(port->epoll_fd, port->ready, EPOLL_READY_MAX, sleep_ms(port, timeout_ms));
+    if (count > 0) {
+        port->count = (uint32_t)count;
+    } else if (count == 0) {
+        if (timeout_ms && port->bufs.kept > BUFS_IDLE) pool_trim(&port->bufs, BUFS_IDLE);
+    } else if (errno != EINTR) {
+        return SALLY_ESYSTEM;
+    }
+    return 0;
+}
+
+/* Each call is made when it is started: nothing waits to be submitted. */
+static void epoll_flush(struct port *base) { (void)base; }
+
+/* --- handing out --- */
+
+static void event_final(struct port_event *event, struct port_sock *sock, enum port_op op,
+                        int error, int sys_error)
+{
+    sock->in_flight &= (uint8_t)~PORT_BIT(op);
+    *event = (struct port_event){
+        .sock = sock,
+        .op = (uint8_t)op,
+        .error = error,
+        .sys_error = sys_error,
+        .accepted = PORT_NO_HANDLE,
+    };
+}
+
+static void event_due(struct port_event *event, struct port_sock *sock, enum port_op op)
+{
+    struct epoll_own *own = own_of(sock);
+    int error = 0, sys = 0;
+    if (PORT_BIT(op) & EPOLL_IN_OPS) {
+        error = own->in_error;
+        sys = own->in_errno;
+    } else if (PORT_BIT(op) & EPOLL_OUT_OPS) {
+        error = own->out_error;
+        sys = own->out_errno;
+    }
+    own->due &= (uint8_t)~PORT_BIT(op);
+    event_final(event, sock, op, error, sys);
+}
+
+/* What was ended outside port_take. PORT_CLOSE is a socket's last: not even the list is touched
+ * through it afterwards. */
+static unsigned due_take(struct epoll_port *port, struct port_event *events, unsigned max)
+{
+    static const enum port_op order[] = {PORT_ACCEPT, PORT_RECV, PORT_CONNECT, PORT_SEND,
+                                         PORT_CLOSE};
+    unsigned count = 0;
+    while (port->due_head && count < max) {
+        struct port_sock *sock = sock_at(port, port->due_head);
+        struct epoll_own *own = own_of(sock);
+        for (unsigned i = 0; i < PORT_OPS && count < max; i++) {
+            if (own->due & PORT_BIT(order[i])) event_due(&events[count++], sock, order[i]);
+        }
+        if (own->due) break;
+        sock->marks &= (uint8_t)~EPOLL_IN_DUE;
+        port->due_head = own->due_next;
+        if (!port->due_head) port->due_tail = 0;
+    }
+    return count;
+}
+
+static void buf_give(struct epoll_port *port, void *data)
+{
+    pool_give(&port->bufs, data);
+    port->port.bufs_lent = port->bufs.out;
+}
+
+/* One read into `data`, which is lent on or given back: whether there is an event. A short read
+ * says nothing; level-triggered epoll tells when there is more. */
+static bool recv_into(struct epoll_port *port, struct port_sock *sock, void *data,
+                      struct port_event *event)
+{
+    ssize_t got;
+    do {
+        got = recv((int)sock->handle, data, port->buf_bytes, MSG_DONTWAIT);
+    } while (got < 0 && errno == EINTR);
+    if (got > 0) {
+        port->port.bufs_lent = port->bufs.out;
+        *event = (struct port_event){
+            .sock = sock, .op = PORT_RECV, .more = true, .bytes = (uint32_t)got, .data = data};
+        return true;
+    }
+    int sys = got < 0 ? errno : 0;
+    buf_give(port, data);
+    if (sys == EAGAIN) return false;
+    event_final(event, sock, PORT_RECV, sys ? os_error_map(sys) : 0, sys);
+    return true;
+}
+
+/* A buffer for whoever comes first: while others wait for one, a newcomer waits behind them. */
+static bool recv_take(struct epoll_port *port, struct port_sock *sock, struct port_event *event)
+{
+    void *data = port->starved_head ? NULL : pool_take(&port->bufs);
+    if (data) return recv_into(port, sock, data, event);
+    counter_add(&port->port.counters.buf_shortages, 1);
+    epoll_starve(port, sock);
+    (void)epoll_arm(port, sock); /* it stays readable: without this it would be told for ever */
+    return false;
+}
+
+/* Those who wait for a buffer, in the order they came, as far as buffers are there. */
+static bool starved_take(struct epoll_port *port, struct port_event *event)
+{
+    while (port->starved_head) {
+        void *data = pool_take(&port->bufs);
+        if (!data) {
+            port->buf_freed = false;
+            return false;
+        }
+        struct port_sock *sock = sock_at(port, port->starved_head);
+        epoll_unstarve(port, sock);
+        bool any = recv_into(port, sock, data, event);
+        if (ops_parked(sock) & PORT_BIT(PORT_RECV)) epoll_arm_for(port, sock, PORT_RECV);
+        if (any) return true;
+    }
+    return false;
+}
+
+/* Whether a failed accept cost one connection only. Linux hands on what the network has against the
+ * connection that it took off the queue. */
+static bool accept_goes_on(int sys)
+{
+    switch (sys) {
+    case ECONNABORTED:
+    case ECONNRESET:
+    case EPROTO:
+    case ENOPROTOOPT:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENONET:
+    case ETIMEDOUT:
+    case EPERM: /* a firewall's rule */ return true;
+    default: return false;
+    }
+}
+
+static void event_accept_failed(struct port_event *event, struct port_sock *sock, int sys)
+{
+    bool used_up = sys == EMFILE || sys == ENFILE || sys == ENOBUFS || sys == ENOMEM;
+    event_final(event, sock, PORT_ACCEPT, used_up ? SALLY_EEXHAUSTED : os_error_map(sys), sys);
+    if (!accept_goes_on(sys)) return;
+    event->more = true;
+    sock->in_flight |= (uint8_t)PORT_BIT(PORT_ACCEPT);
+}
+
+/* Connections until there are none, the events are full, or the burst is over. */
+static unsigned accept_take(struct epoll_port *port, struct port_sock *sock,
+                            struct port_event *events, unsigned max)
+{
+    unsigned count = 0;
+    while (count < max && port->burst) {
+        union linux_sockaddr peer;
+        socklen_t len = sizeof peer;
+        port->burst--;
+        int fd = accept4((int)sock->handle, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0 && errno == EINTR) continue;
+        if (fd < 0 && errno == EAGAIN) {
+            port->burst = 0;
+            break;
+        }
+        struct port_event *event = &events[count++];
+        if (fd < 0) {
+            event_accept_failed(event, sock, errno);
+            if (event->more) continue;
+            port->burst = 0;
+            (void)epoll_arm(port, sock); /* out of the set until it is started again */
+            break;
+        }
+        *event = (struct port_event){.sock = sock, .op = PORT_ACCEPT, .more = true, .accepted = fd};
+        linux_addr_from(&event->peer, &peer.any, len);
+    }
+    return count;
+}
+
+/* The slot's name stays the same from one attempt to connect to the next, so this may be the event
+ * of an earlier attempt's descriptor; but then the present one is not connected yet. */
+static bool connect_take(struct epoll_port *port, struct port_sock *sock, struct port_event *event)
+{
+    int fd = (int)sock->handle;
+    int sys = 0;
+    socklen_t len = sizeof sys;
+    struct addr peer;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &sys, &len) != 0) sys = errno;
+    int err = sys ? os_error_map(sys) : linux_peer(&port->port, fd, &peer);
+    if (!sys && err == SALLY_ENOCONN) return false;
+    if (!err) err = linux_self_connected(fd);
+    if (err) epoll_drop_fd(port, sock);
+    event_final(event, sock, PORT_CONNECT, err, sys);
+    return true;
+}
+
+static bool send_take(struct port_sock *sock, struct port_event *event)
+{
+    const struct epoll_own *own = own_of(sock);
+    ssize_t sent;
+    do {
+        sent = send((int)sock->handle, own->send_data, own->send_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (sent < 0 && errno == EINTR);
+    int sys = sent < 0 ? errno : 0;
+    if (sys == EAGAIN) return false;
+    int err = sent > 0 ? 0 : sys ? os_error_map(sys) : SALLY_ESYSTEM;
+    event_final(event, sock, PORT_SEND, err, sys);
+    if (sent > 0) event->bytes = (uint32_t)sent;
+    return true;
+}
+
+static void ready_next(struct epoll_port *port)
+{
+    port->next++;
+    port->burst = ACCEPT_BURST;
+}
+
+/* Reading goes first: it finds the reason of a reset, which the one who meets it first takes away,
+ * and a send only says that the connection is broken. */
+static unsigned ready_in(struct epoll_port *port, struct port_sock *sock, struct port_event *events,
+                         unsigned max)
+{
+    if (ops_parked(sock) & PORT_BIT(PORT_RECV)) {
+        port->burst = 0;
+        return recv_take(port, sock, events);
+    }
+    return accept_take(port, sock, events, max);
+}
+
+/* What one entry of the kernel's array brings. A hang-up or an error means only "try": the call
+ * tells bytes, the end or the reason. */
+static unsigned ready_take(struct epoll_port *port, struct port_event *events, unsigned max)
+{
+    struct epoll_event *entry = &port->ready[port->next];
+    uint64_t key = entry->data.u64;
+    uint32_t ready = entry->events;
+    struct port_sock *sock = slots_find(port->port.socks, (uint32_t)key, (uint32_t)(key >> 32));
+    if (!sock) {
+        if (key != WAKE_KEY) counter_add(&port->port.counters.stray_events, 1);
+        ready_next(port);
+        return 0;
+    }
+    if (ready & (EPOLLHUP | EPOLLERR)) ready |= EPOLLIN | EPOLLOUT;
+    uint32_t ops = ops_parked(sock);
+    bool in = (ready & EPOLLIN) && (ops & EPOLL_IN_OPS) && !(sock->marks & EPOLL_IN_STARVED);
+    bool out = (ready & EPOLLOUT) && (ops & EPOLL_OUT_OPS);
+    unsigned count = 0;
+    if (in) {
+        count = ready_in(port, sock, events, max);
+        if (port->burst) return count; /* more to accept here */
+        if (out) {                     /* its turn comes with the next event */
+            entry->events = EPOLLOUT;
+            return count;
+        }
+    } else if (out) {
+        count = ops & PORT_BIT(PORT_CONNECT) ? connect_take(port, sock, events)
+                                             : send_take(sock, events);
+    } else {
+        (void)epoll_arm(port, sock); /* nobody waits for it any more */
+    }
+    ready_next(port);
+    return count;
+}
+
+/* A receive is handed out alone, so that its buffer is the one that the next receive reads into. */
+static unsigned epoll_take(struct port *base, struct port_event *events, unsigned max)
+{
+    struct epoll_port *port = epoll_of(base);
+    assert_owner(port);
+    if (port->due_head) return due_take(port, events, max);
+    if (port->starved_head && starved_take(port, events)) return 1;
+    unsigned count = 0;
+    while (port->next < port->count && count < max) {
+        unsigned more = ready_take(port, events + count, max - count);
+        count += more;
+        if (more && events[count - 1].op == PORT_RECV) break;
+    }
+    return count;
+}
+
+static void epoll_buf_release(struct port *base, uint32_t buf, const void *data)
+{
+    struct epoll_port *port = epoll_of(base);
+    assert_owner(port);
+    assert(buf == 0);
+    (void)buf;
+    buf_give(port, (void *)(uintptr_t)data);
+    if (!port->starved_head) return;
+    port->buf_freed = true;
+    epoll_tell(port);
+}
+
+const struct port_ops port_epoll_ops = {
+    .name = "epoll",
+    .create = epoll_create_port,
+    .destroy = epoll_destroy,
+    .own = epoll_own_port,
+    .wait = epoll_wait_port,
+    .take = epoll_take,
+    .flush = epoll_flush,
+    .wake = epoll_wake,
+    .fd = epoll_poll_fd,
+    .listen = linux_listen,
+    .local = linux_local,
+    .peer = linux_peer,
+    .refuse = linux_refuse,
+    .pending = linux_pending,
+    .probe = linux_probe,
+    .attach = epoll_attach,
+    .accept = epoll_accept,
+    .accept_stop = epoll_accept_stop,
+    .connect = epoll_connect,
+    .recv = epoll_recv,
+    .recv_stop = epoll_recv_stop,
+    .send_now = epoll_send_now,
+    .send = epoll_send,
+    .shutdown = epoll_shutdown,
+    .close = epoll_close,
+    .buf_release = epoll_buf_release,
+};

@@ -1,0 +1,195 @@
+/* The calls of port.h: each asserts what the port may assume of its caller, counts, and hands on to
+ * the kind's own function. It allocates nothing and keeps nothing but the counters, which belong to
+ * the port's thread; so everything here may be called where port.h says that the call itself may.
+ *
+ * The counts are kept here and not in the ports so that they mean the same on each: an operation is
+ * started when its start is called and ends when the owner has its last event in hand. */
+#include "port/port.h"
+
+#include <assert.h>
+
+#include "sallyport/error.h"
+
+static void assert_living(const struct port_sock *sock)
+{
+    assert(slot_generation(&sock->slot) & 1); /* not given back */
+    assert(!(sock->in_flight & PORT_BIT(PORT_CLOSE)));
+    (void)sock;
+}
+
+static void count_start(struct port *port, struct port_sock *sock, enum port_op op)
+{
+    assert_living(sock);
+    assert(!(sock->in_flight & PORT_BIT(op)));
+    (void)sock;
+    counter_add(&port->counters.started[op], 1);
+}
+
+int port_create(const struct port_ops *ops, const struct port_config *config, struct port **port)
+{
+    assert(config->mem && config->socks);
+    *port = NULL;
+    int err = ops->create(port, config);
+    if (err) return err;
+    assert(*port);
+    (*port)->ops = ops;
+    (*port)->mem = config->mem;
+    (*port)->socks = config->socks;
+    return 0;
+}
+
+void port_destroy(struct port *port)
+{
+    if (port) port->ops->destroy(port);
+}
+
+int port_own(struct port *port) { return port->ops->own(port); }
+
+void port_disown(struct port *port)
+{
+    if (port->ops->disown) port->ops->disown(port);
+}
+
+int port_wait(struct port *port, uint32_t timeout_ms)
+{
+    counter_add(&port->counters.waits, 1);
+    return port->ops->wait(port, timeout_ms);
+}
+
+static void count_event(struct port_counters *counters, const struct port_event *event)
+{
+    assert(event->op < PORT_OPS);
+    if (event->more) {
+        assert(event->op == PORT_ACCEPT || event->op == PORT_RECV);
+        if (event->op == PORT_ACCEPT && event->error == 0) counter_add(&counters->accepted, 1);
+        return;
+    }
+    assert(event->op != PORT_ACCEPT || event->error != 0); /* accepting ends for a reason only */
+    if (event->error == 0) {
+        counter_add(&counters->completed[event->op], 1);
+    } else if (event->error == SALLY_ECANCELED) {
+        counter_add(&counters->cancelled[event->op], 1);
+    } else {
+        counter_add(&counters->failed[event->op], 1);
+    }
+}
+
+unsigned port_take(struct port *port, struct port_event *events, unsigned max)
+{
+    assert(max > 0);
+    unsigned count = port->ops->take(port, events, max);
+    assert(count <= max);
+    for (unsigned i = 0; i < count; i++) count_event(&port->counters, &events[i]);
+    return count;
+}
+
+void port_flush(struct port *port) { port->ops->flush(port); }
+
+void port_wake(struct port *port) { port->ops->wake(port); }
+
+int64_t port_fd(struct port *port) { return port->ops->fd(port); }
+
+int port_listen(struct port *port, const struct address *address,
+                const struct port_listen_options *options, port_handle *handle, int *sys_error)
+{
+    *handle = PORT_NO_HANDLE;
+    return port->ops->listen(port, address, options, handle, sys_error);
+}
+
+int port_local(struct port *port, port_handle handle, struct addr *addr)
+{
+    return port->ops->local(port, handle, addr);
+}
+
+int port_peer(struct port *port, port_handle handle, struct addr *addr)
+{
+    return port->ops->peer(port, handle, addr);
+}
+
+void port_refuse(struct port *port, port_handle handle, enum port_close_mode mode)
+{
+    assert(handle != PORT_NO_HANDLE);
+    port->ops->refuse(port, handle, mode);
+}
+
+bool port_pending(struct port *port, port_handle handle)
+{
+    return port->ops->pending && port->ops->pending(port, handle);
+}
+
+int port_probe(struct port *port, int *sys_error) { return port->ops->probe(port, sys_error); }
+
+void port_attach(struct port *port, struct port_sock *sock, port_handle handle,
+                 const struct port_sock_options *options)
+{
+    assert_living(sock);
+    assert(handle != PORT_NO_HANDLE && !sock->in_flight);
+    port->ops->attach(port, sock, handle, options);
+}
+
+void port_accept(struct port *port, struct port_sock *sock)
+{
+    count_start(port, sock, PORT_ACCEPT);
+    port->ops->accept(port, sock);
+}
+
+void port_accept_stop(struct port *port, struct port_sock *sock)
+{
+    assert_living(sock);
+    port->ops->accept_stop(port, sock);
+}
+
+void port_connect(struct port *port, struct port_sock *sock, const struct address *to,
+                  const struct addr *from, const struct port_sock_options *options)
+{
+    assert(!sock->in_flight);
+    count_start(port, sock, PORT_CONNECT);
+    port->ops->connect(port, sock, to, from, options);
+}
+
+void port_recv(struct port *port, struct port_sock *sock)
+{
+    count_start(port, sock, PORT_RECV);
+    port->ops->recv(port, sock);
+}
+
+void port_recv_stop(struct port *port, struct port_sock *sock)
+{
+    assert_living(sock);
+    port->ops->recv_stop(port, sock);
+}
+
+int64_t port_send_now(struct port *port, struct port_sock *sock, const struct span *spans,
+                      unsigned count, int *sys_error)
+{
+    assert_living(sock);
+    assert(!(sock->in_flight & PORT_BIT(PORT_SEND)));
+    assert(count > 0 && spans[0].len > 0);
+    return port->ops->send_now(port, sock, spans, count, sys_error);
+}
+
+void port_send(struct port *port, struct port_sock *sock, const struct span *spans, unsigned count)
+{
+    assert(count > 0 && spans[0].len > 0);
+    count_start(port, sock, PORT_SEND);
+    port->ops->send(port, sock, spans, count);
+}
+
+int port_shutdown(struct port *port, struct port_sock *sock)
+{
+    assert_living(sock);
+    assert(!(sock->in_flight & PORT_BIT(PORT_SEND)));
+    return port->ops->shutdown(port, sock);
+}
+
+void port_close(struct port *port, struct port_sock *sock, enum port_close_mode mode)
+{
+    count_start(port, sock, PORT_CLOSE);
+    port->ops->close(port, sock, mode);
+}
+
+void port_buf_release(struct port *port, uint32_t buf, const void *data)
+{
+    assert(data && port->bufs_lent > 0);
+    port->ops->buf_release(port, buf, data);
+}

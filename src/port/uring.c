@@ -1,0 +1,310 @@
+/* The uring port's life (create, own, destroy), its waits, and the way from a completion to an
+ * event. A completion names its socket by slot and generation; one that fits no socket with such a
+ * request is counted and dropped. What the last wait found is a number: completions that come while
+ * it is being taken are the next wait's, so a turn is bounded. Memory and threads: see uring.h. */
+#include "port/uring.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "port/linux_sock.h"
+#include "sallyport/error.h"
+
+enum { SQ_ENTRIES = 1024, CQ_ENTRIES = 8192, DRAIN_ROUNDS = 100, DRAIN_MS = 10 };
+
+_Thread_local char uring_thread;
+
+/* --- create --- */
+
+/* Everything but the ring itself; what fails leaves the rest to uring_dispose. */
+static int create_parts(struct uring *uring, const struct port_config *config)
+{
+    uint32_t sq = config->sq_entries ? config->sq_entries : SQ_ENTRIES;
+    uint32_t cq = config->cq_entries ? config->cq_entries : CQ_ENTRIES;
+    int err = uring_probe_ring(uring, sq, cq < sq ? sq : cq);
+    if (err) return err;
+    err = uring_bufs_create(uring, config->buf_bytes, config->bufs_max);
+    if (err) return err;
+    int rc = uring_bufs_register(uring);
+    if (rc == -ENOMEM) return SALLY_ENOMEM;
+    if (rc) {
+        uring_refuse("io_uring_register(buffer ring)", -rc);
+        return SALLY_ENOPORT;
+    }
+    uring->arena = mem_alloc(uring->port.mem, URING_ARENA_BYTES);
+    if (!uring->arena) return SALLY_ENOMEM;
+    uring->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (uring->wake_fd < 0) return SALLY_EEXHAUSTED;
+    /* a child of fork that touches the ring crashes instead of stealing from its parent */
+    (void)io_uring_ring_dontfork(&uring->ring);
+    return 0;
+}
+
+static void uring_dispose(struct uring *uring)
+{
+    if (uring->wake_fd >= 0) close(uring->wake_fd);
+    if (uring->ring.ring_fd >= 0) {
+        if (uring->bufs.block) uring_bufs_unregister(uring);
+        io_uring_queue_exit(&uring->ring);
+    }
+    uring_bufs_free(uring);
+    mem_free(uring->port.mem, uring->arena, URING_ARENA_BYTES);
+    mem_free(uring->port.mem, uring, sizeof *uring);
+}
+
+static int create(struct port **port, const struct port_config *config, uint32_t features_off)
+{
+    struct uring *uring = mem_zalloc(config->mem, sizeof *uring);
+    if (!uring) return SALLY_ENOMEM;
+    uring->port.mem = config->mem;
+    uring->port.socks = config->socks;
+    uring->port.abilities = PORT_CAN_POLL_FD;
+    uring->enter = uring_enter_kernel;
+    uring->features_off = features_off;
+    uring->ring.ring_fd = -1;
+    uring->wake_fd = -1;
+    uring->pid = getpid();
+    int err = create_parts(uring, config);
+    if (err) {
+        uring_dispose(uring);
+        return err;
+    }
+    *port = &uring->port;
+    return 0;
+}
+
+int uring_create_untried(struct port **port, const struct port_config *config)
+{
+    return create(port, config, config->features_off);
+}
+
+static int uring_create(struct port **port, const struct port_config *config)
+{
+    uint32_t features_off = 0;
+    uring_refuse(NULL, 0);
+    int err = uring_choose_once(config->mem, config->features_off, &features_off);
+    return err ? err : create(port, config, features_off);
+}
+
+/* --- the wake-up --- */
+
+/* The counter of the eventfd is never read: each write is an edge for the poll, and a poll that is
+ * armed anew reports at once what was written before. */
+static void wake_arm(struct uring *uring)
+{
+    struct io_uring_sqe *sqe = uring_sqe(uring, IORING_OP_POLL_ADD, uring->wake_fd,
+                                         (uint64_t)URING_WAKE << SLOTS_INDEX_BITS);
+    if (!sqe) return;
+    uint64_t user_data = sqe->user_data;
+    io_uring_prep_poll_multishot(sqe, uring->wake_fd, POLLIN);
+    sqe->user_data = user_data;
+    uring->wake_armed = true;
+}
+
+static void uring_wake(struct port *port)
+{
+    int sys_error = errno; /* it may be called by a signal handler */
+    uint64_t one = 1;
+    ssize_t rc;
+    do {
+        rc = write(uring_of(port)->wake_fd, &one, sizeof one);
+    } while (rc < 0 && errno == EINTR);
+    errno = sys_error;
+}
+
+/* --- waiting and taking --- */
+
+static void prepare(struct uring *uring)
+{
+    uring_bufs_publish(uring);
+    if (!uring->wake_armed) wake_arm(uring);
+    if (uring->lists[URING_WORK].count) uring_work(uring);
+    uring_feed(uring);
+}
+
+static int uring_wait(struct port *port, uint32_t timeout_ms)
+{
+    struct uring *uring = uring_of(port);
+    uring_assert_owner(uring);
+    prepare(uring);
+    bool sleep = !uring_restless(uring) && io_uring_cq_ready(&uring->ring) == 0;
+    int err = uring_enter(uring, sleep ? timeout_ms : 0);
+    uring->ready = io_uring_cq_ready(&uring->ring);
+    uring->ripe = uring->lists[URING_DUE].count;
+    return err;
+}
+
+static void uring_flush(struct port *port)
+{
+    struct uring *uring = uring_of(port);
+    uring_assert_owner(uring);
+    prepare(uring);
+    (void)uring_submit(uring);
+    if (uring->fd_used && uring_restless(uring)) uring_wake(port);
+}
+
+static bool done(struct uring *uring, struct port_sock *sock, unsigned kind, int res,
+                 uint32_t flags, struct port_event *event)
+{
+    switch (kind) {
+    case PORT_ACCEPT: return uring_accept_done(uring, sock, res, flags, event);
+    case PORT_CONNECT: return uring_connect_done(uring, sock, res, event);
+    case PORT_RECV: return uring_recv_done(uring, sock, res, flags, event);
+    default: return uring_send_done(uring, sock, res, event);
+    }
+}
+
+/* A stray completion may carry a descriptor or a buffer; nothing it says is believed, so they stay
+ * where they are. */
+static bool resolve(struct uring *uring, uint64_t user_data, int res, uint32_t flags,
+                    struct port_event *event)
+{
+    unsigned kind = (unsigned)(user_data >> SLOTS_INDEX_BITS) & 0xff;
+    uint32_t index = (uint32_t)user_data & ((1u << SLOTS_INDEX_BITS) - 1);
+    if (kind < PORT_CLOSE) {
+        struct port_sock *sock = slots_find(uring->port.socks, index, (uint32_t)(user_data >> 32));
+        if (sock && uring_own(sock)->armed & PORT_BIT(kind))
+            return done(uring, sock, kind, res, flags, event);
+    } else if (kind == URING_WAKE && uring->wake_armed) {
+        if (!(flags & IORING_CQE_F_MORE)) uring->wake_armed = false;
+        return false;
+    } else if (kind == PORT_CLOSE || kind == URING_CANCEL) {
+        return false; /* it failed: gone already */
+    }
+    uring->port.counters.stray_events++;
+    return false;
+}
+
+/* Copied before its place is given back to the kernel. */
+static bool take_completion(struct uring *uring, struct port_event *event)
+{
+    struct io_uring_cq *cq = &uring->ring.cq;
+    unsigned head = *cq->khead;
+    const struct io_uring_cqe cqe = cq->cqes[head & cq->ring_mask];
+    uring->ready--;
+    io_uring_smp_store_release(cq->khead, head + 1);
+    return resolve(uring, cqe.user_data, cqe.res, cqe.flags, event);
+}
+
+static unsigned uring_take(struct port *port, struct port_event *events, unsigned max)
+{
+    struct uring *uring = uring_of(port);
+    unsigned count = 0;
+    uring_assert_owner(uring);
+    if (!uring->ready && !uring->ripe && !uring->chunk.sock) return 0;
+    while (count < max) {
+        if (uring->chunk.sock) {
+            count += uring_recv_next(uring, &events[count]);
+        } else if (uring->ready) {
+            count += take_completion(uring, &events[count]);
+        } else if (uring->ripe) {
+            uring->ripe--;
+            uring_take_due(uring, &events[count++]);
+        } else {
+            break;
+        }
+    }
+    return count;
+}
+
+/* --- own and destroy --- */
+
+static int uring_own_thread(struct port *port)
+{
+    struct uring *uring = uring_of(port);
+    assert(!uring->owned && uring->pid == getpid());
+    /* by hand: the shared liburing 2.3 doesn't export its function for it */
+    if (io_uring_register((unsigned)uring->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) < 0)
+        return SALLY_ESYSTEM;
+    uring->owner = &uring_thread;
+    uring->owned = true;
+    if (uring_has(uring, PORT_NO_RING_FD))
+        uring->ring_fd_registered = io_uring_register_ring_fd(&uring->ring) == 1;
+    wake_arm(uring);
+    return 0;
+}
+
+/* The requests left are the port's own: the poll for wake-ups, and closes that were not submitted
+ * yet. False when the kernel doesn't give them back. */
+static bool drain(struct uring *uring)
+{
+    struct port_event event;
+    struct io_uring_sqe *sqe =
+        uring_sqe(uring, IORING_OP_ASYNC_CANCEL, -1, (uint64_t)URING_CANCEL << SLOTS_INDEX_BITS);
+    if (sqe) sqe->addr = (uint64_t)URING_WAKE << SLOTS_INDEX_BITS;
+    for (int round = 0; round < DRAIN_ROUNDS; round++) {
+        if (!uring->wake_armed && io_uring_sq_ready(&uring->ring) == 0) return true;
+        if (uring_enter(uring, DRAIN_MS) != 0) return false;
+        uring->ready = io_uring_cq_ready(&uring->ring);
+        while (uring_take(&uring->port, &event, 1)) continue;
+    }
+    return false;
+}
+
+static void uring_disown(struct port *port)
+{
+    struct uring *uring = uring_of(port);
+    uring_assert_owner(uring);
+    uring->stuck = !drain(uring);
+    uring->owned = false;
+}
+
+static void uring_destroy(struct port *port)
+{
+    struct uring *uring = uring_of(port);
+    assert(uring->pid == getpid());
+    if (uring->owned) uring_disown(port);
+    /* If the kernel keeps a request it may write to the buffers at any time: then they stay
+     * allocated for good, and the ring with them. */
+    if (!uring->stuck) uring_dispose(uring);
+}
+
+/* --- the rest --- */
+
+static int64_t uring_fd(struct port *port)
+{
+    uring_of(port)->fd_used = true;
+    return uring_of(port)->ring.ring_fd;
+}
+
+static void uring_attach(struct port *port, struct port_sock *sock, port_handle handle,
+                         const struct port_sock_options *options)
+{
+    (void)port;
+    sock->handle = handle;
+    sock->marks |= URING_HAS_FD;
+    linux_set_options((int)handle, options);
+}
+
+const struct port_ops port_uring_ops = {
+    .name = "uring",
+    .create = uring_create,
+    .destroy = uring_destroy,
+    .own = uring_own_thread,
+    .disown = uring_disown,
+    .wait = uring_wait,
+    .take = uring_take,
+    .flush = uring_flush,
+    .wake = uring_wake,
+    .fd = uring_fd,
+    .listen = linux_listen,
+    .local = linux_local,
+    .peer = linux_peer,
+    .refuse = linux_refuse,
+    .probe = linux_probe,
+    .pending = linux_pending,
+    .attach = uring_attach,
+    .accept = uring_accept,
+    .accept_stop = uring_accept_stop,
+    .connect = uring_connect,
+    .recv = uring_recv,
+    .recv_stop = uring_recv_stop,
+    .send_now = uring_send_now,
+    .send = uring_send,
+    .shutdown = uring_shutdown,
+    .close = uring_close,
+    .buf_release = uring_bufs_release,
+};

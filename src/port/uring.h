@@ -1,0 +1,316 @@
+/* What the files of the uring port share; nobody else includes it but its own test.
+ *
+ * Job: one io_uring for one port. Memory: the port owns the ring, the receive buffers and the arena
+ * of message headers; sockets are the owner's, and uring keeps what it must remember of one in its
+ * struct port_sock. Threads: creating is any thread's, port_wake too, the rest is the owner's.
+ *
+ * The files: uring.c the port's life and its events, uring_ring.c the system calls, uring_list.c
+ * what waits and what is due, uring_accept.c, uring_connect.c, uring_recv.c, uring_send.c and
+ * uring_close.c the operations, uring_bufs.c receive buffers, uring_probe.c what this kernel can,
+ * uring_trial.c a trial of it. docs/design/uring.md tells why. */
+#ifndef PORT_URING_H
+#define PORT_URING_H
+
+#include <assert.h>
+#include <liburing.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "port/port.h"
+
+/* Not in the headers of liburing 2.3. */
+enum {
+    URING_RECV_BUNDLE = 1u << 4,          /* sqe.ioprio of a receive, kernel 6.10 */
+    URING_FEAT_RECVSEND_BUNDLE = 1 << 14, /* kernel 6.10 */
+    URING_REGISTER_PBUF_STATUS = 26,      /* kernel 6.8 */
+};
+
+struct uring_buf_status { /* io_uring_buf_status, kernel 6.8 */
+    uint32_t group;
+    uint32_t head; /* out */
+    uint32_t reserved[8];
+};
+
+/* The 8 bits beside slot and generation in user_data. The first five are PORT_ACCEPT to PORT_CLOSE.
+ */
+enum uring_kind { URING_CANCEL = PORT_OPS, URING_WAKE };
+
+enum uring_state { URING_OPEN, URING_CLOSING, URING_CLOSED }; /* port_sock.state */
+
+/* Bits of port_sock.marks. */
+enum {
+    URING_HAS_FD = 1 << 0,
+    URING_IN_WORK = 1 << 1, /* in the list of what has to be submitted */
+    URING_IN_DUE = 1 << 2,  /* in the list of what has to be told */
+    URING_STARVED = 1 << 3, /* its receive waits for a buffer */
+    URING_STOP = 1 << 4,    /* its accept or receive was asked to end */
+    URING_RESET = 1 << 5,
+    URING_PLAIN_ACCEPT = 1 << 6, /* multishot was refused on this listener */
+    URING_BROKEN = 1 << 7,       /* received bytes were lost: the receive ends with an error */
+};
+
+enum uring_list_id { URING_WORK, URING_DUE, URING_LISTS };
+
+/* What port_sock.own holds. The masks have PORT_BIT of each operation. */
+struct uring_sock {
+    const void
+        *send_data; /* the first span of the send in flight: it may have to be submitted again */
+    uint32_t send_len;
+    uint32_t next[URING_LISTS]; /* slot index + 1, 0 at the end */
+    uint32_t starved_next;
+    uint32_t starved_prev;
+    int32_t due_error; /* what ends the connect */
+    int32_t due_sys;
+    uint8_t armed;  /* the kernel has it and owes its last completion */
+    uint8_t start;  /* found no room in the submission queue */
+    uint8_t cancel; /* its cancellation found no room */
+    uint8_t due;    /* its last event waits for port_take */
+};
+
+_Static_assert(sizeof(struct uring_sock) == sizeof((struct port_sock){0}.own), "own is too small");
+_Static_assert(offsetof(struct port_sock, own) % _Alignof(struct uring_sock) == 0, "alignment");
+
+struct uring_list {
+    uint32_t head; /* slot index + 1 */
+    uint32_t tail;
+    uint32_t count;
+};
+
+/* Receive buffers. With a buffer ring they wait in it for the kernel, without one on a stack. */
+enum uring_buf_state { URING_BUF_FREE, URING_BUF_LENT, URING_BUF_LOST };
+
+struct uring_bufs {
+    unsigned char *data;            /* count x bytes */
+    struct io_uring_buf_ring *ring; /* NULL: the stack */
+    uint16_t *order;                /* the buffer at each place of the ring; or the stack */
+    uint16_t *place;                /* the place at which a buffer was last put in the ring */
+    uint8_t *state;                 /* enum uring_buf_state */
+    uint32_t bytes;
+    uint32_t count;
+    uint32_t mask;    /* the ring's places - 1: twice as many as buffers, so that the order of those
+                         taken can still be read when others were put back */
+    uint32_t pending; /* put back and not yet shown to the kernel */
+    uint32_t free;    /* the stack's height */
+    uint32_t lost;    /* the kernel said something of them that can't be */
+    void *block;      /* all of the above is one allocation */
+    size_t block_bytes;
+};
+
+/* A completion whose buffers have not all been handed out. */
+struct uring_chunk {
+    struct port_sock *sock; /* NULL: none */
+    uint32_t left;          /* bytes */
+    uint16_t place;         /* of the next buffer in the ring */
+    bool last;              /* the receive ended with it */
+};
+
+enum { URING_ARENA_BYTES = 32768, URING_SPANS_MAX = 256 };
+
+typedef int uring_enter_fn(unsigned fd, unsigned submit, unsigned wait, unsigned flags, void *arg,
+                           size_t bytes);
+
+struct uring {
+    struct port port;
+    struct io_uring ring;
+    uring_enter_fn *enter; /* the system call; tests put a failing one here */
+    uint32_t features_off; /* PORT_NO_*: asked for, or refused by this machine */
+    uint32_t setup_flags;
+    uint32_t ready; /* completions that the last wait found and nobody has taken */
+    uint32_t ripe;  /* the same of the due list */
+    int wake_fd;
+    bool owned;
+    bool stuck; /* the kernel keeps a request of ours: nothing may be freed */
+    bool ring_fd_registered;
+    bool wake_armed;
+    bool fd_used;      /* somebody polls the ring's descriptor */
+    bool leak;         /* the kernel may still hold requests: nothing is freed */
+    const char *owner; /* &uring_thread of the owning thread */
+    pid_t pid;
+    struct uring_list lists[URING_LISTS];
+    struct uring_list starved;
+    struct uring_chunk chunk;
+    struct uring_bufs bufs;
+    uint32_t arena_used;
+    unsigned char *arena; /* message headers and iovecs until they were submitted */
+};
+
+static inline struct uring *uring_of(struct port *port) { return (struct uring *)port; }
+
+static inline struct uring_sock *uring_own(struct port_sock *sock)
+{
+    return (struct uring_sock *)sock->own;
+}
+
+static inline uint8_t uring_bit(unsigned op) { return (uint8_t)PORT_BIT(op); }
+
+static inline bool uring_has(const struct uring *uring, enum port_feature feature)
+{
+    return !(uring->features_off & feature);
+}
+
+/* Its address names the thread: pthread_self is a call, and this is asked in every operation. */
+extern _Thread_local char uring_thread __attribute__((tls_model("initial-exec")));
+
+static inline void uring_assert_owner(const struct uring *uring)
+{
+    assert(uring->owner == &uring_thread);
+    (void)uring;
+}
+
+static inline uint64_t uring_data(const struct port_sock *sock, unsigned kind)
+{
+    return (uint64_t)slot_generation(&sock->slot) << 32 | (uint64_t)kind << SLOTS_INDEX_BITS |
+           sock->slot.index;
+}
+
+/* --- uring_ring.c --- */
+
+uring_enter_fn uring_enter_kernel;
+
+/* The next free entry, cleared and with `user_data`; flushes a full queue. NULL: still full, which
+ * the caller must survive. */
+struct io_uring_sqe *uring_sqe(struct uring *uring, uint8_t opcode, int fd, uint64_t user_data);
+
+/* Submits all there is, without waiting. 0, or a negative errno: what is left stays queued. */
+int uring_submit(struct uring *uring);
+
+/* Submits, moves what has completed into the completion queue, sleeps at most so long for a first
+ * one. 0 whatever came of it, or SALLY_ESYSTEM. */
+int uring_enter(struct uring *uring, uint32_t timeout_ms);
+
+/* --- uring_list.c --- */
+
+void uring_push(struct uring *uring, enum uring_list_id list, struct port_sock *sock);
+struct port_sock *uring_pop(struct uring *uring, enum uring_list_id list);
+
+/* Submits the operation now, or when there is room. */
+void uring_start(struct uring *uring, struct port_sock *sock, enum port_op op);
+
+/* Asks that the operation ends; its last event comes whatever the kernel is just doing with it. */
+void uring_stop(struct uring *uring, struct port_sock *sock, enum port_op op);
+
+/* The kernel owes nothing more for it. */
+void uring_over(struct port_sock *sock, enum port_op op);
+
+/* The operation's last event is to come out of the due list. */
+void uring_due(struct uring *uring, struct port_sock *sock, enum port_op op);
+
+/* Submits what found no room. */
+void uring_work(struct uring *uring);
+
+/* Lets receives that wait for a buffer try again, the longest-waiting first, as many as there are
+ * buffers. */
+void uring_feed(struct uring *uring);
+void uring_starve(struct uring *uring, struct port_sock *sock);
+void uring_unstarve(struct uring *uring, struct port_sock *sock);
+
+/* Whether something is to be done that no completion will announce. */
+bool uring_restless(const struct uring *uring);
+
+/* One event of the due list. */
+void uring_take_due(struct uring *uring, struct port_event *event);
+
+/* Fills in an operation's last event, and closes the socket if it waited for that. */
+void uring_end(struct uring *uring, struct port_sock *sock, enum port_op op, int32_t error,
+               int32_t sys_error, struct port_event *event);
+
+int32_t uring_error(int res);
+
+/* --- the operations: X_issue submits and is false without room; X_done takes a completion and is
+ * true when it made an event --- */
+
+bool uring_accept_issue(struct uring *uring, struct port_sock *sock);
+bool uring_accept_done(struct uring *uring, struct port_sock *sock, int res, uint32_t flags,
+                       struct port_event *event);
+bool uring_connect_issue(struct uring *uring, struct port_sock *sock);
+bool uring_connect_done(struct uring *uring, struct port_sock *sock, int res,
+                        struct port_event *event);
+bool uring_recv_issue(struct uring *uring, struct port_sock *sock);
+bool uring_recv_done(struct uring *uring, struct port_sock *sock, int res, uint32_t flags,
+                     struct port_event *event);
+/* The next buffer of uring->chunk. False when it was the kernel's error and there is none. */
+bool uring_recv_next(struct uring *uring, struct port_event *event);
+bool uring_send_issue(struct uring *uring, struct port_sock *sock);
+bool uring_send_done(struct uring *uring, struct port_sock *sock, int res,
+                     struct port_event *event);
+
+void uring_accept(struct port *port, struct port_sock *sock);
+void uring_accept_stop(struct port *port, struct port_sock *sock);
+void uring_connect(struct port *port, struct port_sock *sock, const struct address *to,
+                   const struct addr *from, const struct port_sock_options *options);
+void uring_recv(struct port *port, struct port_sock *sock);
+void uring_recv_stop(struct port *port, struct port_sock *sock);
+int64_t uring_send_now(struct port *port, struct port_sock *sock, const struct span *spans,
+                       unsigned count, int *sys_error);
+void uring_send(struct port *port, struct port_sock *sock, const struct span *spans,
+                unsigned count);
+int uring_shutdown(struct port *port, struct port_sock *sock);
+void uring_close(struct port *port, struct port_sock *sock, enum port_close_mode mode);
+
+/* Closes the descriptor, through the ring where there is room. */
+void uring_close_fd(struct uring *uring, struct port_sock *sock);
+
+/* Finishes closing if nothing is in the way any more. */
+void uring_close_progress(struct uring *uring, struct port_sock *sock);
+
+/* --- uring_bufs.c --- */
+
+/* bytes and count as in port_config, 0 for the default. SALLY_EINVAL, SALLY_ENOMEM. */
+int uring_bufs_create(struct uring *uring, uint32_t bytes, uint32_t count);
+void uring_bufs_free(struct uring *uring);
+
+/* Registers the ring and fills it. A negative errno. */
+int uring_bufs_register(struct uring *uring);
+void uring_bufs_unregister(struct uring *uring);
+
+/* Lends the buffer at a place of the ring; how many bytes the kernel may have put in. NULL: it
+ * isn't there to be lent. */
+unsigned char *uring_bufs_lend(struct uring *uring, uint16_t place, uint32_t *buf, uint32_t *bytes);
+
+/* The stack's: NULL without one. */
+unsigned char *uring_bufs_pop(struct uring *uring, uint32_t *buf);
+
+/* Whether the kernel may say that it used this buffer. */
+static inline bool uring_bufs_known(const struct uring *uring, uint32_t buf)
+{
+    return buf < uring->bufs.count && uring->bufs.state[buf] != URING_BUF_LENT;
+}
+
+/* The kernel named a buffer and put nothing in: puts it back if it was really taken. */
+void uring_bufs_unused(struct uring *uring, uint32_t buf);
+
+void uring_bufs_release(struct port *port, uint32_t buf, const void *data);
+
+/* Shows the kernel what was put back. */
+void uring_bufs_publish(struct uring *uring);
+
+/* How many a receive could have now, as far as is known. */
+uint32_t uring_bufs_ready(const struct uring *uring);
+
+/* --- uring_probe.c, uring_trial.c --- */
+
+/* Why the last create on this thread was refused; "" if it wasn't. */
+const char *uring_refusal(void);
+void uring_refuse(const char *what, int err);
+
+/* Makes the ring, disabled, with as many of the wanted features as the kernel takes, and leaves
+ * those out of reach in uring->features_off. SALLY_ENOPORT, SALLY_EEXHAUSTED. */
+int uring_probe_ring(struct uring *uring, uint32_t sq_entries, uint32_t cq_entries);
+
+/* Tries a port with these features off: 0, a positive number where nothing can be tried (no
+ * loopback, no descriptors), or a negative one when it did something wrong. */
+typedef int uring_trial_fn(struct mem *mem, uint32_t features_off);
+uring_trial_fn uring_trial;
+
+/* Switches features off one after the other until the trial is passed. A negative number when none
+ * helps. */
+int uring_choose(struct mem *mem, uint32_t wanted_off, uring_trial_fn *trial, uint32_t *off);
+
+/* uring_choose, remembering what it found for the life of the process. */
+int uring_choose_once(struct mem *mem, uint32_t wanted_off, uint32_t *off);
+
+/* As port_ops.create, without a trial. */
+int uring_create_untried(struct port **port, const struct port_config *config);
+
+#endif

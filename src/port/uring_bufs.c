@@ -1,0 +1,221 @@
+/* Receive buffers: one block for a port, lent one by one. With a buffer ring the kernel takes the
+ * next one when bytes are there, so idle connections hold none; without, the port takes one from a
+ * stack when a connection is readable.
+ *
+ * A buffer is free (the kernel's or the stack's) or lent; giving one back twice, or lending one
+ * twice, would show one connection another's bytes, so each step checks the state: the owner's
+ * mistakes with asserts, the kernel's with errors. The ring has twice as many places as there are
+ * buffers, so that the order in which the kernel took them can be read after some were put back.
+ * The owning thread. */
+#include <errno.h>
+#include <string.h>
+
+#include "port/uring.h"
+#include "sallyport/error.h"
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define URING_ASAN 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define URING_ASAN 1
+#endif
+#if defined(URING_ASAN)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(data, bytes)   ((void)(data), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(data, bytes) ((void)(data), (void)(bytes))
+#endif
+
+enum {
+    PAGE = 4096,
+    BUFS_MAX = 1 << 14,
+    BUF_BYTES_MAX = 1 << 24,
+    /* A bundle fills as many buffers as it needs, so they are small; one alone must hold a message.
+     */
+    BUNDLE_BYTES = 4096,
+    BUNDLE_BUFS = 256,
+    SINGLE_BYTES = 16384,
+    SINGLE_BUFS = 64,
+};
+
+static size_t round_up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
+
+static uint32_t places_for(uint32_t count)
+{
+    uint32_t places = 2;
+    while (places < 2 * count) places *= 2;
+    return places;
+}
+
+static unsigned char *buf_data(const struct uring_bufs *bufs, uint32_t buf)
+{
+    return bufs->data + (size_t)buf * bufs->bytes;
+}
+
+/* Cuts the block up: ring, buffers, tables. Everything before the tables is whole pages. */
+static void bufs_lay_out(struct uring_bufs *bufs, bool ring, uint32_t places, size_t ring_bytes,
+                         size_t data_bytes)
+{
+    uintptr_t start = round_up((uintptr_t)bufs->block, PAGE);
+    unsigned char *at = (unsigned char *)bufs->block + (start - (uintptr_t)bufs->block);
+    if (ring) bufs->ring = (struct io_uring_buf_ring *)(void *)at;
+    bufs->data = at + ring_bytes;
+    bufs->order = (uint16_t *)(void *)(bufs->data + data_bytes);
+    bufs->place = bufs->order + places;
+    bufs->state = (uint8_t *)(bufs->place + bufs->count);
+    bufs->mask = places - 1;
+}
+
+int uring_bufs_create(struct uring *uring, uint32_t bytes, uint32_t count)
+{
+    struct uring_bufs *bufs = &uring->bufs;
+    bool bundles = uring_has(uring, PORT_NO_BUNDLES);
+    bool ring = uring_has(uring, PORT_NO_BUF_RING);
+    bufs->bytes = bytes ? bytes : bundles ? BUNDLE_BYTES : SINGLE_BYTES;
+    bufs->count = count ? count : bundles ? BUNDLE_BUFS : SINGLE_BUFS;
+    if (bufs->bytes > BUF_BYTES_MAX || bufs->count > BUFS_MAX) return SALLY_EINVAL;
+    uint32_t places = places_for(bufs->count);
+    size_t ring_bytes = ring ? round_up(places * sizeof(struct io_uring_buf), PAGE) : 0;
+    size_t data_bytes = round_up((size_t)bufs->bytes * bufs->count, PAGE);
+    size_t table_bytes = places * sizeof *bufs->order + bufs->count * (sizeof *bufs->place + 1);
+    bufs->block_bytes = PAGE + ring_bytes + data_bytes + table_bytes;
+    bufs->block = mem_alloc(uring->port.mem, bufs->block_bytes);
+    if (!bufs->block) return SALLY_ENOMEM;
+    bufs_lay_out(bufs, ring, places, ring_bytes, data_bytes);
+    memset(bufs->state, URING_BUF_FREE, bufs->count);
+    ASAN_POISON_MEMORY_REGION(bufs->data, (size_t)bufs->bytes * bufs->count);
+    uring->port.bufs_total = bufs->count;
+    if (!ring)
+        while (bufs->free < bufs->count) {
+            bufs->order[bufs->free] = (uint16_t)bufs->free;
+            bufs->free++;
+        }
+    return 0;
+}
+
+void uring_bufs_free(struct uring *uring)
+{
+    struct uring_bufs *bufs = &uring->bufs;
+    if (!bufs->block) return;
+    ASAN_UNPOISON_MEMORY_REGION(bufs->data, (size_t)bufs->bytes * bufs->count);
+    mem_free(uring->port.mem, bufs->block, bufs->block_bytes);
+    bufs->block = NULL;
+}
+
+/* At the ring's end; the kernel sees it when it is published. */
+static void ring_put(struct uring_bufs *bufs, uint32_t buf)
+{
+    uint16_t place = (uint16_t)((bufs->ring->tail + bufs->pending) & bufs->mask);
+    struct io_uring_buf *entry = &bufs->ring->bufs[place];
+    entry->addr = (uint64_t)(uintptr_t)buf_data(bufs, buf);
+    entry->len = bufs->bytes;
+    entry->bid = (uint16_t)buf;
+    bufs->order[place] = (uint16_t)buf;
+    bufs->place[buf] = place;
+    bufs->pending++;
+}
+
+int uring_bufs_register(struct uring *uring)
+{
+    struct uring_bufs *bufs = &uring->bufs;
+    if (!bufs->ring) return 0;
+    struct io_uring_buf_reg reg = {.ring_addr = (uint64_t)(uintptr_t)bufs->ring,
+                                   .ring_entries = bufs->mask + 1};
+    bufs->ring->tail = 0;
+    int rc = io_uring_register_buf_ring(&uring->ring, &reg, 0);
+    if (rc) return rc;
+    for (uint32_t buf = 0; buf < bufs->count; buf++) ring_put(bufs, buf);
+    uring_bufs_publish(uring);
+    return 0;
+}
+
+void uring_bufs_unregister(struct uring *uring)
+{
+    if (uring->bufs.ring) (void)io_uring_unregister_buf_ring(&uring->ring, 0);
+}
+
+void uring_bufs_publish(struct uring *uring)
+{
+    struct uring_bufs *bufs = &uring->bufs;
+    if (!bufs->pending) return;
+    io_uring_buf_ring_advance(bufs->ring, (int)bufs->pending);
+    bufs->pending = 0;
+}
+
+uint32_t uring_bufs_ready(const struct uring *uring)
+{
+    return uring->bufs.count - uring->port.bufs_lent - uring->bufs.lost;
+}
+
+static unsigned char *buf_lend(struct uring *uring, uint32_t buf)
+{
+    unsigned char *data = buf_data(&uring->bufs, buf);
+    uring->bufs.state[buf] = URING_BUF_LENT;
+    uring->port.bufs_lent++;
+    ASAN_UNPOISON_MEMORY_REGION(data, uring->bufs.bytes);
+    return data;
+}
+
+/* The entry's length is read back: the kernel shortens it to what it meant to receive. */
+unsigned char *uring_bufs_lend(struct uring *uring, uint16_t place, uint32_t *buf, uint32_t *bytes)
+{
+    struct uring_bufs *bufs = &uring->bufs;
+    place &= (uint16_t)bufs->mask;
+    *buf = bufs->order[place];
+    *bytes = bufs->ring->bufs[place].len;
+    if (*bytes == 0 || *bytes > bufs->bytes) *bytes = bufs->bytes;
+    if (!uring_bufs_known(uring, *buf) || bufs->place[*buf] != place) return NULL;
+    if (bufs->state[*buf] == URING_BUF_LOST) bufs->lost--;
+    return buf_lend(uring, *buf);
+}
+
+unsigned char *uring_bufs_pop(struct uring *uring, uint32_t *buf)
+{
+    struct uring_bufs *bufs = &uring->bufs;
+    if (bufs->free == 0) return NULL;
+    *buf = bufs->order[--bufs->free];
+    return buf_lend(uring, *buf);
+}
+
+void uring_bufs_release(struct port *port, uint32_t buf, const void *data)
+{
+    struct uring *uring = uring_of(port);
+    struct uring_bufs *bufs = &uring->bufs;
+    uring_assert_owner(uring);
+    assert(buf < bufs->count && bufs->state[buf] == URING_BUF_LENT);
+    assert(data == buf_data(bufs, buf));
+    (void)data;
+    ASAN_POISON_MEMORY_REGION(buf_data(bufs, buf), bufs->bytes);
+    bufs->state[buf] = URING_BUF_FREE;
+    port->bufs_lent--;
+    if (bufs->ring) {
+        ring_put(bufs, buf);
+    } else {
+        bufs->order[bufs->free++] = (uint16_t)buf;
+    }
+}
+
+/* Kernels have named a buffer that they had not taken. Put back while it is still in the ring it
+ * would be there twice; so the kernel is asked. One that it may have taken is set aside until a
+ * completion with bytes names it: a buffer fewer is better than one with two owners. Kernels
+ * before 6.8 can't be asked, and named none wrongly. */
+void uring_bufs_unused(struct uring *uring, uint32_t buf)
+{
+    struct uring_bufs *bufs = &uring->bufs;
+    uring->port.counters.stray_events++;
+    if (!uring_bufs_known(uring, buf) || bufs->state[buf] == URING_BUF_LOST) return;
+    struct uring_buf_status status = {0};
+    int rc =
+        io_uring_register((unsigned)uring->ring.ring_fd, URING_REGISTER_PBUF_STATUS, &status, 1);
+    if (rc < 0) {
+        ring_put(bufs, buf);
+        return;
+    }
+    uint32_t from_head = (bufs->place[buf] - status.head) & bufs->mask;
+    uint32_t waiting = ((uint32_t)bufs->ring->tail + bufs->pending - status.head) & bufs->mask;
+    if (from_head < waiting) return;
+    bufs->state[buf] = URING_BUF_LOST;
+    bufs->lost++;
+}

@@ -1,0 +1,219 @@
+/* The simulator's life, and what an engine in it takes for its machine: clock, names, memory. One thread; the caller owns
+ * the sim, and each engine in it. */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "sim/sim.h"
+
+enum { SIM_CONNS_MAX = 1024 };
+
+/* ---- The engine's machine ---- */
+
+static uint64_t host_now(void *ctx) { return ((sally_sim *)ctx)->world->now_ns; }
+
+static const struct sim_name *name_find(const sally_sim *sim, const char *name)
+{
+    for (const struct sim_name *at = sim->names; at; at = at->next)
+        if (strcmp(at->name, name) == 0) return at;
+    return NULL;
+}
+
+static int host_resolve(void *ctx, const char *name, uint16_t port, struct addr *addrs,
+                        unsigned max, unsigned *count)
+{
+    sally_sim *sim = ctx;
+    *count = 0;
+    const struct sim_name *found = name_find(sim, name);
+    if (!found || sim_chance(sim->world, sim->world->faults.resolve_fails)) return SALLY_ENONAME;
+    for (; *count < found->count && *count < max; ++*count) {
+        addrs[*count] = found->addrs[*count];
+        addrs[*count].port = port;
+    }
+    return 0;
+}
+
+int sally_sim_name(sally_sim *sim, const char *name, const char *ip)
+{
+    if (!sim || !name || !ip) return SALLY_EINVAL;
+    if (strlen(name) >= SIM_NAME_MAX) return SALLY_EINVAL;
+    char text[ADDRESS_TEXT_MAX];
+    struct address address;
+    snprintf(text, sizeof text, strchr(ip, ':') ? "[%s]:0" : "%s:0", ip);
+    if (address_parse(&address, text) || address.kind != ADDRESS_IP) return SALLY_EADDRESS;
+    struct sim_name *entry = (struct sim_name *)name_find(sim, name);
+    if (!entry) {
+        entry = mem_zalloc(&sim->mem, sizeof *entry);
+        if (!entry) return SALLY_ENOMEM;
+        snprintf(entry->name, sizeof entry->name, "%s", name);
+        entry->next = sim->names;
+        sim->names = entry;
+    }
+    if (entry->count == SIM_NAME_ADDRS) return SALLY_EINVAL;
+    entry->addrs[entry->count++] = address.ip;
+    return 0;
+}
+
+int sally_sim_black_hole(sally_sim *sim, const char *text)
+{
+    struct address address;
+    if (!sim || !text) return SALLY_EINVAL;
+    if (address_parse(&address, text)) return SALLY_EADDRESS;
+    if (address.kind != ADDRESS_IP && address.kind != ADDRESS_PATH) return SALLY_EADDRESS;
+    return sim_hole_add(sim->world, &address);
+}
+
+/* ---- Memory that can fail ---- */
+
+static bool alloc_fails(sally_sim *sim)
+{
+    sim->allocations++;
+    bool at = sim->fail_at && (sim->fail_on ? sim->allocations >= sim->fail_at
+                                            : sim->allocations == sim->fail_at);
+    if (at) sim->failed = true;
+    return at || sim_chance(sim->world, sim->world->faults.no_memory);
+}
+
+static void *host_alloc(void *user, size_t bytes)
+{
+    sally_sim *sim = user;
+    if (alloc_fails(sim)) {
+        sim_trace(sim->world, "no memory for %zu bytes", bytes);
+        return NULL;
+    }
+    return mem_alloc(&sim->engine, bytes);
+}
+
+static void host_free(void *user, void *block, size_t bytes)
+{
+    sally_sim *sim = user;
+    mem_free(&sim->engine, block, bytes);
+}
+
+void sally_sim_fail_alloc_at(sally_sim *sim, uint64_t n, bool persistent)
+{
+    sim->fail_at = n ? sim->allocations + n : 0;
+    sim->fail_on = persistent;
+    sim->failed = false;
+}
+
+bool sally_sim_alloc_failed(const sally_sim *sim) { return sim->failed; }
+uint64_t sally_sim_allocations(const sally_sim *sim) { return sim->allocations; }
+uint64_t sally_sim_memory_bytes(const sally_sim *sim) { return mem_in_use(&sim->engine); }
+
+/* What an engine says goes into the trace. */
+static void host_log(void *user, sally_log_level level, const char *line)
+{
+    sally_sim *sim = user;
+    sim_trace(sim->world, "log %d: %s", (int)level, line);
+}
+
+/* ---- Life ---- */
+
+int sally_sim_create(sally_sim **out, uint64_t seed, const sally_sim_options *options)
+{
+    if (!out) return SALLY_EINVAL;
+    if (options && (unsigned)options->send_now > SALLY_SIM_NO) return SALLY_EINVAL;
+    struct mem mem;
+    mem_init(&mem);
+    sally_sim *sim = mem_zalloc(&mem, sizeof *sim);
+    if (!sim) return SALLY_ENOMEM;
+    mem_init(&sim->mem);
+    mem_init(&sim->engine);
+    int err = sim_world_create(&sim->world, seed, options);
+    if (err) {
+        mem_free(&mem, sim, sizeof *sim);
+        return err;
+    }
+    snprintf(sim->reason, sizeof sim->reason, "simulated, seed %llu", (unsigned long long)seed);
+    sim->host = (struct host){.ctx = sim,
+                              .ops = &port_sim_ops,
+                              .world = sim->world,
+                              .now_ns = host_now,
+                              .resolve = host_resolve,
+                              .threads = false,
+                              .reason = sim->reason};
+    *out = sim;
+    return 0;
+}
+
+void sally_sim_destroy(sally_sim *sim)
+{
+    if (!sim) return;
+    sim_peers_free(sim);
+    struct sim_world *world = sim->world;
+    if (mem_in_use(&sim->engine))
+        sim_violation(world, "%zu bytes of engines are left", mem_in_use(&sim->engine));
+    sim_world_destroy(world);
+    for (struct sim_name *next; sim->names; sim->names = next) {
+        next = sim->names->next;
+        mem_free(&sim->mem, sim->names, sizeof *sim->names);
+    }
+    assert(mem_in_use(&sim->mem) == 0);
+    struct mem mem;
+    mem_init(&mem);
+    atomic_store(&mem.bytes_in_use, sizeof *sim);
+    mem_free(&mem, sim, sizeof *sim);
+}
+
+/* Shards whose ports have gone make room. */
+static void forget_dead(sally_sim *sim)
+{
+    unsigned kept = 0;
+    for (unsigned i = 0; i < sim->shard_count; i++)
+        if (sim->world->ports[sim->shards[i].port]) sim->shards[kept++] = sim->shards[i];
+    sim->shard_count = kept;
+}
+
+int sally_sim_engine(sally_sim *sim, const sally_engine_options *given, sally_engine **out)
+{
+    if (!sim || !out) return SALLY_EINVAL;
+    sally_engine_options options = {0};
+    if (given) options = *given;
+    if (!options.shards) options.shards = 1;
+    if (!options.conns_max) options.conns_max = SIM_CONNS_MAX;
+    if (!options.allocator.alloc && !options.allocator.free)
+        options.allocator =
+            (sally_allocator){.alloc = host_alloc, .free = host_free, .user = sim};
+    if (!options.log) {
+        options.log = host_log;
+        options.log_user = sim;
+        options.log_level = SALLY_LOG_DEBUG;
+    }
+    forget_dead(sim);
+    uint32_t first = sim->world->port_count;
+    int err = engine_create_on(out, &options, &sim->host);
+    if (err) return err;
+    for (unsigned i = 0; i < engine_shards(*out); i++)
+        sim->shards[sim->shard_count++] =
+            (struct sim_shard){.engine = *out, .index = i, .port = first + i};
+    return 0;
+}
+
+uint64_t sally_sim_now_ms(const sally_sim *sim)
+{
+    return (sim->world->now_ns - sim->world->start_ns) / SIM_MS;
+}
+
+uint64_t sally_sim_seed(const sally_sim *sim) { return sim->world->seed; }
+uint64_t sally_sim_hash(const sally_sim *sim) { return sim->world->hash; }
+uint32_t sally_sim_sockets(const sally_sim *sim) { return sim->world->descriptors_used; }
+
+uint32_t sally_sim_random(sally_sim *sim, uint32_t below)
+{
+    return (uint32_t)sim_below(sim->world, below);
+}
+
+/* ---- Descriptors ---- */
+
+void sally_sim_take_descriptors(sally_sim *sim, uint32_t n)
+{
+    sim->world->descriptors_all_taken |= n == UINT32_MAX;
+    if (n != UINT32_MAX) sim->world->descriptors_taken += n;
+}
+
+void sally_sim_give_descriptors(sally_sim *sim)
+{
+    sim->world->descriptors_all_taken = false;
+    sim->world->descriptors_taken = 0;
+}
