@@ -1,0 +1,47 @@
+/* The ground: where the other ends of connections stand. Raw peers that don't come from the port
+ * under test, so that it can't be wrong twice in the same way: sockets of the system, or the
+ * simulated network's. Nothing here blocks; who waits turns the stage. One thread, that of the
+ * stage. */
+#ifndef GROUND_H
+#define GROUND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "os/address.h"
+#include "port/port.h"
+
+/* What read and write say when it is not a number of bytes. */
+enum {
+    PEER_WAIT = 0,   /* nothing now */
+    PEER_END = -1,   /* end of the stream */
+    PEER_RESET = -2, /* reset, or broken in another way */
+};
+
+struct ground {
+    const char *name;
+    bool real; /* descriptors, threads, signals, files */
+    int (*open)(void **world);
+    void (*shut)(void *world);
+    /* 0 or -1. */
+    int (*listen)(void *world, const struct address *at, int backlog, intptr_t *listener,
+                  struct address *bound);
+    bool (*accept)(void *world, intptr_t listener, intptr_t *peer);
+    int (*connect)(void *world, const struct address *to, intptr_t *peer);
+    int (*connected)(void *world, intptr_t peer); /* 1, 0: not yet, -1: failed */
+    int64_t (*write)(void *world, intptr_t peer, const void *data, size_t len);
+    int64_t (*read)(void *world, intptr_t peer, void *data, size_t len);
+    void (*finish)(void *world, intptr_t peer); /* end of its stream; it still reads */
+    void (*close)(void *world, intptr_t peer, enum port_close_mode mode);
+    void (*close_listener)(void *world, intptr_t listener);
+    void (*local)(void *world, intptr_t peer, struct addr *addr);
+    /* No new descriptor for anybody; peers that are there stay. */
+    void (*exhaust)(void *world, bool on);
+    unsigned (*descriptors)(void *world);
+};
+
+extern const struct ground ground_posix;
+extern const struct ground ground_sim;
+
+#endif

@@ -1,0 +1,225 @@
+/* The stage: one port under test with everything that it needs and a check of the contract at each
+ * of its events. Rules start operations through it, never past it, so that it knows what is in
+ * flight; it keeps its own account beside the port's.
+ *
+ * Actors are the sockets of the port under test; they live in its slot table and hold what came.
+ * Peers are the other ends. Both belong to the stage and to the thread that opened it. A broken
+ * rule ends the trial at once (trial_fail). */
+#ifndef STAGE_H
+#define STAGE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/mem.h"
+#include "base/slots.h"
+#include "port/port.h"
+#include "port/support/ground.h"
+#include "port/support/trial.h"
+
+enum {
+    STAGE_PEERS_MAX = 1200,
+    STAGE_HELD_MAX = 1024,
+    STAGE_ARRIVALS_MAX = 2048,
+    STAGE_BATCH_MAX = 64,
+    STAGE_SPANS_MAX = 2048,
+    TAG_OF_REUSE = 1 << 30, /* in a tag: wrong bytes are those of another connection */
+};
+
+struct stage;
+
+struct actor {
+    struct port_sock sock; /* first */
+    uint8_t flying;        /* PORT_BIT of what we started and saw no end of */
+    bool closed;           /* PORT_CLOSE was taken */
+    bool hold;             /* keeps what it is lent */
+    bool echo;             /* sends back what it gets */
+    bool refuse;           /* a listener's: newcomers are turned away with FIN */
+    bool ended;            /* its receive met the end of the stream */
+    uint32_t tag_in;       /* pattern that must arrive; 0: anything */
+    uint32_t tag_out;
+    uint64_t got;
+    uint64_t sent;
+    uint64_t send_left; /* goes on by itself until none is left */
+    uint32_t chunk;     /* bytes of one such send; 0: all */
+    uint32_t asked;     /* bytes of the send in flight */
+    unsigned char *out; /* and the bytes, freed when it ends */
+    uint32_t out_len;
+    uint32_t endings[PORT_OPS];
+    uint32_t events[PORT_OPS];
+    int32_t error[PORT_OPS]; /* of the last ending */
+    uint32_t newcomers;
+    uint32_t accept_errors; /* with and without `more` */
+    void (*on_event)(struct stage *stage, struct actor *actor, const struct port_event *event);
+    void *user;
+    uint64_t number;
+};
+
+struct peer {
+    struct stage *stage;
+    intptr_t id;
+    bool open;
+    bool ended;
+    bool reset;
+    uint32_t tag_in;
+    uint32_t tag_out;
+    uint64_t got;
+    uint64_t wrote;
+};
+
+struct arrival {
+    port_handle handle;
+    struct addr peer;
+};
+
+struct stage_config {
+    const struct port_ops *ops;
+    const struct ground *ground;
+    uint32_t features_off;
+    uint32_t sq_entries;
+    uint32_t cq_entries;
+    uint32_t slots_max; /* 0: 4096 */
+    uint32_t bufs_max;
+    uint32_t buf_bytes;
+};
+
+struct stage {
+    struct stage_config config;
+    const struct ground *ground;
+    void *world;
+    struct mem mem;
+    atomic_uint blocks;      /* allocated and not freed */
+    atomic_int allocs_until; /* this many more succeed, then all fail; -1: no limit */
+    struct slots socks;
+    struct port *port;
+    unsigned descriptors_before;
+    unsigned take_max;
+    uint64_t random;
+    uint64_t number_last;
+
+    struct actor *door; /* the listener that pairs come through */
+    struct address door_at;
+    struct arrival arrivals[STAGE_ARRIVALS_MAX];
+    unsigned arrivals_head, arrivals_len;
+    struct {
+        uint32_t buf;
+        uint32_t bytes;
+        const void *data;
+        uint64_t sum;
+    } held[STAGE_HELD_MAX];
+    unsigned held_len;
+    struct peer peers[STAGE_PEERS_MAX];
+    unsigned peers_len;
+    uint64_t events; /* taken so far */
+};
+
+/* Opens the stage: port created and owned. Skips the trial when this kind can't be used here. */
+void stage_open(struct stage *stage, const struct stage_config *config);
+/* The same without a port, for rules that create theirs. */
+void stage_open_bare(struct stage *stage, const struct stage_config *config);
+/* Closes all that is left, destroys the port, and checks that nothing stays: operations, buffers,
+ * memory, descriptors. */
+void stage_shut(struct stage *stage);
+void stage_port_config(struct stage *stage, struct port_config *config);
+
+/* --- turning --- */
+
+/* Waits once and takes everything; how many events. */
+unsigned stage_turn(struct stage *stage, uint32_t timeout_ms);
+/* Takes at most one batch of what the last wait found. */
+unsigned stage_take(struct stage *stage);
+/* Turns until nothing has come for a while: for what must not come. */
+void stage_settle(struct stage *stage);
+
+/* The peers must move too, so the port never sleeps long. */
+#define UNTIL(stage, condition)                                                                    \
+    for (trial_waits_for(#condition, __FILE__, __LINE__); !(condition); stage_turn(stage, 1)) {}   \
+    trial_waits_for(NULL, NULL, 0)
+
+/* Everything has been done that must be done: the port itself has to wake up for it. */
+#define AWAIT(stage, condition)                                                                    \
+    for (trial_waits_for(#condition, __FILE__, __LINE__); !(condition);                            \
+         stage_turn(stage, PORT_FOREVER)) {}                                                       \
+    trial_waits_for(NULL, NULL, 0)
+
+/* --- actors --- */
+
+struct actor *stage_actor(struct stage *stage);
+/* The slot goes back; PORT_CLOSE has been taken. What the port could still read there is spoiled. */
+void stage_give(struct stage *stage, struct actor *actor);
+/* Closes, waits, gives back. */
+void stage_drop(struct stage *stage, struct actor *actor, enum port_close_mode mode);
+
+void stage_attach(struct stage *stage, struct actor *actor, port_handle handle);
+void stage_accept(struct stage *stage, struct actor *actor);
+void stage_accept_stop(struct stage *stage, struct actor *actor);
+void stage_connect(struct stage *stage, struct actor *actor, const struct address *to,
+                   const struct addr *from);
+void stage_recv(struct stage *stage, struct actor *actor);
+void stage_recv_stop(struct stage *stage, struct actor *actor);
+/* The next `bytes` of the actor's pattern in one operation. */
+void stage_send(struct stage *stage, struct actor *actor, uint32_t bytes);
+/* The same, cut into spans of the given sizes, which are used round and round. */
+void stage_send_spans(struct stage *stage, struct actor *actor, uint32_t bytes,
+                      const uint32_t *sizes, unsigned count);
+/* In as many operations as it takes. */
+void stage_send_all(struct stage *stage, struct actor *actor, uint64_t bytes);
+/* What port_send_now takes of the next `bytes`; negative: its error. */
+int64_t stage_send_now(struct stage *stage, struct actor *actor, uint32_t bytes);
+void stage_close(struct stage *stage, struct actor *actor, enum port_close_mode mode);
+
+static inline bool actor_flies(const struct actor *actor, enum port_op op)
+{
+    return actor->flying & PORT_BIT(op);
+}
+
+/* Releases what actors hold. */
+void stage_release_held(struct stage *stage);
+
+/* --- connections --- */
+
+/* 127.0.0.1, any port. */
+struct address stage_loopback(void);
+struct address stage_loopback6(void);
+/* A listener of the port; not accepting yet. */
+struct actor *stage_listener(struct stage *stage, const struct address *at,
+                             const struct port_listen_options *options, struct address *bound);
+/* An actor for the oldest newcomer. */
+struct actor *stage_next(struct stage *stage);
+bool stage_has_newcomer(const struct stage *stage);
+/* A connection through the door; both directions have patterns. */
+struct actor *stage_pair(struct stage *stage, struct peer **peer);
+/* The other way round: the actor connected to a peer's listener. */
+struct actor *stage_pair_out(struct stage *stage, struct peer **peer);
+
+uint64_t stage_random(struct stage *stage, uint64_t below);
+
+/* --- peers --- */
+
+struct peer *stage_peer(struct stage *stage); /* not connected */
+struct peer *peer_connect(struct stage *stage, const struct address *to);
+struct peer *peer_accept(struct stage *stage, intptr_t listener); /* NULL: nobody yet */
+/* Writes more of its pattern; true when `total` bytes have been written in all. */
+bool peer_wrote(struct peer *peer, uint64_t total);
+/* Reads and checks what is there, at most `max` bytes; how many. */
+uint64_t peer_read(struct peer *peer, uint64_t max);
+/* Reads; true when that many, or the end or a reset, has come. */
+bool peer_got(struct peer *peer, uint64_t total);
+bool peer_ended(struct peer *peer);
+bool peer_was_reset(struct peer *peer);
+void peer_finish(struct peer *peer);
+void peer_close(struct peer *peer, enum port_close_mode mode);
+
+/* The byte of a pattern. */
+static inline unsigned char pattern_at(uint32_t tag, uint64_t offset)
+{
+    uint64_t word = (offset >> 3) + ((uint64_t)tag << 32) + 1;
+    word *= UINT64_C(0x9e3779b97f4a7c15);
+    return (unsigned char)((word ^ (word >> 32)) >> (8 * (offset & 7)));
+}
+void pattern_fill(uint32_t tag, uint64_t offset, void *to, size_t len);
+/* True, or where it differs. */
+bool pattern_equal(uint32_t tag, uint64_t offset, const void *is, size_t len, size_t *at);
+
+#endif

@@ -1,0 +1,149 @@
+/* Trials in forked processes. The parent starts no thread, so a fork is safe. Everything here is
+ * the process's; a trial may end from any of its threads. */
+#include "port/support/trial.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { EXIT_FAIL = 1, EXIT_SKIP = 77 };
+
+static int verdict_fd = -1; /* -1: the trial runs in the process of the program itself */
+static const char *rule_name = "?";
+static const char *volatile waits_for;
+static const char *volatile waits_file;
+static volatile int waits_line;
+
+void trial_name(const char *rule) { rule_name = rule; }
+
+void trial_waits_for(const char *what, const char *file, int line)
+{
+    waits_for = what;
+    waits_file = file;
+    waits_line = line;
+}
+
+static _Noreturn void end(int status, const char *text)
+{
+    int fd = verdict_fd >= 0 ? verdict_fd : STDERR_FILENO;
+    size_t len = strlen(text);
+    ssize_t written = write(fd, text, len);
+    if (verdict_fd < 0) written = write(fd, "\n", 1);
+    (void)written;
+    _exit(status); /* other threads may still run, and what leaks after a failure tells nothing */
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+void trial_fail(const char *rule, const char *file, int line, const char *format, ...)
+{
+    char what[TRIAL_TEXT_MAX / 2], text[TRIAL_TEXT_MAX];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(what, sizeof what, format, args);
+    va_end(args);
+    snprintf(text, sizeof text, "%s%s%s: %s (%s:%d)", rule ? rule : rule_name, waits_for ? ": " : "",
+             waits_for ? waits_for : "", what, base_name(file), line);
+    end(EXIT_FAIL, text);
+}
+
+void trial_skip(const char *format, ...)
+{
+    char text[TRIAL_TEXT_MAX];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    end(EXIT_SKIP, text);
+}
+
+/* snprintf is not async-signal-safe; the process ends here whatever it does. */
+static void on_alarm(int number)
+{
+    (void)number;
+    char text[TRIAL_TEXT_MAX];
+    if (waits_for) {
+        snprintf(text, sizeof text, "%s: the time is over, waiting for: %s (%s:%d)", rule_name,
+                 waits_for, base_name(waits_file), waits_line);
+    } else {
+        snprintf(text, sizeof text, "%s: the time is over", rule_name);
+    }
+    end(EXIT_FAIL, text);
+}
+
+static void run_child(void (*body)(void *arg), void *arg, unsigned limit_s, bool quiet)
+{
+    if (quiet) {
+        int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        if (nowhere >= 0) dup2(nowhere, STDERR_FILENO);
+        if (nowhere >= 0) close(nowhere);
+    }
+    struct sigaction action = {.sa_handler = on_alarm};
+    sigaction(SIGALRM, &action, NULL);
+    alarm(limit_s);
+    body(arg);
+    alarm(0);
+    exit(0); /* not _exit: the leak checker and the coverage counters want their turn */
+}
+
+static void judge(struct trial *trial, int status)
+{
+    if (WIFSIGNALED(status)) {
+        trial->verdict = VERDICT_FAIL;
+        snprintf(trial->text, sizeof trial->text, "%s: ended by signal %d", rule_name,
+                 WTERMSIG(status));
+    } else if (WEXITSTATUS(status) == 0) {
+        trial->verdict = VERDICT_OK;
+    } else if (WEXITSTATUS(status) == EXIT_SKIP) {
+        trial->verdict = VERDICT_SKIP;
+    } else {
+        trial->verdict = VERDICT_FAIL;
+        if (!trial->text[0])
+            snprintf(trial->text, sizeof trial->text, "%s: exit status %d, see above", rule_name,
+                     WEXITSTATUS(status));
+    }
+}
+
+void trial_run(struct trial *trial, void (*body)(void *arg), void *arg, unsigned limit_s,
+               bool quiet)
+{
+    int ends[2];
+    memset(trial, 0, sizeof *trial);
+    if (pipe2(ends, O_CLOEXEC) != 0) abort();
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid < 0) abort();
+    if (pid == 0) {
+        close(ends[0]);
+        verdict_fd = ends[1];
+        run_child(body, arg, limit_s, quiet);
+    }
+    close(ends[1]);
+    size_t len = 0;
+    for (;;) {
+        ssize_t got = read(ends[0], trial->text + len, sizeof trial->text - 1 - len);
+        if (got > 0) len += (size_t)got;
+        if (got == 0 || (got < 0 && errno != EINTR)) break;
+    }
+    close(ends[0]);
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+    judge(trial, status);
+}
+
+void trial_run_here(struct trial *trial, void (*body)(void *arg), void *arg)
+{
+    memset(trial, 0, sizeof *trial);
+    body(arg);
+    trial->verdict = VERDICT_OK;
+}

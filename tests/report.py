@@ -1,0 +1,104 @@
+"""Counts what check.sh left in its log folder, names what failed and what was skipped with its
+cause, and ends with the line "N passed, N failed[, N skipped]". Exit status 1 when anything failed.
+
+  report.py LOGS
+
+LOGS/PRESET.xml            ctest's report of a configuration
+LOGS/PRESET-scenario/*.xml pytest's reports; they stand for ctest's one entry of their file
+LOGS/broken, LOGS/passed   lines: things outside ctest that failed or passed
+"""
+import pathlib
+import re
+import sys
+import xml.etree.ElementTree as xml
+
+SKIP_LINE = re.compile(r"^\[  SKIPPED \] (?!\d+ test)(\w+)", re.MULTILINE)
+CAUSE_LINE = re.compile(r"^skipped?: *(.*)$", re.MULTILINE)
+
+
+class Count:
+    def __init__(self):
+        self.passed = 0
+        self.failed = []
+        self.skipped = []
+
+
+def last_line(text):
+    lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
+    return lines[-1] if lines else "no cause was printed"
+
+
+def read_pytest(path, prefix, count):
+    """Adds the cases of one file; False when the report says nothing."""
+    cases = list(xml.parse(path).getroot().iter("testcase"))
+    for case in cases:
+        name = f"{prefix} {case.get('name')}"
+        broken = [case.find(kind) for kind in ("failure", "error")]
+        broken = [node for node in broken if node is not None]
+        if broken:
+            count.failed.append((name, (broken[0].get("message") or "").splitlines()[:1]))
+        elif case.find("skipped") is not None:
+            count.skipped.append((name, case.find("skipped").get("message") or "no cause given"))
+        else:
+            count.passed += 1
+    return bool(cases)
+
+
+def read_ctest(path, count):
+    preset = path.stem
+    for case in xml.parse(path).getroot().iter("testcase"):
+        name = f"{preset} {case.get('name')}"
+        output = case.findtext("system-out") or ""
+        if case.get("name").startswith("scenario/"):
+            report = path.parent / f"{preset}-scenario" / (case.get("name")[9:] + ".xml")
+            failed = len(count.failed)
+            if report.is_file() and read_pytest(report, name, count):
+                # pytest's report may miss what went wrong outside its cases.
+                if case.get("status") != "fail" or len(count.failed) > failed:
+                    continue
+        status = case.get("status")
+        if status == "run":
+            count.passed += 1
+            # A program that passed may have left some of its cases out.
+            causes = CAUSE_LINE.findall(output)
+            for case_name in dict.fromkeys(SKIP_LINE.findall(output)):
+                cause = next((c for c in causes if c.startswith(case_name)), None)
+                cause = cause or (causes or ["see its log"])[0]
+                count.skipped.append((f"{name} {case_name}", cause))
+        elif case.find("skipped") is not None and "SKIP_RETURN_CODE" in (
+            case.find("skipped").get("message") or ""
+        ):
+            count.skipped.append((name, last_line(output)))
+        else:
+            failure = case.find("failure")
+            why = failure.get("message") if failure is not None else status
+            count.failed.append((name, [why or "failed"]))
+
+
+def main():
+    logs = pathlib.Path(sys.argv[1])
+    count = Count()
+    for path in sorted(logs.glob("*.xml")):
+        read_ctest(path, count)
+    for name, add in (("broken", True), ("passed", False)):
+        path = logs / name
+        for line in path.read_text().splitlines() if path.is_file() else []:
+            if add:
+                count.failed.append((line, []))
+            else:
+                count.passed += 1
+    for name, cause in count.skipped:
+        print(f"skipped: {name}: {' '.join(cause.split())}")
+    for name, why in count.failed:
+        print(f"FAILED: {name}{': ' if why else ''}{' '.join(why)}")
+    if count.failed:
+        print(f"logs: {logs}")
+    if not count.passed and not count.failed:
+        count.failed.append(("nothing ran", []))
+    line = f"{count.passed} passed, {len(count.failed)} failed"
+    print(line + (f", {len(count.skipped)} skipped" if count.skipped else ""))
+    return 1 if count.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""The programs of examples/, which are those of the README."""
+import signal
+import socket
+import subprocess
+
+import tool
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def test_the_echo_server_and_the_client():
+    address = f"127.0.0.1:{free_port()}"
+    server = subprocess.Popen([tool.BIN / "example_echo", address], stderr=subprocess.PIPE,
+                              text=True)
+    try:
+        def client():
+            return tool.run(tool.BIN / "example_client", address, capture_output=True, text=True)
+
+        tool.wait_until(lambda: client().returncode == 0, "the client is served")
+        assert client().stdout == "hello\n"
+        server.send_signal(signal.SIGINT)
+        assert server.wait(tool.LIMIT) == 0
+        assert server.stderr.read() == ""
+        refused = client()
+        assert refused.returncode == 1
+        assert refused.stderr.splitlines()[0] == "client: the connection could not be made"
+        assert "refused" in refused.stderr
+    finally:
+        server.kill()
+
+
+def test_the_echo_server_says_why_it_cannot_start():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        done = tool.run(tool.BIN / "example_echo", address, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"echo: {address}: ") and "in use" in done.stderr
