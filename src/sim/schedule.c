@@ -6,24 +6,24 @@
 
 #define SIM_STALL_MAX (500 * SIM_MS)
 
-/* When a shard wants its next turn: now or earlier, later, or SIM_NEVER. */
+/* When a shard gets its next turn: now or earlier, later, or SIM_NEVER. What it said at the end of its last turn stands, as for a
+ * thread that went to sleep then: only its port or a wake-up can make it sooner. So a wake-up that the library forgets is missed
+ * here, too. */
 static uint64_t shard_wants_ns(const sally_sim *sim, const struct sim_shard *shard)
 {
     const struct sim_world *world = sim->world;
     struct sim_port *port = world->ports[shard->port];
     if (!port || shard->ended) return SIM_NEVER;
-    uint64_t at_ns = SIM_NEVER;
-    if (sim_port_runnable(port)) {
-        at_ns = world->now_ns;
-    } else {
-        uint32_t patience_ms = shard_patience_ms(shard->engine->shards[shard->index]);
-        if (patience_ms == 0)
-            at_ns = world->now_ns;
-        else if (patience_ms != SALLY_FOREVER)
-            at_ns = (world->now_ns / SIM_MS + patience_ms) * SIM_MS;
-    }
-    if (at_ns < shard->stalled_until_ns) at_ns = shard->stalled_until_ns;
-    return at_ns;
+    uint64_t at_ns = sim_port_runnable(port) ? world->now_ns : shard->sleeps_until_ns;
+    return at_ns < shard->stalled_until_ns ? shard->stalled_until_ns : at_ns;
+}
+
+static uint64_t sleeps_until(const sally_sim *sim, const struct sim_shard *shard)
+{
+    uint64_t now_ns = sim->world->now_ns;
+    uint32_t patience_ms = shard_patience_ms(shard->engine->shards[shard->index]);
+    if (patience_ms == SALLY_FOREVER) return SIM_NEVER;
+    return patience_ms ? (now_ns / SIM_MS + patience_ms) * SIM_MS : now_ns;
 }
 
 /* An engine that turns and turns without time passing never sleeps: on a real machine it burns a core (S4-11). */
@@ -46,6 +46,7 @@ static void turn(sally_sim *sim, struct sim_shard *shard)
     world->scheduled = true;
     shard->ended = engine_step(shard->engine, shard->index);
     world->scheduled = false;
+    if (!shard->ended) shard->sleeps_until_ns = sleeps_until(sim, shard);
     if (sim_chance(world, world->faults.stall))
         shard->stalled_until_ns = world->now_ns + sim_skewed(world, SIM_STALL_MAX);
 }

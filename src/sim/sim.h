@@ -18,7 +18,8 @@ struct sim_shard {
     sally_engine *engine;
     unsigned index;
     uint32_t port; /* its number in the world: gone there, gone here */
-    uint64_t stalled_until_ns;
+    uint64_t sleeps_until_ns; /* its next timer when its last turn ended */
+    uint64_t stalled_until_ns; /* it gets no turn before */
     bool ended;
 };
 
