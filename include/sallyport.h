@@ -290,7 +290,8 @@ SALLY_API int sally_engine_create(sally_engine **engine,
  * [outside] */
 SALLY_API int sally_engine_start(sally_engine *engine) SALLY_MUST_USE;
 
-/* Waits until the engine has stopped. [outside] */
+/* Waits until the engine has stopped. SALLY_ESTATE for one that is driven by sally_engine_run_once.
+ * [outside] */
 SALLY_API int sally_engine_wait(sally_engine *engine);
 
 /* Start and wait. Unless leave_signals is set, SIGINT and SIGTERM are caught meanwhile (those whose

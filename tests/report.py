@@ -12,7 +12,8 @@ import re
 import sys
 import xml.etree.ElementTree as xml
 
-SKIP_LINE = re.compile(r"^\[  SKIPPED \] (?!\d+ test)(\w+)", re.MULTILINE)
+SKIP_LINE = re.compile(r"^\[  SKIPPED \] (?!\d+ test)(.+)$", re.MULTILINE)
+FAIL_LINE = re.compile(r"^\[  FAILED  \] (?!\d+ test)(.+)$", re.MULTILINE)
 CAUSE_LINE = re.compile(r"^skipped?: *(.*)$", re.MULTILINE)
 
 
@@ -72,7 +73,8 @@ def read_ctest(path, count):
         else:
             failure = case.find("failure")
             why = failure.get("message") if failure is not None else status
-            count.failed.append((name, [why or "failed"]))
+            cases = list(dict.fromkeys(FAIL_LINE.findall(output)))
+            count.failed.append((name, ["; ".join(cases) or why or "failed"]))
 
 
 def main():

@@ -1,4 +1,5 @@
-/* A count with one writer and any readers: no read-modify-write, so it costs what a plain one does. */
+/* A count with one writer and any readers: no read-modify-write, so it costs what a plain one does.
+ */
 #ifndef BASE_COUNTER_H
 #define BASE_COUNTER_H
 

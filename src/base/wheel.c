@@ -173,8 +173,7 @@ void wheel_advance(struct wheel *wheel, uint64_t now_ms)
 {
     if (now_ms > WHEEL_MS_MAX) now_ms = WHEEL_MS_MAX;
     if (now_ms < wheel->now_ms) now_ms = wheel->now_ms;
-    wheel__collect(wheel); /* what was set when it was due already */
-    for (;;) {
+    for (;;) { /* beginning with now, where those wait that were due when they were set */
         uint64_t next_ms = wheel__next_slot_ms(wheel);
         if (next_ms > now_ms) break;
         wheel->now_ms = next_ms;

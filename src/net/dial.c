@@ -58,7 +58,6 @@ static void dial__connect(sally_conn *conn, const struct address *to)
 {
     const struct policy *policy = conn->policy;
     conn->phase_ms = conn->shard->now_ms;
-    sock_reset(&conn->sock);
     port_connect(conn->shard->port, &conn->sock, to, policy->has_from ? &policy->from : NULL,
                  &policy->sock);
     conn_update_timer(conn);
@@ -183,6 +182,7 @@ void dial_on_event(sally_conn *conn, const struct port_event *event)
     struct dial *dial = conn->dial;
     if (event->op == PORT_CLOSE) { /* of an attempt that took too long */
         dial->closing = false;
+        sock_reset(&conn->sock);
         dial__next(conn);
         return;
     }

@@ -311,6 +311,8 @@ int sally_engine_wait(sally_engine *engine)
 {
     if (!engine) return SALLY_EINVAL;
     if (shard_current()) return SALLY_ETHREAD;
+    bool stopped = atomic_load(&engine->state) == SALLY_ENGINE_STOPPED;
+    if (!stopped && atomic_load(&engine->driven)) return SALLY_ESTATE; /* by whom would it end? */
     os_gate_wait(&engine->stopped);
     return 0;
 }
@@ -340,8 +342,9 @@ static int engine__drive(sally_engine *engine)
 {
     if (shard_current()) return SALLY_ETHREAD;
     struct shard *shard = engine->shards[0];
+    if (!engine->host.threads) return SALLY_ESTATE;
     if (shard->owned) return shard->owner == os_thread_self() ? 0 : SALLY_ETHREAD;
-    if (engine->shard_count != 1 || !engine->host.threads) return SALLY_ESTATE;
+    if (engine->shard_count != 1) return SALLY_ESTATE;
     if (!engine__begin(engine) && !engine_stopping(engine)) return SALLY_ESTATE;
     atomic_store(&engine->driven, true);
     shard->owned = true;
@@ -355,7 +358,11 @@ int sally_engine_run_once(sally_engine *engine, uint32_t timeout_ms)
     if (!atomic_load(&engine->driven) && atomic_load(&engine->state) != SALLY_ENGINE_CREATED)
         return SALLY_ESTATE;
     int err = engine__drive(engine);
-    return err ? err : shard_turn(engine->shards[0], timeout_ms);
+    if (err) return err;
+    struct shard *shard = engine->shards[0];
+    if (shard_turn(shard, timeout_ms)) return 1;
+    port_flush(shard->port); /* the program may sleep elsewhere next */
+    return 0;
 }
 
 int64_t sally_engine_fd(sally_engine *engine)
@@ -379,9 +386,9 @@ bool engine_step(sally_engine *engine, unsigned index)
     return engine__step(engine->shards[index], 0);
 }
 
-uint64_t engine_shard_next_ms(const sally_engine *engine, unsigned shard)
+uint32_t engine_patience_ms(const sally_engine *engine, unsigned shard)
 {
-    return shard_next_ms(engine->shards[shard]);
+    return shard_patience_ms(engine->shards[shard]);
 }
 
 /* ---- End ---- */

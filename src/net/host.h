@@ -28,13 +28,16 @@ struct host {
 int engine_create_on(sally_engine **engine, const sally_engine_options *options,
                      const struct host *host);
 
-/* For who steps the shards of an engine without threads (the simulator).
- *   engine_step           one turn of a shard without sleeping; true when the shard has ended and
- * needs no more turns engine_shard_next_ms  when the shard's next timer is due, in now_ns/1e6;
- * UINT64_MAX: none A shard needs a turn when its port has events, was woken, or that time has come.
- * Ports are created in the order of shards. */
+/* For who steps the shards of an engine without threads (the simulator). A shard needs a turn when
+ * its port has events or was woken, or when its patience is over. Ports are made in the order of
+ * shards.
+ *
+ * engine_step: one turn of a shard, without sleeping; true when it has ended and needs no more.
+ *
+ * engine_patience_ms: how long from now the shard needs no turn; 0: it has something to do;
+ * SALLY_FOREVER: nothing. */
 unsigned engine_shards(const sally_engine *engine);
 bool engine_step(sally_engine *engine, unsigned shard);
-uint64_t engine_shard_next_ms(const sally_engine *engine, unsigned shard);
+uint32_t engine_patience_ms(const sally_engine *engine, unsigned shard);
 
 #endif

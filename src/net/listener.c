@@ -127,6 +127,7 @@ void listener_update(struct listener *listener)
     bool have = listener->sock.in_flight & PORT_BIT(PORT_ACCEPT);
     server__tell_limit(server, !server__has_room(server)); /* a pause is no limit */
     if (want && !have) {
+        listener->quiet = false; /* the watchdog gives it a whole tick */
         port_accept(port, &listener->sock);
     } else if (!want && have && !listener->stopping) {
         listener->stopping = true;

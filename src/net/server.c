@@ -105,6 +105,7 @@ static int server__remember(sally_server *server, struct listening *listening,
     listening->path = mem_alloc(&server->engine->mem, bytes);
     if (!listening->path) return SALLY_ENOMEM;
     memcpy(listening->path, address->host, bytes);
+    listening->is_file = server->engine->host.threads;
     return 0;
 }
 
@@ -117,8 +118,9 @@ static void server__forget(sally_server *server, struct listening *listening)
 
 void listening_remove_file(const struct listening *listening)
 {
-    /* an abstract name goes with its socket */
-    if (listening->path && listening->path[0] != '@') os_remove_socket_file(listening->path);
+    /* an abstract name goes with its socket, a simulated path is no file */
+    if (listening->path && listening->path[0] != '@' && listening->is_file)
+        os_remove_socket_file(listening->path);
 }
 
 /* One socket. Its listener begins when its shard has the letter. */

@@ -17,7 +17,8 @@ enum { SERVER_LISTENERS_MAX = 64 };
 /* One of its addresses, as the system has it. */
 struct listening {
     struct addr local;
-    char *path; /* of a Unix socket, '@' first for an abstract name */
+    bool is_file; /* the path: it is removed when its listener ends */
+    char *path;   /* of a Unix socket, '@' first for an abstract name */
 };
 
 /* The file of a Unix socket, which stays when its socket is closed. */

@@ -252,23 +252,20 @@ uint64_t shard_next_ms(const struct shard *shard)
     return level == STOP_DRAIN && deadline < next ? deadline : next;
 }
 
-uint32_t shard_patience_ms(const struct shard *shard)
+/* How long it may sleep, seen from a moment; 0 when something is to be done that no event
+ * announces. */
+static uint32_t shard__patience_ms(const struct shard *shard, uint64_t now_ms)
 {
     if (shard->events_left || mailbox_has(&shard->mailbox) || shard->dirty_head) return 0;
+    if (atomic_load_explicit(&shard->retry, memory_order_relaxed)) return 0;
     uint64_t next = shard_next_ms(shard);
-    uint64_t now = engine_now_ms(shard->engine);
-    if (next == WHEEL_NEVER) return SALLY_FOREVER;
-    return next <= now ? 0 : (uint32_t)(next - now);
+    if (next <= now_ms) return 0;
+    return next - now_ms < SALLY_FOREVER ? (uint32_t)(next - now_ms) : SALLY_FOREVER;
 }
 
-static uint32_t shard__sleep_ms(const struct shard *shard, uint32_t timeout_ms)
+uint32_t shard_patience_ms(const struct shard *shard)
 {
-    if (mailbox_has(&shard->mailbox) || shard->dirty_head) return 0;
-    uint64_t next = shard_next_ms(shard);
-    if (next == WHEEL_NEVER) return timeout_ms;
-    if (next <= shard->now_ms) return 0;
-    uint64_t until = next - shard->now_ms;
-    return until < timeout_ms ? (uint32_t)until : timeout_ms;
+    return shard__patience_ms(shard, engine_now_ms(shard->engine));
 }
 
 static void shard__wait(struct shard *shard, uint32_t timeout_ms)
@@ -277,7 +274,9 @@ static void shard__wait(struct shard *shard, uint32_t timeout_ms)
         port_flush(shard->port);
         return;
     }
-    int err = port_wait(shard->port, shard__sleep_ms(shard, timeout_ms));
+    /* the last turn's time: a turn is short, and reading the clock twice in each is not free */
+    uint32_t patience_ms = shard__patience_ms(shard, shard->now_ms);
+    int err = port_wait(shard->port, patience_ms < timeout_ms ? patience_ms : timeout_ms);
     if (err)
         engine_log(shard->engine, SALLY_LOG_ERROR, "shard %u: the port failed: %s", shard->index,
                    sally_strerror(err));

@@ -21,6 +21,9 @@ enum {
     ACCEPT_BURST = 64, /* connections of one listener in one turn */
 };
 
+/* Keeps what is rare out of the functions that run for every request. */
+#define NEVER_INLINE __attribute__((noinline))
+
 /* An even generation: no socket's. */
 static const uint64_t WAKE_KEY = 0;
 
@@ -176,7 +179,8 @@ static void event_due(struct port_event *event, struct port_sock *sock, enum por
 
 /* What was ended outside port_take. PORT_CLOSE is a socket's last: not even the list is touched
  * through it afterwards. */
-static unsigned due_take(struct epoll_port *port, struct port_event *events, unsigned max)
+static NEVER_INLINE unsigned due_take(struct epoll_port *port, struct port_event *events,
+                                      unsigned max)
 {
     static const enum port_op order[] = {PORT_ACCEPT, PORT_RECV, PORT_CONNECT, PORT_SEND,
                                          PORT_CLOSE};
@@ -201,21 +205,27 @@ static void buf_give(struct epoll_port *port, void *data)
     port->port.bufs_lent = port->bufs.out;
 }
 
-/* One read into `data`, which is lent on or given back: whether there is an event. A short read
- * says nothing; level-triggered epoll tells when there is more. */
-static bool recv_into(struct epoll_port *port, struct port_sock *sock, void *data,
-                      struct port_event *event)
+static inline bool recv_got(struct epoll_port *port, struct port_sock *sock, void *data,
+                            ssize_t got, struct port_event *event)
 {
-    ssize_t got;
-    do {
-        got = recv((int)sock->handle, data, port->buf_bytes, MSG_DONTWAIT);
-    } while (got < 0 && errno == EINTR);
-    if (got > 0) {
-        port->port.bufs_lent = port->bufs.out;
-        *event = (struct port_event){
-            .sock = sock, .op = PORT_RECV, .more = true, .bytes = (uint32_t)got, .data = data};
-        return true;
-    }
+    port->port.bufs_lent = port->bufs.out;
+    *event = (struct port_event){
+        .sock = sock, .op = PORT_RECV, .more = true, .bytes = (uint32_t)got, .data = data};
+    return true;
+}
+
+static inline ssize_t recv_once(const struct epoll_port *port, const struct port_sock *sock,
+                                void *data)
+{
+    return recv((int)sock->handle, data, port->buf_bytes, MSG_DONTWAIT);
+}
+
+/* After a read that brought no bytes: a signal, nothing, the end, or an error. */
+static NEVER_INLINE bool recv_none(struct epoll_port *port, struct port_sock *sock, void *data,
+                                   ssize_t got, struct port_event *event)
+{
+    while (got < 0 && errno == EINTR) got = recv_once(port, sock, data);
+    if (got > 0) return recv_got(port, sock, data, got, event);
     int sys = got < 0 ? errno : 0;
     buf_give(port, data);
     if (sys == EAGAIN) return false;
@@ -223,19 +233,35 @@ static bool recv_into(struct epoll_port *port, struct port_sock *sock, void *dat
     return true;
 }
 
-/* A buffer for whoever comes first: while others wait for one, a newcomer waits behind them. */
-static bool recv_take(struct epoll_port *port, struct port_sock *sock, struct port_event *event)
+/* One read into `data`, which is lent on or given back: whether there is an event. A short read
+ * says nothing; level-triggered epoll tells when there is more. */
+static inline bool recv_into(struct epoll_port *port, struct port_sock *sock, void *data,
+                             struct port_event *event)
 {
-    void *data = port->starved_head ? NULL : pool_take(&port->bufs);
-    if (data) return recv_into(port, sock, data, event);
+    ssize_t got = recv_once(port, sock, data);
+    return got > 0 ? recv_got(port, sock, data, got, event)
+                   : recv_none(port, sock, data, got, event);
+}
+
+static NEVER_INLINE void recv_starve(struct epoll_port *port, struct port_sock *sock)
+{
     counter_add(&port->port.counters.buf_shortages, 1);
     epoll_starve(port, sock);
     (void)epoll_arm(port, sock); /* it stays readable: without this it would be told for ever */
+}
+
+/* A buffer for whoever comes first: while others wait for one, a newcomer waits behind them. */
+static inline bool recv_take(struct epoll_port *port, struct port_sock *sock,
+                             struct port_event *event)
+{
+    void *data = port->starved_head ? NULL : pool_take(&port->bufs);
+    if (data) return recv_into(port, sock, data, event);
+    recv_starve(port, sock);
     return false;
 }
 
 /* Those who wait for a buffer, in the order they came, as far as buffers are there. */
-static bool starved_take(struct epoll_port *port, struct port_event *event)
+static NEVER_INLINE bool starved_take(struct epoll_port *port, struct port_event *event)
 {
     while (port->starved_head) {
         void *data = pool_take(&port->bufs);
@@ -362,7 +388,8 @@ static unsigned ready_in(struct epoll_port *port, struct port_sock *sock, struct
 
 /* What one entry of the kernel's array brings. A hang-up or an error means only "try": the call
  * tells bytes, the end or the reason. */
-static unsigned ready_take(struct epoll_port *port, struct port_event *events, unsigned max)
+static NEVER_INLINE unsigned ready_take(struct epoll_port *port, struct port_event *events,
+                                        unsigned max)
 {
     struct epoll_event *entry = &port->ready[port->next];
     uint64_t key = entry->data.u64;
@@ -395,20 +422,42 @@ static unsigned ready_take(struct epoll_port *port, struct port_event *events, u
     return count;
 }
 
+/* By far the most common entry, decided with few looks: bytes for a receive and nothing else. */
+static inline struct port_sock *ready_plain_recv(const struct epoll_port *port)
+{
+    const struct epoll_event *entry = &port->ready[port->next];
+    uint64_t key = entry->data.u64;
+    if (entry->events != EPOLLIN) return NULL;
+    struct port_sock *sock = slots_find(port->port.socks, (uint32_t)key, (uint32_t)(key >> 32));
+    return sock && !sock->marks && sock->in_flight == PORT_BIT(PORT_RECV) ? sock : NULL;
+}
+
 /* A receive is handed out alone, so that its buffer is the one that the next receive reads into. */
+static NEVER_INLINE unsigned ready_take_all(struct epoll_port *port, struct port_event *events,
+                                            unsigned max)
+{
+    unsigned count = 0;
+    while (port->next < port->count && count < max) {
+        struct port_sock *sock = ready_plain_recv(port);
+        if (sock) {
+            port->next++;
+            if (recv_take(port, sock, &events[count])) return count + 1;
+            continue;
+        }
+        unsigned more = ready_take(port, events + count, max - count);
+        count += more;
+        if (more && events[count - 1].op == PORT_RECV) break;
+    }
+    return count;
+}
+
 static unsigned epoll_take(struct port *base, struct port_event *events, unsigned max)
 {
     struct epoll_port *port = epoll_of(base);
     assert_owner(port);
     if (port->due_head) return due_take(port, events, max);
     if (port->starved_head && starved_take(port, events)) return 1;
-    unsigned count = 0;
-    while (port->next < port->count && count < max) {
-        unsigned more = ready_take(port, events + count, max - count);
-        count += more;
-        if (more && events[count - 1].op == PORT_RECV) break;
-    }
-    return count;
+    return port->next < port->count ? ready_take_all(port, events, max) : 0;
 }
 
 static void epoll_buf_release(struct port *base, uint32_t buf, const void *data)

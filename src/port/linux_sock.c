@@ -265,11 +265,7 @@ static int listen_unix(const char *path, const struct port_listen_options *optio
     mode_t mode = options->unix_mode ? options->unix_mode : UNIX_MODE;
     int fd = socket(AF_UNIX, SOCK_KIND, 0);
     if (fd < 0) return failed(errno, sys_error);
-    if (unix_bind(fd, &sockaddr, len, is_file) != 0) {
-        bool no_folder = errno == ENOENT || errno == ENOTDIR || errno == ELOOP;
-        int bind_err = close_failed(fd, sys_error);
-        return no_folder ? SALLY_EADDRNOTAVAIL : bind_err;
-    }
+    if (unix_bind(fd, &sockaddr, len, is_file) != 0) return close_failed(fd, sys_error);
     if (is_file && chmod(sockaddr.un.sun_path, mode) != 0) goto fail;
     if (listen(fd, backlog_of(options)) != 0) goto fail;
     *handle = fd;

@@ -210,8 +210,8 @@ void port_destroy(struct port *port);
 /* The calling thread owns the port from now on; called once, before the first operation or wait. */
 int port_own(struct port *port);
 
-/* The owner lets go of a port with no socket left: what the port itself had in flight is ended. After
- * it only port_wake, which does nothing, and port_destroy are legal. */
+/* The owner lets go of a port with no socket left: what the port itself had in flight is ended.
+ * After it only port_wake, which does nothing, and port_destroy are legal. */
 void port_disown(struct port *port);
 
 /* Submits what was started and waits until something may be taken, a wake-up came, or the time is

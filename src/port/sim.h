@@ -1,8 +1,8 @@
 /* The simulated world and the ports in it; private to sim*.c, src/sim/ and their tests.
  *
- * World: a virtual clock, one seeded stream of random numbers, a heap of what happens later, and TCP in memory. Nothing in it
- * moves but in sim_world_fire, which does the next thing due; so whoever calls that (the scheduler in src/sim/, or a port_wait
- * outside of it) decides about time.
+ * World: a virtual clock, one seeded stream of random numbers, a heap of what happens later, and
+ * TCP in memory. Nothing in it moves but in sim_world_fire, which does the next thing due; so
+ * whoever calls that (the scheduler in src/sim/, or a port_wait outside of it) decides about time.
  *
  *   sim_world.c   clock, heap, random numbers, trace and hash, violations, descriptors
  *   sim_socks.c   the table of sockets, and who listens where
@@ -10,10 +10,12 @@
  *   sim_port.c    port_sim_ops: life, waiting and taking, buffers, handles
  *   sim_ops.c     port_sim_ops: operations, their completion and cancellation
  *
- * Determinism: no address of memory, real time or uninitialised byte reaches a decision or the hash. Sockets, links and ports are
- * walked by index only. Everything belongs to one thread, except port_wake.
+ * Determinism: no address of memory, real time or uninitialised byte reaches a decision or the
+ * hash. Sockets, links and ports are walked by index only. Everything belongs to one thread, except
+ * port_wake.
  *
- * Memory: the world's own comes from the C library (a struct mem of its own), so that failing allocations hit the engine alone. */
+ * Memory: the world's own comes from the C library (a struct mem of its own), so that failing
+ * allocations hit the engine alone. */
 #ifndef PORT_SIM_H
 #define PORT_SIM_H
 
@@ -29,13 +31,13 @@
 #include "port/port.h"
 #include "sallyport/sim.h"
 
-#define SIM_US UINT64_C(1000)
-#define SIM_MS UINT64_C(1000000)
-#define SIM_S  UINT64_C(1000000000)
+#define SIM_US    UINT64_C(1000)
+#define SIM_MS    UINT64_C(1000000)
+#define SIM_S     UINT64_C(1000000000)
 #define SIM_NEVER UINT64_MAX
 
-/* port_sock.own[0] is its link's number; 0 before the first call and after a connect that failed; this once PORT_CLOSE was
- * taken, until the socket is made new. */
+/* port_sock.own[0] is its link's number; 0 before the first call and after a connect that failed;
+ * this once PORT_CLOSE was taken, until the socket is made new. */
 #define SIM_LINK_GONE UINT64_MAX
 
 enum { SIM_PORTS_MAX = 256, SIM_SYN_TRIES = 6, SIM_INDEX_BITS = 20 };
@@ -85,17 +87,18 @@ struct sim_sock {
     uint64_t number; /* generation and index: never used again */
     uint8_t kind;
     uint8_t state;
-    bool descriptor;   /* counted against the engines' limit */
-    bool attached;     /* a port_sock has it */
-    bool app_closed;   /* nobody has it any more: the kernel finishes what is left */
-    bool fin_asked;    /* end of stream after what is in tx */
-    bool fin_sent;     /* and delivered */
+    bool descriptor; /* counted against the engines' limit */
+    bool attached;   /* a port_sock has it */
+    bool app_closed; /* nobody has it any more: the kernel finishes what is left */
+    bool fin_asked;  /* end of stream after what is in tx */
+    bool fin_sent;   /* and delivered */
     bool fin_received;
-    bool vanished;     /* nothing leaves or arrives */
-    bool segment_due;  /* a SIM_SEGMENT of its is in the heap */
-    bool in_backlog;   /* not yet accepted */
-    int error;         /* SALLY_E* that ended it; 0 */
-    struct sim_sock *other; /* the connection's other end; NULL before the handshake and when it has gone */
+    bool vanished;    /* nothing leaves or arrives */
+    bool segment_due; /* a SIM_SEGMENT of its is in the heap */
+    bool in_backlog;  /* not yet accepted */
+    int error;        /* SALLY_E* that ended it; 0 */
+    struct sim_sock
+        *other; /* the connection's other end; NULL before the handshake and when it has gone */
     struct sim_ring tx;
     struct sim_ring rx;
     uint64_t latency_ns;
@@ -166,7 +169,8 @@ int sim_world_create(struct sim_world **world, uint64_t seed, const sally_sim_op
 /* Every port has been destroyed; sockets that scripted peers have may be left. */
 void sim_world_destroy(struct sim_world *world);
 
-/* Does the earliest thing that is due now or later, and moves the clock to it; false when there is nothing. */
+/* Does the earliest thing that is due now or later, and moves the clock to it; false when there is
+ * nothing. */
 bool sim_world_fire(struct sim_world *world);
 
 /* When the earliest thing is due; SIM_NEVER. */
@@ -256,11 +260,11 @@ struct sim_op {
     uint8_t state;
     bool make_due; /* a SIM_MAKE is in the heap */
     bool stopping;
-    bool starved;  /* recv: waits for a buffer */
+    bool starved; /* recv: waits for a buffer */
 };
 
-/* A port_sock as its port knows it, from the first call on it until PORT_CLOSE, or the failure of its connect,
- * is taken. */
+/* A port_sock as its port knows it, from the first call on it until PORT_CLOSE, or the failure of
+ * its connect, is taken. */
 struct sim_link {
     uint64_t number;
     struct sim_port *port;
@@ -270,17 +274,18 @@ struct sim_link {
     struct sim_sock *s; /* NULL: none (yet, or after a failed connect, or after close) */
     struct sim_op ops[PORT_OPS];
     bool closing;
-    bool descriptor;     /* to be given back when the close ends */
+    bool descriptor; /* to be given back when the close ends */
     bool shut;
-    bool recv_ended;     /* end of stream or an error was told */
+    bool recv_ended; /* end of stream or an error was told */
     bool send_failed;
-    int send_forced;     /* what the close decided for the send in flight: bytes taken, or an error */
-    int connect_forced;  /* how the connect ends whatever the network says: SALLY_E*, 1: well, 0: not decided */
-    struct span *spans;  /* the send in flight */
+    int send_forced; /* what the close decided for the send in flight: bytes taken, or an error */
+    int connect_forced; /* how the connect ends whatever the network says: SALLY_E*, 1: well, 0: not
+                           decided */
+    struct span *spans; /* the send in flight */
     unsigned span_count;
     unsigned span_room;
     size_t send_bytes;
-    uint64_t send_sum;   /* of its bytes when it was started */
+    uint64_t send_sum; /* of its bytes when it was started */
 };
 
 struct sim_ready {
@@ -325,7 +330,8 @@ void sim_link_free(struct sim_link *link);
 void sim_link_check(struct sim_link *link);
 void sim_link_bind(struct sim_link *link, struct sim_sock *s);
 void sim_port_push(struct sim_link *link, const struct port_event *event);
-/* Receives up to buf_bytes of a socket into a buffer of exactly their size and tells; false when there is none. */
+/* Receives up to buf_bytes of a socket into a buffer of exactly their size and tells; false when
+ * there is none. */
 bool sim_port_receive(struct sim_link *link);
 void sim_port_feed_starved(struct sim_port *port);
 

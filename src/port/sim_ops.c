@@ -1,6 +1,7 @@
-/* port_sim_ops: operations of a simulated port. Starting one only notes it; a bit later, when the world comes to its SIM_MAKE,
- * it gets a result or goes on waiting until the socket tells. So no event is made inside the call (P3), and what the call was
- * given is looked at late, when a caller that changed or freed it too early is found out. One thread. */
+/* port_sim_ops: operations of a simulated port. Starting one only notes it; a bit later, when the
+ * world comes to its SIM_MAKE, it gets a result or goes on waiting until the socket tells. So no
+ * event is made inside the call (P3), and what the call was given is looked at late, when a caller
+ * that changed or freed it too early is found out. One thread. */
 #include <assert.h>
 #include <string.h>
 
@@ -21,8 +22,8 @@ static void start(struct sim_link *link, enum port_op op)
 {
     struct sim_op *state = &link->ops[op];
     if (state->state != SIM_OP_IDLE)
-        sim_violation(link->port->world, "slot %u: operation %d is started twice",
-                      link->slot_index, (int)op);
+        sim_violation(link->port->world, "slot %u: operation %d is started twice", link->slot_index,
+                      (int)op);
     *state = (struct sim_op){.state = SIM_OP_ACTIVE, .make_due = state->make_due};
     link->sock->in_flight |= (uint8_t)PORT_BIT(op);
     sim_ops_poke(link, op);
@@ -148,8 +149,7 @@ void sim_op_connect(struct port *port, struct port_sock *sock, const struct addr
             s->rx.size = options->recv_buf_bytes;
         sim_link_bind(link, s);
         if (sim_chance(world, world->faults.connect_lost)) s->vanished = true;
-        if (sim_chance(world, world->faults.connect_refused))
-            link->connect_forced = SALLY_EREFUSED;
+        if (sim_chance(world, world->faults.connect_refused)) link->connect_forced = SALLY_EREFUSED;
         if (sim_chance(world, world->faults.connect_unreachable))
             link->connect_forced = SALLY_EUNREACH;
     }
@@ -177,8 +177,10 @@ static void make_connect(struct sim_link *link)
         connect_failed(link, s->error);
     } else if (s->state == SIM_ESTABLISHED_STATE) {
         /* reset since: the system may tell it now, or at the first receive */
-        if (s->error && coin(link)) connect_failed(link, s->error);
-        else finish(link, PORT_CONNECT, 0, 0);
+        if (s->error && coin(link))
+            connect_failed(link, s->error);
+        else
+            finish(link, PORT_CONNECT, 0, 0);
     }
 }
 
@@ -310,8 +312,8 @@ void sim_op_send(struct port *port, struct port_sock *sock, const struct span *s
     sendable(link);
     start(link, PORT_SEND);
     if (count > link->span_room) {
-        link->spans = sim_grow(world, link->spans, link->span_room * sizeof *spans,
-                               count * sizeof *spans);
+        link->spans =
+            sim_grow(world, link->spans, link->span_room * sizeof *spans, count * sizeof *spans);
         link->span_room = count;
     }
     memcpy(link->spans, spans, count * sizeof *spans);
@@ -340,7 +342,8 @@ static void make_send(struct sim_link *link)
     finish(link, PORT_SEND, 0, part);
 }
 
-/* A close meets a send in flight: nothing went, all that fitted went and it is told, or it went and nobody knows. */
+/* A close meets a send in flight: nothing went, all that fitted went and it is told, or it went and
+ * nobody knows. */
 static void decide_send(struct sim_link *link)
 {
     if (link->ops[PORT_SEND].state != SIM_OP_ACTIVE) return;

@@ -1,8 +1,10 @@
-/* port_sim_ops: a simulated port's life, waiting and taking, receive buffers, and handles. One thread, except the wake-up.
+/* port_sim_ops: a simulated port's life, waiting and taking, receive buffers, and handles. One
+ * thread, except the wake-up.
  *
- * It keeps the contract of port.h and uses all the freedom in it: events of different sockets come in any order, those of
- * one direction in theirs, PORT_CLOSE after all of its socket's. It also holds its caller to the contract: what a kernel
- * would answer with memory corruption is a violation here. */
+ * It keeps the contract of port.h and uses all the freedom in it: events of different sockets come
+ * in any order, those of one direction in theirs, PORT_CLOSE after all of its socket's. It also
+ * holds its caller to the contract: what a kernel would answer with memory corruption is a
+ * violation here. */
 #include <assert.h>
 #include <string.h>
 
@@ -30,10 +32,10 @@ static uint32_t free_link_index(struct sim_world *world)
     if (index < world->links_room) return index;
     uint32_t old = world->links_room;
     uint32_t room = old ? old * 2 : 32;
-    world->links = sim_grow(world, world->links, old * sizeof *world->links,
-                            room * sizeof *world->links);
-    world->link_generations = sim_grow(world, world->link_generations, old * sizeof(uint32_t),
-                                       room * sizeof(uint32_t));
+    world->links =
+        sim_grow(world, world->links, old * sizeof *world->links, room * sizeof *world->links);
+    world->link_generations =
+        sim_grow(world, world->link_generations, old * sizeof(uint32_t), room * sizeof(uint32_t));
     world->links_room = room;
     return index;
 }
@@ -116,8 +118,8 @@ static bool no_buffer(struct sim_link *link)
     return port->bufs_used == port->port.bufs_total;
 }
 
-/* A buffer has exactly the size of what is in it, and is freed at its release, so that a sanitizer sees every byte read
- * outside of it or after it. */
+/* A buffer has exactly the size of what is in it, and is freed at its release, so that a sanitizer
+ * sees every byte read outside of it or after it. */
 bool sim_port_receive(struct sim_link *link)
 {
     struct sim_port *port = link->port;
@@ -137,11 +139,8 @@ bool sim_port_receive(struct sim_link *link)
     lent->data = sim_alloc(world, bytes);
     lent->bytes = sim_tcp_read(link->s, lent->data, bytes);
     lent->sum = sim_checksum(0, lent->data, bytes);
-    struct port_event event = {.op = PORT_RECV,
-                               .more = true,
-                               .bytes = bytes,
-                               .buf = number,
-                               .data = lent->data};
+    struct port_event event = {
+        .op = PORT_RECV, .more = true, .bytes = bytes, .buf = number, .data = lent->data};
     sim_port_push(link, &event);
     return true;
 }
@@ -257,8 +256,8 @@ static unsigned sim_take(struct port *base, struct port_event *events, unsigned 
 
 /* ---- Waiting ---- */
 
-/* Nobody schedules the world (a test drives the port itself, or an engine is being destroyed): so waiting is what moves it.
- * Without a time limit it must find something. */
+/* Nobody schedules the world (a test drives the port itself, or an engine is being destroyed): so
+ * waiting is what moves it. Without a time limit it must find something. */
 static void wait_by_moving(struct sim_port *port, uint32_t timeout_ms)
 {
     struct sim_world *world = port->world;
@@ -415,8 +414,8 @@ static int sim_create(struct port **out, const struct port_config *config)
     port->port.abilities = world->send_now ? PORT_CAN_SEND_NOW : 0;
     port->port.bufs_total = config->bufs_max ? config->bufs_max : SIM_BUFS;
     port->world = world;
-    port->buf_bytes = config->buf_bytes ? config->buf_bytes
-                                        : (uint32_t)(64 + sim_skewed(world, SIM_BUF_BYTES));
+    port->buf_bytes =
+        config->buf_bytes ? config->buf_bytes : (uint32_t)(64 + sim_skewed(world, SIM_BUF_BYTES));
     port->bufs = sim_alloc(world, port->port.bufs_total * sizeof *port->bufs);
     port->number = world->port_count++;
     world->ports[port->number] = port;

@@ -1,5 +1,5 @@
-/* The world's sockets: a table in which a number is never used again, byte rings, and who listens where. One thread; the
- * world owns the sockets. */
+/* The world's sockets: a table in which a number is never used again, byte rings, and who listens
+ * where. One thread; the world owns the sockets. */
 #include <assert.h>
 #include <string.h>
 
@@ -17,10 +17,10 @@ static void grow_table(struct sim_world *world)
     uint32_t old = world->socks_room;
     uint32_t room = old ? old * 2 : 32;
     if (room > 1u << SIM_INDEX_BITS) sim_violation(world, "more than a million sockets");
-    world->socks = sim_grow(world, world->socks, old * sizeof *world->socks,
-                            room * sizeof *world->socks);
-    world->sock_generations = sim_grow(world, world->sock_generations, old * sizeof(uint32_t),
-                                       room * sizeof(uint32_t));
+    world->socks =
+        sim_grow(world, world->socks, old * sizeof *world->socks, room * sizeof *world->socks);
+    world->sock_generations =
+        sim_grow(world, world->sock_generations, old * sizeof(uint32_t), room * sizeof(uint32_t));
     world->socks_room = room;
 }
 
@@ -157,8 +157,7 @@ static bool clash(const struct sim_sock *sock, const struct address *address, bo
         return sim_address_equal(bound, address);
     if (bound->ip.port != address->ip.port) return false;
     if (!(families(bound, sock->v6_only) & families(address, v6_only))) return false;
-    if (wildcard_families(bound, sock->v6_only) || wildcard_families(address, v6_only))
-        return true;
+    if (wildcard_families(bound, sock->v6_only) || wildcard_families(address, v6_only)) return true;
     return sim_address_equal(bound, address);
 }
 

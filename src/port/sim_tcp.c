@@ -1,9 +1,11 @@
-/* TCP in memory: handshake, segments, windows, FIN, RST. Bytes wait in the sender's send buffer until a segment takes them
- * over into the receiver's buffer; one segment a direction is on its way at a time, so a direction keeps its order. One
- * thread. A connection is two sockets; both are freed when nobody has either.
+/* TCP in memory: handshake, segments, windows, FIN, RST. Bytes wait in the sender's send buffer
+ * until a segment takes them over into the receiver's buffer; one segment a direction is on its way
+ * at a time, so a direction keeps its order. One thread. A connection is two sockets; both are
+ * freed when nobody has either.
  *
- * As a kernel does: a close with unread bytes resets; bytes that come to a closed socket are answered with a reset; a reset
- * drops what the send buffer holds; what was received before stays readable (unless the fault reset_drops says otherwise). */
+ * As a kernel does: a close with unread bytes resets; bytes that come to a closed socket are
+ * answered with a reset; a reset drops what the send buffer holds; what was received before stays
+ * readable (unless the fault reset_drops says otherwise). */
 #include <assert.h>
 #include <string.h>
 
@@ -54,7 +56,8 @@ static bool segment_fault(struct sim_sock *from)
     return false;
 }
 
-/* The receiver's application has gone: whoever sends to it is reset, and what it had still to send is lost (T2). */
+/* The receiver's application has gone: whoever sends to it is reset, and what it had still to send
+ * is lost (T2). */
 static void answer_with_reset(struct sim_sock *closed)
 {
     struct sim_world *world = closed->world;
@@ -123,8 +126,8 @@ void sim_tcp_finish(struct sim_sock *sock)
 
 /* ---- Handshake ---- */
 
-static void choose_local(struct sim_world *world, const struct address *to,
-                         const struct addr *from, struct address *local)
+static void choose_local(struct sim_world *world, const struct address *to, const struct addr *from,
+                         struct address *local)
 {
     memset(local, 0, sizeof *local);
     local->kind = to->kind;
@@ -133,8 +136,10 @@ static void choose_local(struct sim_world *world, const struct address *to,
         local->ip = *from;
     } else {
         local->ip.family = to->ip.family;
-        if (to->ip.family == ADDR_V4) memcpy(local->ip.ip, "\x7f\0\0\1", 4);
-        else local->ip.ip[15] = 1;
+        if (to->ip.family == ADDR_V4)
+            memcpy(local->ip.ip, "\x7f\0\0\1", 4);
+        else
+            local->ip.ip[15] = 1;
     }
     if (local->ip.port == 0) local->ip.port = world->next_port++;
     if (world->next_port < 32768) world->next_port = 32768;

@@ -1,4 +1,5 @@
-/* The simulated world's clock, its heap of later events, its random numbers, trace, hash and descriptors. One thread. */
+/* The simulated world's clock, its heap of later events, its random numbers, trace, hash and
+ * descriptors. One thread. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,7 +65,8 @@ uint64_t sim_below(struct sim_world *world, uint64_t below)
     return below ? sim_random(world) % below : 0;
 }
 
-/* Nothing is drawn for what can't happen: so a fault that is off leaves the rest of the run as it was. */
+/* Nothing is drawn for what can't happen: so a fault that is off leaves the rest of the run as it
+ * was. */
 bool sim_chance(struct sim_world *world, uint32_t per_million)
 {
     return per_million && sim_below(world, 1000000) < per_million;
@@ -157,8 +159,8 @@ static void heap_put(struct sim_world *world, const struct sim_event *event)
 {
     if (world->heap_len == world->heap_room) {
         size_t room = world->heap_room ? world->heap_room * 2 : 64;
-        world->heap = sim_grow(world, world->heap, world->heap_room * sizeof *event,
-                               room * sizeof *event);
+        world->heap =
+            sim_grow(world, world->heap, world->heap_room * sizeof *event, room * sizeof *event);
         world->heap_room = room;
     }
     size_t i = world->heap_len++;

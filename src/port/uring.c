@@ -244,12 +244,17 @@ static bool drain(struct uring *uring)
     return false;
 }
 
+/* What only this thread can undo: the kernel takes registrations back from nobody else, and a
+ * ring's descriptor that another thread unregisters is the one with that number of its own. */
 static void uring_disown(struct port *port)
 {
     struct uring *uring = uring_of(port);
     uring_assert_owner(uring);
     uring->stuck = !drain(uring);
     uring->owned = false;
+    if (!uring->stuck) uring_bufs_unregister(uring);
+    if (uring->ring_fd_registered) (void)io_uring_unregister_ring_fd(&uring->ring);
+    uring->ring_fd_registered = false;
 }
 
 static void uring_destroy(struct port *port)

@@ -124,7 +124,6 @@ struct uring {
     bool ring_fd_registered;
     bool wake_armed;
     bool fd_used;      /* somebody polls the ring's descriptor */
-    bool leak;         /* the kernel may still hold requests: nothing is freed */
     const char *owner; /* &uring_thread of the owning thread */
     pid_t pid;
     struct uring_list lists[URING_LISTS];

@@ -40,12 +40,6 @@ bool uring_accept_issue(struct uring *uring, struct port_sock *sock)
     return true;
 }
 
-/* What the system lacks: nothing comes of trying again before something was given back. */
-static bool is_exhausted(int res)
-{
-    return res == -EMFILE || res == -ENFILE || res == -ENOBUFS || res == -ENOMEM;
-}
-
 /* accept(2) hands over errors that the new connection already had; they say nothing of the
  * listener. */
 static bool is_of_one_connection(int res)
@@ -113,7 +107,7 @@ static bool accept_failed(struct uring *uring, struct port_sock *sock, int res,
                                      .accepted = PORT_NO_HANDLE};
         return true;
     }
-    int32_t error = is_exhausted(res) ? SALLY_EEXHAUSTED : uring_error(res);
+    int32_t error = uring_error(res); /* without descriptors or memory: SALLY_EEXHAUSTED */
     uring_end(uring, sock, PORT_ACCEPT, error, error == SALLY_ECANCELED ? 0 : -res, event);
     return true;
 }

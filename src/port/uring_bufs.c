@@ -133,7 +133,9 @@ int uring_bufs_register(struct uring *uring)
 
 void uring_bufs_unregister(struct uring *uring)
 {
-    if (uring->bufs.ring) (void)io_uring_unregister_buf_ring(&uring->ring, 0);
+    if (!uring->bufs.ring) return;
+    (void)io_uring_unregister_buf_ring(&uring->ring, 0);
+    uring->bufs.ring = NULL;
 }
 
 void uring_bufs_publish(struct uring *uring)

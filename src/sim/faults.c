@@ -9,14 +9,31 @@ static const struct {
     size_t offset;
     uint32_t max;
 } kinds[] = {
-#define KIND(field, max) {offsetof(sally_sim_faults, field), max}
-    KIND(late, 900000),        KIND(recv_short, 1000000),       KIND(send_short, 1000000),
-    KIND(send_now_none, 1000000), KIND(buf_none, 300000),       KIND(accept_fails, 300000),
-    KIND(accept_dead, 300000), KIND(accept_ends, 500000),       KIND(accept_no_address, 500000),
-    KIND(exhausted, 200000),   KIND(connect_refused, 300000),   KIND(connect_unreachable, 300000),
-    KIND(connect_lost, 300000), KIND(resolve_fails, 300000),    KIND(clog, 100000),
-    KIND(reset, 20000),        KIND(vanish, 10000),             KIND(reset_drops, 1000000),
-    KIND(no_memory, 100000),   KIND(stall, 50000),              KIND(early_turn, 100000),
+#define KIND(field, max)                                                                           \
+    {                                                                                              \
+        offsetof(sally_sim_faults, field), max                                                     \
+    }
+    KIND(late, 900000),
+    KIND(recv_short, 1000000),
+    KIND(send_short, 1000000),
+    KIND(send_now_none, 1000000),
+    KIND(buf_none, 300000),
+    KIND(accept_fails, 300000),
+    KIND(accept_dead, 300000),
+    KIND(accept_ends, 500000),
+    KIND(accept_no_address, 500000),
+    KIND(exhausted, 200000),
+    KIND(connect_refused, 300000),
+    KIND(connect_unreachable, 300000),
+    KIND(connect_lost, 300000),
+    KIND(resolve_fails, 300000),
+    KIND(clog, 100000),
+    KIND(reset, 20000),
+    KIND(vanish, 10000),
+    KIND(reset_drops, 1000000),
+    KIND(no_memory, 100000),
+    KIND(stall, 50000),
+    KIND(early_turn, 100000),
 #undef KIND
 };
 

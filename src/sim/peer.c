@@ -1,5 +1,5 @@
-/* Scripted peers: the other ends of an engine's connections, with nothing of the library between the test and the wire. They
- * belong to the sim, live as long as it, and to its thread. */
+/* Scripted peers: the other ends of an engine's connections, with nothing of the library between
+ * the test and the wire. They belong to the sim, live as long as it, and to its thread. */
 #include <string.h>
 
 #include "sim/sim.h"
@@ -186,10 +186,7 @@ void sally_sim_peer_close(sally_sim_peer *peer)
     peer_end(peer, PORT_CLOSE_FIN, SALLY_SIM_CLOSED);
 }
 
-void sally_sim_peer_reset(sally_sim_peer *peer)
-{
-    peer_end(peer, PORT_CLOSE_RST, SALLY_SIM_RESET);
-}
+void sally_sim_peer_reset(sally_sim_peer *peer) { peer_end(peer, PORT_CLOSE_RST, SALLY_SIM_RESET); }
 
 void sally_sim_peer_vanish(sally_sim_peer *peer)
 {

@@ -1,14 +1,14 @@
-/* Which shard takes its turn, and when time moves. All that could run at one moment runs in an order drawn by the seed; when
- * nothing can, the clock jumps to what comes next. One thread. */
+/* Which shard takes its turn, and when time moves. All that could run at one moment runs in an
+ * order drawn by the seed; when nothing can, the clock jumps to what comes next. One thread. */
 #include "net/engine.h"
-#include "net/shard.h"
+#include "net/host.h"
 #include "sim/sim.h"
 
 #define SIM_STALL_MAX (500 * SIM_MS)
 
-/* When a shard gets its next turn: now or earlier, later, or SIM_NEVER. What it said at the end of its last turn stands, as for a
- * thread that went to sleep then: only its port or a wake-up can make it sooner. So a wake-up that the library forgets is missed
- * here, too. */
+/* When a shard gets its next turn: now or earlier, later, or SIM_NEVER. What it said at the end of
+ * its last turn stands, as for a thread that went to sleep then: only its port or a wake-up can
+ * make it sooner. So a wake-up that the library forgets is missed here, too. */
 static uint64_t shard_wants_ns(const sally_sim *sim, const struct sim_shard *shard)
 {
     const struct sim_world *world = sim->world;
@@ -21,12 +21,13 @@ static uint64_t shard_wants_ns(const sally_sim *sim, const struct sim_shard *sha
 static uint64_t sleeps_until(const sally_sim *sim, const struct sim_shard *shard)
 {
     uint64_t now_ns = sim->world->now_ns;
-    uint32_t patience_ms = shard_patience_ms(shard->engine->shards[shard->index]);
+    uint32_t patience_ms = engine_patience_ms(shard->engine, shard->index);
     if (patience_ms == SALLY_FOREVER) return SIM_NEVER;
     return patience_ms ? (now_ns / SIM_MS + patience_ms) * SIM_MS : now_ns;
 }
 
-/* An engine that turns and turns without time passing never sleeps: on a real machine it burns a core (S4-11). */
+/* An engine that turns and turns without time passing never sleeps: on a real machine it burns a
+ * core (S4-11). */
 static void guard_progress(sally_sim *sim)
 {
     struct sim_world *world = sim->world;
@@ -56,8 +57,8 @@ static bool alive(const sally_sim *sim, const struct sim_shard *shard)
     return sim->world->ports[shard->port] && !shard->ended;
 }
 
-/* One step: a turn of a shard, or one thing in the world, or the clock moves, but not past until_ns. False when nothing can
- * ever happen. */
+/* One step: a turn of a shard, or one thing in the world, or the clock moves, but not past
+ * until_ns. False when nothing can ever happen. */
 static bool step(sally_sim *sim, uint64_t until_ns)
 {
     struct sim_world *world = sim->world;

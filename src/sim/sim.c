@@ -1,5 +1,5 @@
-/* The simulator's life, and what an engine in it takes for its machine: clock, names, memory. One thread; the caller owns
- * the sim, and each engine in it. */
+/* The simulator's life, and what an engine in it takes for its machine: clock, names, memory. One
+ * thread; the caller owns the sim, and each engine in it. */
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -68,8 +68,8 @@ int sally_sim_black_hole(sally_sim *sim, const char *text)
 static bool alloc_fails(sally_sim *sim)
 {
     sim->allocations++;
-    bool at = sim->fail_at && (sim->fail_on ? sim->allocations >= sim->fail_at
-                                            : sim->allocations == sim->fail_at);
+    bool at = sim->fail_at &&
+              (sim->fail_on ? sim->allocations >= sim->fail_at : sim->allocations == sim->fail_at);
     if (at) sim->failed = true;
     return at || sim_chance(sim->world, sim->world->faults.no_memory);
 }
@@ -173,8 +173,7 @@ int sally_sim_engine(sally_sim *sim, const sally_engine_options *given, sally_en
     if (!options.shards) options.shards = 1;
     if (!options.conns_max) options.conns_max = SIM_CONNS_MAX;
     if (!options.allocator.alloc && !options.allocator.free)
-        options.allocator =
-            (sally_allocator){.alloc = host_alloc, .free = host_free, .user = sim};
+        options.allocator = (sally_allocator){.alloc = host_alloc, .free = host_free, .user = sim};
     if (!options.log) {
         options.log = host_log;
         options.log_user = sim;

@@ -1,4 +1,5 @@
-/* The simulator: a world, engines in it, and who steps them. Private to src/sim/. Everything belongs to one thread.
+/* The simulator: a world, engines in it, and who steps them. Private to src/sim/. Everything
+ * belongs to one thread.
  *
  *   sim.c       life, engines, clock and names for them, the allocator that can fail
  *   schedule.c  which shard takes its turn, and when time moves
@@ -17,8 +18,8 @@ enum { SIM_NAME_MAX = 64, SIM_NAME_ADDRS = 8 };
 struct sim_shard {
     sally_engine *engine;
     unsigned index;
-    uint32_t port; /* its number in the world: gone there, gone here */
-    uint64_t sleeps_until_ns; /* its next timer when its last turn ended */
+    uint32_t port;             /* its number in the world: gone there, gone here */
+    uint64_t sleeps_until_ns;  /* its next timer when its last turn ended */
     uint64_t stalled_until_ns; /* it gets no turn before */
     bool ended;
 };

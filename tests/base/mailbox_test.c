@@ -92,6 +92,19 @@ static void T12_bytes_are_limited_without_wrapping(void **state)
     }
 }
 
+static void T12_bytes_near_the_end_of_the_range_do_not_wrap(void **state)
+{
+    (void)state;
+    struct mailbox mailbox;
+    struct letter two = {.bytes = 2}, one = {.bytes = 1};
+    mailbox_init(&mailbox, 5, SIZE_MAX);
+    atomic_store(&mailbox.bytes, SIZE_MAX - 1);
+    assert_int_equal(mailbox_post(&mailbox, &two, false), SALLY_EFULL);
+    assert_int_equal(mailbox_post(&mailbox, &one, false), 1);
+    assert_ptr_equal(mailbox_take(&mailbox), &one);
+    assert_int_equal(atomic_load(&mailbox.bytes), SIZE_MAX - 1);
+}
+
 static void bytes_past_the_limit_by_must_keep_others_out(void **state)
 {
     (void)state;
@@ -244,6 +257,7 @@ int main(void)
         cmocka_unit_test(only_the_post_into_an_empty_mailbox_asks_for_a_wake_up),
         cmocka_unit_test(letters_are_limited_and_must_passes),
         cmocka_unit_test(T12_bytes_are_limited_without_wrapping),
+        cmocka_unit_test(T12_bytes_near_the_end_of_the_range_do_not_wrap),
         cmocka_unit_test(bytes_past_the_limit_by_must_keep_others_out),
         cmocka_unit_test(E8_eight_producers_lose_nothing_and_keep_their_order),
         cmocka_unit_test(E8_full_mailbox_refuses_and_loses_nothing),

@@ -306,6 +306,37 @@ static void T12_byte_count_never_wraps(void **state)
     assert_int_equal(bench.releases.count, 1);
 }
 
+static void T12_length_past_32_bits_is_refused_also_when_empty(void **state)
+{
+    (void)state;
+    static const char byte = 'b';
+    struct bench bench;
+    struct span span;
+    bench_init(&bench);
+    struct sendq *queue = &bench.queue;
+    assert_int_equal(sendq_refer(queue, &bench.pools, &byte, SIZE_MAX, note_release, NULL, 0),
+                     SALLY_ENOMEM);
+#if SIZE_MAX > UINT32_MAX
+    for (size_t more = 1; more < 4; more++) {
+        const size_t len = (size_t)UINT32_MAX + more;
+        assert_int_equal(sendq_refer(queue, &bench.pools, &byte, len, note_release, NULL, 0),
+                         SALLY_ENOMEM);
+        assert_int_equal(sendq_copy(queue, &bench.pools, &byte, len), SALLY_ENOMEM);
+    }
+#endif
+    assert_int_equal(sendq_gather(queue, &span, 1), 0);
+    assert_int_equal(sendq_copy(queue, &bench.pools, "0123456789", 10), 0);
+    assert_int_equal(
+        sendq_refer(queue, &bench.pools, &byte, UINT32_MAX - 9, note_release, &bench.releases, 0),
+        SALLY_ENOMEM);
+    assert_int_equal(
+        sendq_refer(queue, &bench.pools, &byte, UINT32_MAX - 10, note_release, &bench.releases, 0),
+        0);
+    assert_int_equal(queue->bytes, UINT32_MAX);
+    bench_free(&bench);
+    assert_int_equal(bench.releases.count, 1);
+}
+
 static void failed_nth_allocation_takes_nothing(void **state)
 {
     (void)state;
@@ -479,6 +510,7 @@ int main(void)
         cmocka_unit_test(copy_is_all_or_nothing_at_the_chunk_cap),
         cmocka_unit_test(references_have_a_cap),
         cmocka_unit_test(T12_byte_count_never_wraps),
+        cmocka_unit_test(T12_length_past_32_bits_is_refused_also_when_empty),
         cmocka_unit_test(failed_nth_allocation_takes_nothing),
         cmocka_unit_test(steady_state_allocates_nothing),
         cmocka_unit_test(random_use_agrees_with_a_flat_array),

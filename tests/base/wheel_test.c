@@ -167,6 +167,30 @@ static void T14_jump_costs_what_is_in_it_and_fires_each_once(void **state)
     }
 }
 
+/* Were they looked at as time goes by, this would take minutes. */
+static void T14_timers_past_the_top_level_cost_nothing_meanwhile(void **state)
+{
+    (void)state;
+    enum { FAR = 100000, TICKS = 200000 };
+    static struct wheel wheel;
+    struct timer near = {0}, *far = calloc(FAR, sizeof *far);
+    assert_non_null(far);
+    wheel_init(&wheel, 0);
+    for (unsigned i = 0; i < FAR; i++) wheel_set(&wheel, &far[i], BLOCK_MS + i);
+    for (uint64_t tick = 1; tick <= TICKS; tick++) {
+        wheel_set(&wheel, &near, tick * WHEEL_SLOTS);
+        wheel_advance(&wheel, tick * WHEEL_SLOTS);
+        assert_ptr_equal(wheel_pop_due(&wheel), &near);
+    }
+    wheel_check(&wheel);
+    wheel_advance(&wheel, BLOCK_MS - 1);
+    assert_null(wheel_pop_due(&wheel));
+    wheel_advance(&wheel, BLOCK_MS + FAR);
+    for (unsigned i = 0; i < FAR; i++) assert_ptr_equal(wheel_pop_due(&wheel), &far[i]);
+    assert_int_equal(wheel.count, 0);
+    free(far);
+}
+
 /* ---- The model ---- */
 
 enum { MODEL_TIMERS = 300, MODEL_APPOINTMENTS = 6, MODEL_STEPS = 30000 };
@@ -390,6 +414,7 @@ int main(void)
         cmocka_unit_test(handler_cancels_and_moves_what_is_collected),
         cmocka_unit_test(kind_survives_and_farthest_times_are_capped),
         cmocka_unit_test(T14_jump_costs_what_is_in_it_and_fires_each_once),
+        cmocka_unit_test(T14_timers_past_the_top_level_cost_nothing_meanwhile),
         cmocka_unit_test(T14_random_use_agrees_with_a_sorted_array),
         cmocka_unit_test(T14_stall_with_many_timers_fires_each_once_in_order),
     };

@@ -90,7 +90,7 @@ def main():
         print("skipped: pkg-config is not installed")
         return 77
     with tempfile.TemporaryDirectory() as folder:
-        work = pathlib.Path(folder) / "a user's folder"
+        work = pathlib.Path(folder) / "a user folder"
         work.mkdir()
         first, prefix = work / "first place", work / "second place"
         run(args.cmake, "--install", args.build, "--prefix", first, stdout=subprocess.DEVNULL)

@@ -12,47 +12,8 @@
 
 #include <cmocka.h>
 
-#include "os/clock.h"
+#include "os/support/address_tools.h"
 #include "sallyport/error.h"
-
-/* In a block of its exact size, so that the sanitizer sees reads behind its end; a refused text
- * must leave `address` alone. */
-static int parse(struct address *address, const char *text)
-{
-    size_t size = strlen(text) + 1;
-    char *exact = malloc(size);
-    memcpy(exact, text, size);
-    struct address before;
-    memset(address, 0x5A, sizeof *address);
-    before = *address;
-    int err = address_parse(address, exact);
-    if (err) {
-        assert_int_equal(err, SALLY_EADDRESS);
-        assert_memory_equal(address, &before, sizeof before);
-    }
-    free(exact);
-    return err;
-}
-
-static struct address parsed(const char *text)
-{
-    struct address address;
-    if (parse(&address, text) != 0) fail_msg("\"%s\" was refused", text);
-    return address;
-}
-
-static void assert_refused(const char *text)
-{
-    struct address address;
-    if (parse(&address, text) == 0) fail_msg("\"%s\" was taken", text);
-}
-
-static void assert_formats(const struct addr *addr, const char *text)
-{
-    char buf[ADDRESS_TEXT_MAX];
-    assert_ptr_equal(addr_format(addr, buf, sizeof buf), buf);
-    assert_string_equal(buf, text);
-}
 
 /* ---- Taken ---- */
 
@@ -214,123 +175,96 @@ static void bad_ports_are_refused(void **state)
     }
 }
 
-static void bad_hosts_are_refused(void **state)
+static void assert_hosts_refused(const char *const *hosts, size_t count)
 {
-    (void)state;
-    static const char *const hosts[] = {
-        /* what the system's own reader takes for an IPv4 address */
-        "1",
-        "0",
-        "1.2",
-        "1.2.3",
-        "127.1",
-        "2130706433",
-        "0x7f000001",
-        "0x7f.1",
-        "0X7F.0.0.1",
-        "017700000001",
-        "010.0.0.1",
-        "1.2.3.04",
-        "00.0.0.0",
-        "0x0",
-        "0x",
-        "1.2.3.0x4",
-        "1.2.3.4.",
-        /* broken ones */
-        "256.1.1.1",
-        "1.2.3.256",
-        "1.2.3.4.5",
-        "1..2.3",
-        ".1.2.3.4",
-        "1.2.3.-4",
-        "1.2.3.+4",
-        " 1.2.3.4",
-        "1.2.3.4 ",
-        "1.2.3.4/24",
-        "1.2.3.4%lo",
-        "999999999999",
-        "example.1",
-        "a.0x1f",
-        /* IPv6 in no brackets, or not well in them */
-        "::1",
-        "::",
-        "2001:db8::1",
-        "[::1",
-        "::1]",
-        "[]",
-        "[::1]]",
-        "[[::1]]",
-        "[::1]x",
-        "[:::1]",
-        "[1.2.3.4]",
-        "[localhost]",
-        "[*]",
-        "[::1 ]",
-        "[ ::1]",
-        "[g::]",
-        "[12345::]",
-        "[1:2:3]",
-        "[1:2:3:4:5:6:7:8:9]",
-        "[::1::2]",
-        "[::1.2.3]",
-        "[::01.2.3.4]",
-        "[::256.1.1.1]",
-        "[::1/64]",
-        "[::-1]",
-        "[0x1::]",
-        /* zones */
-        "[fe80::1%]",
-        "[fe80::1%no-such-interface-x]",
-        "[fe80::1%nosuchif9]",
-        "[fe80::1%0]",
-        "[fe80::1%01]",
-        "[fe80::1%-1]",
-        "[fe80::1%4294967297]",
-        "[fe80::1%1%1]",
-        "[%1]",
-        "[::1%lo]",
-        "[::1%1]",
-        "[::ffff:1.2.3.4%1]",
-        "[2001:db8::1%1]",
-        "[fe80::1%lo ]",
-        /* names */
-        "",
-        ".",
-        "..",
-        "a..b",
-        ".a",
-        "a..",
-        "-a",
-        "a-",
-        "a.-b.c",
-        "a.b-.c",
-        "a b",
-        " a",
-        "a ",
-        "a\tb",
-        "a/b",
-        "a\\b",
-        "a@b",
-        "user@host",
-        "http://host",
-        "a,b",
-        "a;b",
-        "a'b",
-        "a\"b",
-        "a%b",
-        "a*",
-        "**",
-        "*.example",
-        "h\xc3\xb6st",
-        "a\177b",
-        "a\x01",
-        "host\n",
-    };
-    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
+    for (size_t i = 0; i < count; i++) {
         char text[100];
         snprintf(text, sizeof text, "%s:80", hosts[i]);
         assert_refused(text);
     }
+}
+
+static void what_the_system_would_take_for_an_ipv4_address_is_refused(void **state)
+{
+    (void)state;
+    static const char *const hosts[] = {
+        "1",          "0",      "1.2",        "1.2.3",        "127.1",     "2130706433",
+        "0x7f000001", "0x7f.1", "0X7F.0.0.1", "017700000001", "010.0.0.1", "1.2.3.04",
+        "00.0.0.0",   "0x0",    "0x",         "1.2.3.0x4",    "1.2.3.4."};
+    assert_hosts_refused(hosts, sizeof hosts / sizeof *hosts);
+}
+
+static void broken_ipv4_addresses_are_refused(void **state)
+{
+    (void)state;
+    static const char *const hosts[] = {"256.1.1.1", "1.2.3.256",  "1.2.3.4.5",  "1..2.3",
+                                        ".1.2.3.4",  "1.2.3.-4",   "1.2.3.+4",   " 1.2.3.4",
+                                        "1.2.3.4 ",  "1.2.3.4/24", "1.2.3.4%lo", "999999999999",
+                                        "example.1", "a.0x1f"};
+    assert_hosts_refused(hosts, sizeof hosts / sizeof *hosts);
+}
+
+static void broken_ipv6_addresses_are_refused(void **state)
+{
+    (void)state;
+    static const char *const hosts[] = {"::1",
+                                        "::",
+                                        "2001:db8::1",
+                                        "[::1",
+                                        "::1]",
+                                        "[]",
+                                        "[::1]]",
+                                        "[[::1]]",
+                                        "[::1]x",
+                                        "[:::1]",
+                                        "[1.2.3.4]",
+                                        "[localhost]",
+                                        "[*]",
+                                        "[::1 ]",
+                                        "[ ::1]",
+                                        "[g::]",
+                                        "[12345::]",
+                                        "[1:2:3]",
+                                        "[1:2:3:4:5:6:7:8:9]",
+                                        "[::1::2]",
+                                        "[::1.2.3]",
+                                        "[::01.2.3.4]",
+                                        "[::256.1.1.1]",
+                                        "[::1/64]",
+                                        "[::-1]",
+                                        "[0x1::]"};
+    assert_hosts_refused(hosts, sizeof hosts / sizeof *hosts);
+}
+
+static void bad_zones_are_refused(void **state)
+{
+    (void)state;
+    static const char *const hosts[] = {"[fe80::1%]",
+                                        "[fe80::1%no-such-interface-x]",
+                                        "[fe80::1%nosuchif9]",
+                                        "[fe80::1%0]",
+                                        "[fe80::1%01]",
+                                        "[fe80::1%-1]",
+                                        "[fe80::1%4294967297]",
+                                        "[fe80::1%1%1]",
+                                        "[%1]",
+                                        "[::1%lo]",
+                                        "[::1%1]",
+                                        "[::ffff:1.2.3.4%1]",
+                                        "[2001:db8::1%1]",
+                                        "[fe80::1%lo ]"};
+    assert_hosts_refused(hosts, sizeof hosts / sizeof *hosts);
+}
+
+static void bad_names_are_refused(void **state)
+{
+    (void)state;
+    static const char *const hosts[] = {
+        "",       ".",         "..",          "a..b",        ".a",     "a..",   "-a",    "a-",
+        "a.-b.c", "a.b-.c",    "a b",         " a",          "a ",     "a\tb",  "a/b",   "a\\b",
+        "a@b",    "user@host", "http://host", "a,b",         "a;b",    "a'b",   "a\"b",  "a%b",
+        "a*",     "**",        "*.example",   "h\xc3\xb6st", "a\177b", "a\x01", "host\n"};
+    assert_hosts_refused(hosts, sizeof hosts / sizeof *hosts);
 }
 
 static void bad_paths_descriptors_and_other_texts_are_refused(void **state)
@@ -380,17 +314,6 @@ static void bad_paths_descriptors_and_other_texts_are_refused(void **state)
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) assert_refused(texts[i]);
     struct address address;
     assert_int_equal(address_parse(&address, NULL), SALLY_EADDRESS);
-}
-
-/* `before`, `len` times `c`, `after`. */
-static char *text_of_length(const char *before, char c, size_t len, const char *after)
-{
-    size_t head = strlen(before), tail = strlen(after);
-    char *text = malloc(head + len + tail + 1);
-    memcpy(text, before, head);
-    memset(text + head, c, len);
-    memcpy(text + head + len, after, tail + 1);
-    return text;
 }
 
 static void long_texts_are_taken_up_to_the_limit_and_refused_past_it(void **state)
@@ -448,203 +371,6 @@ static void long_texts_are_taken_up_to_the_limit_and_refused_past_it(void **stat
     free(longest);
 }
 
-/* ---- Random bytes ---- */
-
-static uint64_t roll(uint64_t *seed)
-{
-    uint64_t z = *seed += UINT64_C(0x9E3779B97F4A7C15);
-    z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
-    return z ^ z >> 31;
-}
-
-static void mutate(uint64_t *seed, char *text, size_t size)
-{
-    static const char alphabet[] = "0123456789abcdefxXF.:[]%*@/-_ unixfdlo";
-    static const char *const models[] = {"1.2.3.4:80", "[::1]:80",        "[::ffff:1.2.3.4]:8",
-                                         "host.x:1",   "unix:/a/b",       "fd:12",
-                                         "*:9",        "[fe80::1%lo]:80", "unix:@name"};
-    snprintf(text, size, "%s", models[roll(seed) % 9]);
-    for (uint64_t times = roll(seed) % 6; times > 0; times--) {
-        size_t len = strlen(text), at = roll(seed) % (len + 1);
-        char c = alphabet[roll(seed) % (sizeof alphabet - 1)];
-        if (roll(seed) % 8 == 0) c = (char)(1 + roll(seed) % 255);
-        switch (roll(seed) % 4) {
-        case 0: /* in */
-            if (len + 2 > size) break;
-            memmove(text + at + 1, text + at, len - at + 1);
-            text[at] = c;
-            break;
-        case 1: /* out */
-            if (at < len) memmove(text + at, text + at + 1, len - at);
-            break;
-        case 2:
-            if (at < len) text[at] = c;
-            break;
-        default: text[at] = '\0'; break; /* cut */
-        }
-    }
-}
-
-/* What was read must say what the text says. */
-static void check_taken(const struct address *address, const char *text)
-{
-    char again[400];
-    struct address reread;
-    assert_true(memchr(address->host, '\0', sizeof address->host) != NULL);
-    switch (address->kind) {
-    case ADDRESS_IP:
-        addr_format(&address->ip, again, sizeof again);
-        assert_true(address->ip.family == ADDR_V4 || address->ip.family == ADDR_V6);
-        if (text[0] != '[') assert_string_equal(again, text);
-        break;
-    case ADDRESS_NAME:
-        snprintf(again, sizeof again, "%s:%u", address->host, address->ip.port);
-        break;
-    case ADDRESS_ANY: snprintf(again, sizeof again, "*:%u", address->ip.port); break;
-    case ADDRESS_PATH: snprintf(again, sizeof again, "unix:%s", address->host); break;
-    case ADDRESS_FD: snprintf(again, sizeof again, "fd:%lld", (long long)address->fd); break;
-    default: fail_msg("\"%s\": of no kind", text);
-    }
-    if (address->kind != ADDRESS_IP) assert_string_equal(again, text);
-    assert_int_equal(parse(&reread, again), 0);
-    assert_int_equal(reread.kind, address->kind);
-    assert_int_equal(reread.fd, address->fd);
-    assert_memory_equal(&reread.ip, &address->ip, sizeof reread.ip);
-    assert_memory_equal(reread.host, address->host, sizeof reread.host);
-}
-
-static void random_texts_are_refused_or_read_back_equal(void **state)
-{
-    (void)state;
-    const char *given = getenv("SALLY_SEED");
-    uint64_t seed = given ? strtoull(given, NULL, 0) : os_clock_ns();
-    unsigned taken = 0;
-    print_message("address: SALLY_SEED=%llu\n", (unsigned long long)seed);
-    for (unsigned i = 0; i < 200000; i++) {
-        char text[64];
-        struct address address;
-        if (i % 4) {
-            mutate(&seed, text, sizeof text);
-        } else {
-            size_t len = roll(&seed) % sizeof text;
-            for (size_t at = 0; at < len; at++) text[at] = (char)roll(&seed);
-            text[len] = '\0';
-        }
-        if (parse(&address, text) != 0) continue;
-        check_taken(&address, text);
-        taken++;
-    }
-    assert_true(taken > 1000);
-}
-
-/* ---- Writing and comparing ---- */
-
-static void format_names_what_is_no_ip(void **state)
-{
-    (void)state;
-    struct addr none = {0}, path = {.family = ADDR_UNIX}, strange = {.family = 200};
-    assert_formats(&none, "-");
-    assert_formats(&strange, "-");
-    assert_formats(&path, "unix:");
-}
-
-static void format_always_terminates(void **state)
-{
-    (void)state;
-    struct address addresses[] = {parsed("255.255.255.255:65535"), parsed("[2001:db8::1]:65535")};
-    for (size_t a = 0; a < 2; a++) {
-        char whole[ADDRESS_TEXT_MAX];
-        addr_format(&addresses[a].ip, whole, sizeof whole);
-        for (size_t size = 1; size <= strlen(whole) + 1; size++) {
-            char *buf = malloc(size);
-            addr_format(&addresses[a].ip, buf, size);
-            assert_int_equal(strlen(buf), size - 1);
-            assert_memory_equal(buf, whole, size - 1);
-            free(buf);
-        }
-        assert_null(addr_format(&addresses[a].ip, NULL, 0));
-    }
-}
-
-static void equality_is_of_what_counts(void **state)
-{
-    (void)state;
-    struct addr base = parsed("1.2.3.4:80").ip, same = base;
-    same.reserved = 9;
-    same.ip[7] = 9; /* behind an IPv4 address */
-    assert_true(addr_equal(&base, &same));
-    struct addr other = base;
-    other.port = 81;
-    assert_false(addr_equal(&base, &other));
-    other = base;
-    other.ip[3] = 5;
-    assert_false(addr_equal(&base, &other));
-    struct addr v6 = parsed("[2001:db8::1]:80").ip, near = v6;
-    near.ip[15] = 2;
-    assert_false(addr_equal(&v6, &near));
-    assert_false(addr_equal(&v6, &base));
-    near = v6;
-    near.scope = 3;
-    assert_false(addr_equal(&v6, &near));
-    struct addr none = {0}, path = {.family = ADDR_UNIX};
-    assert_true(addr_equal(&none, &none));
-    assert_true(addr_equal(&path, &path));
-    assert_false(addr_equal(&none, &path));
-}
-
-/* ---- Resolving; nothing here leaves the machine ---- */
-
-static void numeric_hosts_resolve_to_themselves(void **state)
-{
-    (void)state;
-    struct addr addrs[4];
-    unsigned count = 77;
-    assert_int_equal(os_resolve("127.0.0.1", 5002, addrs, 4, &count), 0);
-    assert_int_equal(count, 1);
-    assert_formats(&addrs[0], "127.0.0.1:5002");
-    assert_int_equal(os_resolve("::1", 1, addrs, 4, &count), 0);
-    assert_int_equal(count, 1);
-    assert_formats(&addrs[0], "[::1]:1");
-}
-
-static void L1_resolved_mapped_address_is_ipv4(void **state)
-{
-    (void)state;
-    struct addr addr;
-    unsigned count;
-    assert_int_equal(os_resolve("::ffff:127.0.0.9", 7, &addr, 1, &count), 0);
-    assert_formats(&addr, "127.0.0.9:7");
-}
-
-static void localhost_resolves_to_loopback_without_doubles(void **state)
-{
-    (void)state;
-    struct addr addrs[8];
-    unsigned count;
-    assert_int_equal(os_resolve("localhost", 80, addrs, 8, &count), 0);
-    assert_in_range(count, 1, 8);
-    for (unsigned i = 0; i < count; i++) {
-        bool v6 = addrs[i].family == ADDR_V6;
-        assert_true(v6 ? addrs[i].ip[15] == 1 : addrs[i].ip[0] == 127);
-        assert_int_equal(addrs[i].port, 80);
-        for (unsigned j = 0; j < i; j++) assert_false(addr_equal(&addrs[i], &addrs[j]));
-    }
-    assert_int_equal(os_resolve("localhost", 80, addrs, 1, &count), 0);
-    assert_int_equal(count, 1);
-}
-
-static void name_that_can_not_be_is_not_found(void **state)
-{
-    (void)state;
-    struct addr addr;
-    unsigned count = 77;
-    char *name = text_of_length("", 'a', 300, ""); /* too long for a question */
-    assert_int_equal(os_resolve(name, 80, &addr, 1, &count), SALLY_ENONAME);
-    assert_int_equal(count, 0);
-    free(name);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -654,17 +380,13 @@ int main(void)
         cmocka_unit_test(names_and_every_address),
         cmocka_unit_test(paths_and_descriptors),
         cmocka_unit_test(bad_ports_are_refused),
-        cmocka_unit_test(bad_hosts_are_refused),
+        cmocka_unit_test(what_the_system_would_take_for_an_ipv4_address_is_refused),
+        cmocka_unit_test(broken_ipv4_addresses_are_refused),
+        cmocka_unit_test(broken_ipv6_addresses_are_refused),
+        cmocka_unit_test(bad_zones_are_refused),
+        cmocka_unit_test(bad_names_are_refused),
         cmocka_unit_test(bad_paths_descriptors_and_other_texts_are_refused),
         cmocka_unit_test(long_texts_are_taken_up_to_the_limit_and_refused_past_it),
-        cmocka_unit_test(random_texts_are_refused_or_read_back_equal),
-        cmocka_unit_test(format_names_what_is_no_ip),
-        cmocka_unit_test(format_always_terminates),
-        cmocka_unit_test(equality_is_of_what_counts),
-        cmocka_unit_test(numeric_hosts_resolve_to_themselves),
-        cmocka_unit_test(L1_resolved_mapped_address_is_ipv4),
-        cmocka_unit_test(localhost_resolves_to_loopback_without_doubles),
-        cmocka_unit_test(name_that_can_not_be_is_not_found),
     };
     return cmocka_run_group_tests_name("address", tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -69,7 +70,9 @@ static void signals_sent_are_blocked_and_faults_are_not(void **state)
     struct os_thread thread;
     struct seen seen = {0};
     sigset_t before, after;
-    pthread_sigmask(SIG_SETMASK, NULL, &before);
+    sigemptyset(&before);
+    sigaddset(&before, SIGUSR2);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     assert_int_equal(os_thread_start(&thread, "mask", look_round, &seen), 0);
     pthread_sigmask(SIG_SETMASK, NULL, &after);
     os_thread_join(&thread);
@@ -115,6 +118,7 @@ struct crowd {
     uint64_t selves[THREADS];
     unsigned count;
     uint64_t sum;
+    atomic_bool left_early;
 };
 
 static void crowd_member(void *arg)
@@ -128,7 +132,8 @@ static void crowd_member(void *arg)
         crowd->sum++;
         os_lock_give(&crowd->lock);
     }
-    os_gate_wait(&crowd->leave); /* all are alive until the last has come */
+    /* all are alive until the last has come */
+    if (!os_gate_wait_for(&crowd->leave, WAIT_MS)) atomic_store(&crowd->left_early, true);
 }
 
 static void lock_excludes_and_living_threads_differ(void **state)
@@ -147,6 +152,7 @@ static void lock_excludes_and_living_threads_differ(void **state)
     }
     os_gate_open(&crowd.leave);
     for (unsigned i = 0; i < THREADS; i++) os_thread_join(&threads[i]);
+    assert_false(atomic_load(&crowd.left_early));
     assert_int_equal(crowd.sum, THREADS * 20000);
     for (unsigned i = 0; i < THREADS; i++) {
         assert_int_not_equal(crowd.selves[i], os_thread_self());
@@ -205,36 +211,32 @@ static void open_gate_lets_pass_for_ever(void **state)
     os_gate_free(&gate);
 }
 
-struct pair {
-    struct os_gate here, there;
-    bool passed;
+struct waiters {
+    struct os_gate gate;
+    atomic_uint there;
+    atomic_uint passed;
 };
 
-static void passer(void *arg)
+static void waiter(void *arg)
 {
-    struct pair *pair = arg;
-    pair->passed = os_gate_wait_for(&pair->here, WAIT_MS);
-    os_gate_open(&pair->there);
+    struct waiters *waiters = arg;
+    atomic_fetch_add(&waiters->there, 1);
+    if (os_gate_wait_for(&waiters->gate, WAIT_MS)) atomic_fetch_add(&waiters->passed, 1);
 }
 
 static void gate_wakes_all_who_wait(void **state)
 {
     (void)state;
-    static struct pair pairs[THREADS];
+    static struct waiters waiters;
     struct os_thread threads[THREADS];
-    for (unsigned i = 0; i < THREADS; i++) {
-        os_gate_init(&pairs[i].here);
-        os_gate_init(&pairs[i].there);
-        assert_int_equal(os_thread_start(&threads[i], "passer", passer, &pairs[i]), 0);
-    }
-    for (unsigned i = 0; i < THREADS; i++) os_gate_open(&pairs[i].here);
-    for (unsigned i = 0; i < THREADS; i++) {
-        assert_true(os_gate_wait_for(&pairs[i].there, WAIT_MS));
-        os_thread_join(&threads[i]);
-        assert_true(pairs[i].passed);
-        os_gate_free(&pairs[i].here);
-        os_gate_free(&pairs[i].there);
-    }
+    os_gate_init(&waiters.gate);
+    for (unsigned i = 0; i < THREADS; i++)
+        assert_int_equal(os_thread_start(&threads[i], "waiter", waiter, &waiters), 0);
+    while (atomic_load(&waiters.there) < THREADS) sched_yield();
+    os_gate_open(&waiters.gate);
+    for (unsigned i = 0; i < THREADS; i++) os_thread_join(&threads[i]);
+    assert_int_equal(atomic_load(&waiters.passed), THREADS);
+    os_gate_free(&waiters.gate);
 }
 
 static void opener(void *arg) { os_gate_open(arg); }
@@ -248,7 +250,7 @@ static void gate_may_be_freed_as_soon_as_it_was_passed(void **state)
         struct os_gate gate;
         os_gate_init(&gate);
         assert_int_equal(os_thread_start(&thread, "opener", opener, &gate), 0);
-        os_gate_wait(&gate);
+        assert_true(os_gate_wait_for(&gate, WAIT_MS));
         os_gate_free(&gate);
         memset(&gate, 0xFF, sizeof gate);
         os_thread_join(&thread);

@@ -1,4 +1,5 @@
-/* The simulator as a program uses it: one engine or several, scripted peers, time, names, faults one by one. */
+/* The simulator as a program uses it: one engine or several, scripted peers, time, names, faults
+ * one by one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* Every allocation fails once, and every allocation fails with all after it: the program survives, keeps every promise of the
- * storm's, and serves again when there is memory (S2-81). */
+/* Every allocation fails once, and every allocation fails with all after it: the program survives,
+ * keeps every promise of the storm's, and serves again when there is memory (S2-81). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,9 +18,9 @@ static uint64_t sweep(uint64_t seed, bool on)
     struct storm_result result = {.alloc_failed = true};
     for (; result.alloc_failed; n++) {
         assert_true(n < SWEEP_MAX);
-        storm_run(&(struct storm_config){
-                      .seed = seed, .no_faults = true, .fail_alloc = n, .fail_on = on},
-                  &result);
+        storm_run(
+            &(struct storm_config){.seed = seed, .no_faults = true, .fail_alloc = n, .fail_on = on},
+            &result);
     }
     assert_true(result.made);
     return n - 2;

@@ -1,4 +1,5 @@
-/* Many seeds of the storm. SALLY_SEEDS says how many, SALLY_SEED runs one alone, SALLY_TRACE=1 prints what happens. */
+/* Many seeds of the storm. SALLY_SEEDS says how many, SALLY_SEED runs one alone, SALLY_TRACE=1
+ * prints what happens. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

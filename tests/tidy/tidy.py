@@ -55,7 +55,7 @@ BANNED = (
     ("time gettimeofday clock_gettime ftime localtime gmtime", ("src/",), ("src/os/",),
      "the time that is passed in"),
     ("sleep usleep nanosleep clock_nanosleep", ("src/",), ("src/os/",), "a timer"),
-    ("exit abort _exit system popen", ("src/",), (), "an error code"),
+    ("exit abort _exit system popen", ("src/",), ("src/port/sim_world.c",), "an error code"),
     ("setjmp longjmp", ("src/", "cmd/"), (), "an error code"),
 )
 
@@ -236,19 +236,21 @@ def headers_alone(tree):
     return bad
 
 
-def guard_of(name):
+def guards_of(name):
+    """By the path as it is included; tests may also have their folder before it."""
     folder, rest = name.split("/", 1)
-    return ("TESTS_" if folder == "tests" else "") + re.sub(r"\W", "_", rest).upper()
+    guard = re.sub(r"\W", "_", rest).upper()
+    return [guard, f"TESTS_{guard}"] if folder == "tests" else [guard]
 
 
 def include_guards(tree):
     bad = []
     for name, text in tree.files(("include", "src", "cmd", "tests"), ".h"):
-        guard = guard_of(name)
+        guards = guards_of(name)
         code = [line for line in code_only(text).splitlines() if line.strip()]
-        wanted = [f"#ifndef {guard}", f"#define {guard}"]
-        if code[:2] != wanted or code[-1:] != ["#endif"]:
-            bad.append(f"{name}: its guard has to be {guard}, around everything")
+        wanted = [[f"#ifndef {guard}", f"#define {guard}"] for guard in guards]
+        if code[:2] not in wanted or code[-1:] != ["#endif"]:
+            bad.append(f"{name}: its guard has to be {guards[0]}, around everything")
     return bad
 
 

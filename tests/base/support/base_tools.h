@@ -1,7 +1,7 @@
 /* Tools of the tests of base: numbers from a seed that is printed, and an allocator that fails on
  * demand and checks what is given back. One thread each. */
-#ifndef BASE_TOOLS_H
-#define BASE_TOOLS_H
+#ifndef BASE_SUPPORT_BASE_TOOLS_H
+#define BASE_SUPPORT_BASE_TOOLS_H
 
 #include <stdbool.h>
 #include <stddef.h>

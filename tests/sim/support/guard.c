@@ -12,11 +12,14 @@
 
 /* In sanitizer builds only. */
 __attribute__((weak)) void __sanitizer_set_death_callback(void (*callback)(void));
+void __ubsan_on_report(void); /* called by its run-time, which has no death callback of ours */
 
 static char words[512];
 static const char *program = "";
 
 void guard_tell(void) { (void)!write(STDERR_FILENO, words, strlen(words)); }
+
+void __ubsan_on_report(void) { guard_tell(); }
 
 /* The handler is gone when it runs, so the signal ends the program as it should. */
 static void die(int number)

@@ -1,5 +1,5 @@
-/* The handlers of the storm's connections: they do one of all the things that a handler may do, and hold the library to what
- * sallyport.h says about the order of callbacks. One thread. */
+/* The handlers of the storm's connections: they do one of all the things that a handler may do, and
+ * hold the library to what sallyport.h says about the order of callbacks. One thread. */
 #include "sim/support/record.h"
 
 #include <string.h>
@@ -48,7 +48,9 @@ static void put(struct record *record, sally_conn *conn, const void *data, size_
                      err == SALLY_ELIMIT);
     if (err == 0) record->out += (uint32_t)len;
     if (err) CHECK(storm, sally_conn_queued(conn) == before);
-    if (err && err != SALLY_ECLOSED) end_now(record, conn);
+    if (!err || err == SALLY_ECLOSED) return;
+    storm->cut_by_us++;
+    end_now(record, conn);
 }
 
 /* ---- Callbacks ---- */
@@ -76,10 +78,22 @@ static void on_open(sally_conn *conn)
     storm->depth++;
     struct record *record = record_new(storm);
     begin(record, conn);
-    record->mode = storm->calm || one_of(storm, 2) ? MODE_ECHO : (uint8_t)one_of(storm, MODES);
+    record->mode = (uint8_t)one_of(storm, storm->calm ? MODES_SERVING : MODES);
     sally_conn_set_user(conn, record);
     if (!storm->calm && one_of(storm, 16) == 0) end_gently(record, conn);
     storm->depth--;
+}
+
+static void unpause(sally_conn *conn, void *arg)
+{
+    struct record *record = arg;
+    struct storm *storm = record->storm;
+    CHECK(storm, storm->depth == 0);
+    storm->posts_done++;
+    if (!conn) return;
+    record->paused = false;
+    int err = sally_conn_resume(conn);
+    CHECK(storm, err == 0 || err == SALLY_ECLOSED);
 }
 
 static void on_data(sally_conn *conn, const void *data, size_t len)
@@ -98,6 +112,13 @@ static void on_data(sally_conn *conn, const void *data, size_t len)
         record->paused = true;
         CHECK(storm, sally_conn_pause(conn) == 0);
         CHECK(storm, sally_conn_timer(conn, 1 + one_of(storm, 300)) == 0);
+        break;
+    case MODE_BLINK: /* again before the stop has ended */
+        CHECK(storm, sally_conn_pause(conn) == 0);
+        record->paused =
+            one_of(storm, 2) && sally_post(storm->engine, record->id, unpause, record) == 0;
+        storm->posts += record->paused;
+        if (!record->paused) CHECK(storm, sally_conn_resume(conn) == 0);
         break;
     case MODE_CLOSE: end_gently(record, conn); break;
     case MODE_ABORT: end_now(record, conn); break;
@@ -221,8 +242,10 @@ static void out_data(sally_conn *conn, const void *data, size_t len)
     record->in += (uint32_t)len;
     if (!record->foreign) CHECK(storm, record->in <= record->out);
     if (record->in >= record->out) {
-        if (one_of(storm, 4)) end_gently(record, conn);
-        else end_now(record, conn);
+        if (one_of(storm, 4))
+            end_gently(record, conn);
+        else
+            end_now(record, conn);
     }
     leave(record);
 }
@@ -277,12 +300,10 @@ static void meddle_with(struct storm *storm, struct record *record)
         break;
     case 3: err = sally_close(storm->engine, id); break; /* travels: data may still come */
     case 4: err = sally_abort(storm->engine, id); break;
-    default:
-        err = sally_post(storm->engine, id, posted, storm);
-        storm->posts += err == 0;
+    default: err = sally_post(storm->engine, id, posted, storm); storm->posts += err == 0;
     }
-    CHECK(storm, err == 0 || err == SALLY_ENOCONN || err == SALLY_EFULL || err == SALLY_ENOMEM || err == SALLY_ELIMIT ||
-                     (err == SALLY_ECLOSED && !record->closed));
+    CHECK(storm, err == 0 || err == SALLY_ENOCONN || err == SALLY_EFULL || err == SALLY_ENOMEM ||
+                     err == SALLY_ELIMIT || (err == SALLY_ECLOSED && !record->closed));
     if (record->closed) CHECK(storm, err == SALLY_ENOCONN);
 }
 

@@ -1,4 +1,5 @@
-/* What the storm knows of one connection of the engine's, and the state machine that its callbacks must follow. */
+/* What the storm knows of one connection of the engine's, and the state machine that its callbacks
+ * must follow. */
 #ifndef TESTS_SIM_SUPPORT_RECORD_H
 #define TESTS_SIM_SUPPORT_RECORD_H
 
@@ -9,7 +10,17 @@
 
 enum { RECORDS = 512, PEERS = 64, BODY_MAX = 4096, CONNS_MAX = 24 };
 
-enum mode { MODE_ECHO, MODE_PAUSE, MODE_CLOSE, MODE_ABORT, MODE_SHUT, MODES };
+/* The first three give back all they get, sooner or later. */
+enum mode {
+    MODE_ECHO,
+    MODE_PAUSE,
+    MODE_BLINK,
+    MODES_SERVING,
+    MODE_CLOSE = MODES_SERVING,
+    MODE_ABORT,
+    MODE_SHUT,
+    MODES
+};
 
 struct storm;
 
@@ -30,7 +41,16 @@ struct record {
     uint32_t out; /* accepted by send calls */
 };
 
-enum role { ROLE_GOOD, ROLE_RESET, ROLE_STALL, ROLE_VANISH, ROLE_SILENT, ROLE_LEAVE, ROLE_ECHO, ROLES };
+enum role {
+    ROLE_GOOD,
+    ROLE_RESET,
+    ROLE_STALL,
+    ROLE_VANISH,
+    ROLE_SILENT,
+    ROLE_LEAVE,
+    ROLE_ECHO,
+    ROLES
+};
 
 struct visitor {
     sally_sim_peer *peer;
@@ -55,6 +75,7 @@ struct storm {
     unsigned visitors;
     uint64_t served;
     uint64_t closed;
+    uint64_t cut_by_us; /* an echo did not fit */
     uint64_t posts;
     uint64_t posts_done;
     sally_id gone; /* of a connection that had its on_close */

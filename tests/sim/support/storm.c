@@ -13,7 +13,7 @@
 #include "sim/support/guard.h"
 #include "sim/support/record.h"
 
-enum { CALM_LIMIT_MS = 60000, END_LIMIT_MS = 60000, ROUNDS_MAX = 40 };
+enum { CALM_LIMIT_MS = 60000, END_LIMIT_MS = 60000, ROUNDS_MAX = 60 };
 
 void storm_fail(struct storm *storm, const char *what, const char *file, int line)
 {
@@ -87,13 +87,25 @@ static void make_surroundings(struct storm *storm)
 
 /* ---- The storm ---- */
 
+static bool count_conn(const sally_conn_info *info, void *arg)
+{
+    unsigned *count = arg;
+    *count += info->id != 0;
+    return true;
+}
+
 static void look(struct storm *storm)
 {
     sally_engine_stats stats;
+    unsigned count = 0;
+    int err = sally_engine_each_conn(storm->engine, count_conn, &count);
+    CHECK(storm, err == 0 || err == SALLY_ENOMEM);
     CHECK(storm, sally_engine_get_stats(storm->engine, &stats) == 0);
     CHECK(storm, stats.conns <= stats.conns_max);
+    CHECK(storm, count <= stats.conns);
     CHECK(storm, stats.ops_started >= stats.ops_completed + stats.ops_cancelled + stats.ops_failed);
-    CHECK(storm, stats.memory_bytes == 0 || stats.memory_bytes <= sally_sim_memory_bytes(storm->sim));
+    CHECK(storm,
+          stats.memory_bytes == 0 || stats.memory_bytes <= sally_sim_memory_bytes(storm->sim));
 }
 
 static void new_visitor(struct storm *storm)
@@ -105,8 +117,8 @@ static void new_visitor(struct storm *storm)
 
 static void something_happens(struct storm *storm)
 {
-    static const char *const places[] = {"127.0.0.1:5002", "[::1]:5003",       "203.0.113.5:80",
-                                         "203.0.113.6:80", "203.0.113.9:80",   "one.example:80",
+    static const char *const places[] = {"127.0.0.1:5002", "[::1]:5003",     "203.0.113.5:80",
+                                         "203.0.113.6:80", "203.0.113.9:80", "one.example:80",
                                          "two.example:80", "203.0.113.5:80"};
     switch (one_of(storm, 16)) {
     case 0: CHECK(storm, sally_server_pause(storm->server) == 0); break;
@@ -140,15 +152,18 @@ static void serve_newcomer(struct storm *storm)
     struct visitor *last = visitor_new(storm);
     if (!last) last = &storm->visitor[0]; /* its peer belongs to the sim */
     visitor_dial(storm, last, ROLE_GOOD);
+    storm->cut_by_us = 0;
     uint64_t limit_ms = sally_sim_now_ms(storm->sim) + CALM_LIMIT_MS;
     while (!visitor_is_served(last)) {
         visitors_act(storm);
         sally_sim_run(storm->sim, 20);
         CHECK(storm, sally_sim_now_ms(storm->sim) < limit_ms);
-        sally_sim_peer_state state = sally_sim_peer_get_state(last->peer);
+        if (sally_sim_peer_get_state(last->peer) != SALLY_SIM_RESET) continue;
+        if (last->got == last->want) continue;
         /* turned away at the limit by those that are not gone yet: it comes again */
-        if (state == SALLY_SIM_RESET && last->got < last->want)
-            visitor_dial(storm, last, ROLE_GOOD);
+        CHECK(storm, last->got == 0 || storm->cut_by_us);
+        storm->cut_by_us = 0;
+        visitor_dial(storm, last, ROLE_GOOD);
     }
 }
 
@@ -180,8 +195,10 @@ static void stop(struct storm *storm)
 {
     uint32_t drain_ms = one_of(storm, 3000);
     storm->depth++;
-    if (one_of(storm, 2)) CHECK(storm, sally_engine_drain(storm->engine, drain_ms) == 0);
-    else CHECK(storm, sally_engine_stop(storm->engine) == 0);
+    if (one_of(storm, 2))
+        CHECK(storm, sally_engine_drain(storm->engine, drain_ms) == 0);
+    else
+        CHECK(storm, sally_engine_stop(storm->engine) == 0);
     storm->depth--;
     visitors_act(storm);
     CHECK(storm, sally_sim_run_until(storm->sim, has_stopped, storm, END_LIMIT_MS) == 0);

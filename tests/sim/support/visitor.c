@@ -1,5 +1,5 @@
-/* The storm's scripted peers: each has a role, sends bytes that say whose they are, and checks that what comes back is what it
- * sent, in order. One thread. */
+/* The storm's scripted peers: each has a role, sends bytes that say whose they are, and checks that
+ * what comes back is what it sent, in order. One thread. */
 #include <string.h>
 
 #include "sim/support/record.h"
@@ -18,8 +18,8 @@ static void send_some(struct storm *storm, struct visitor *visitor, uint32_t wan
 {
     if (visitor->wrote >= want) return;
     uint32_t len = 1 + one_of(storm, want - visitor->wrote);
-    size_t took = sally_sim_peer_write(
-        visitor->peer, body_from(storm, visitor->tag, visitor->wrote, len), len);
+    size_t took = sally_sim_peer_write(visitor->peer,
+                                       body_from(storm, visitor->tag, visitor->wrote, len), len);
     CHECK(storm, took <= len);
     visitor->wrote += (uint32_t)took;
 }
