@@ -27,7 +27,9 @@ need "$need_check" "$install"
 logs=$(pwd)/build-logs
 rm -rf "$logs"
 mkdir -p "$logs"
+# Many tests wait more than they work.
 jobs=$(nproc)
+test_jobs=$((2 * jobs))
 
 # ThreadSanitizer of this gcc can't stand the address layout of some kernels.
 plain_layout=
@@ -51,7 +53,7 @@ run_tests() {
     shift
     echo "== $preset: test"
     rm -rf "build-$preset/scenario"
-    $plain_layout ctest --test-dir "build-$preset" -j "$jobs" --no-tests=error \
+    $plain_layout ctest --test-dir "build-$preset" -j "$test_jobs" --no-tests=error \
         --output-junit "$logs/$preset.xml" --test-output-size-passed 1000000 \
         --test-output-size-failed 1000000 "$@" >"$logs/$preset-test.log" 2>&1 || true
     if [ ! -s "$logs/$preset.xml" ]; then

@@ -9,11 +9,12 @@
  *   id          names a connection from any thread; never used again
  *
  * Threads. A function says from where it may be called:
- *   [any]    any thread, also inside callbacks
- *   [shard]  only inside a callback of a connection of the same shard, or in the one thread that
- * drives an engine by sally_engine_run_once [outside] any thread but a shard's: never inside a
- * callback Callbacks run on the connection's shard, one at a time, in order, and never inside the
- * call that caused them. So a handler needs no lock for its connection.
+ *   [any]      any thread, also inside callbacks
+ *   [shard]    only inside a callback of a connection of the same shard, or in the one thread that
+ *              drives an engine by sally_engine_run_once
+ *   [outside]  any thread but a shard's: never inside a callback
+ * Callbacks run on the connection's shard, one at a time, in order, and never inside the call that
+ * caused them. So a handler needs no lock for its connection.
  *
  * Ownership. What a callback is given is readable until it returns, unless it says otherwise. What
  * a function is given is copied, unless it says otherwise.
@@ -22,8 +23,8 @@
  * nothing back.
  *
  * Options. Structs whose zero value is the default, so that `{0}` or a NULL pointer means all
- * defaults. Every limit has a finite default; SALLY_NO_LIMIT switches a limit off where that is
- * allowed, and has to be asked for. */
+ * defaults. Every limit has a finite default; a time limit is switched off by SALLY_FOREVER, which
+ * has to be asked for. */
 #ifndef SALLYPORT_H
 #define SALLYPORT_H
 
@@ -49,8 +50,7 @@ extern "C" {
 #define SALLY_MUST_USE
 #endif
 
-#define SALLY_NO_LIMIT UINT32_MAX
-#define SALLY_FOREVER  UINT32_MAX
+#define SALLY_FOREVER UINT32_MAX
 
 typedef struct sally_engine sally_engine;
 typedef struct sally_server sally_server;
@@ -332,11 +332,14 @@ SALLY_API int sally_engine_get_stats(sally_engine *engine,
                                      sally_engine_stats *stats) SALLY_MUST_USE;
 
 /* Driving an engine of one shard from a loop of the program's own, instead of start or run. The
- * first call fixes the thread that owns the engine; the callbacks run inside. run_once   one turn:
- * waits at most timeout_ms for something to do. 0: go on; 1: the engine has stopped fd         a
- * descriptor to wait on (poll: readable); -1 if there is none next_ms    how long the program may
- * wait on it before it calls run_once; SALLY_FOREVER: until it is readable SALLY_ESTATE for an
- * engine with threads, SALLY_ETHREAD from another thread or a callback. */
+ * first call of run_once fixes the thread that owns the engine; the callbacks run inside it.
+ *   run_once  one turn: waits at most timeout_ms for something to do. 0: go on; 1: the engine has
+ *             stopped; SALLY_ESTATE: it has threads of its own or more than one shard;
+ *             SALLY_ETHREAD: not this thread's, or inside a callback
+ *   fd        a descriptor to wait on (poll(2): readable); -1 if there is none
+ *   next_ms   how long the program may wait on it before it calls run_once; SALLY_FOREVER: until
+ *             it is readable
+ * [outside], and after the first call in that thread alone */
 SALLY_API int sally_engine_run_once(sally_engine *engine, uint32_t timeout_ms) SALLY_MUST_USE;
 SALLY_API int64_t sally_engine_fd(sally_engine *engine);
 SALLY_API uint32_t sally_engine_next_ms(sally_engine *engine);
@@ -380,12 +383,16 @@ typedef struct sally_server_options {
 
 /* Opens a server with one address; judged at once. It accepts from the moment the engine runs (or
  * runs already). `options` and `server` may be NULL. The server lives as long as the engine.
- *   "127.0.0.1:5002"  "[::1]:5002"  "*:5002" (all addresses, IPv4 and IPv6)  "host:5002" (every
- * address of the name) "127.0.0.1:0" (any free port; see sally_server_address)  "unix:/path"
- * "unix:@name" (Linux)  "fd:3" (a listening socket handed to the program; it is taken over when the
- * call succeeds) SALLY_EINVAL, SALLY_EADDRESS, SALLY_ENONAME, SALLY_EADDRINUSE,
- * SALLY_EADDRNOTAVAIL, SALLY_EACCES, SALLY_EEXHAUSTED, SALLY_ENOMEM, SALLY_ESTATE (the engine
- * stops). A name is resolved by the system and may take as long as that takes. [any] */
+ *   "127.0.0.1:5002"  "[::1]:5002"
+ *   "127.0.0.1:0"     any free port; sally_server_address tells which
+ *   "*:5002"          all addresses, IPv4 and IPv6
+ *   "host:5002"       every address of the name; the system resolves it, which may take its time
+ *   "unix:/path"      a Unix socket (unix(7)); a dead one's file is replaced
+ *   "unix:@name"      Linux' abstract names
+ *   "fd:3"            a listening socket handed to the program; taken over when the call succeeds
+ * SALLY_EINVAL, SALLY_EADDRESS, SALLY_ENONAME, SALLY_EADDRINUSE, SALLY_EADDRNOTAVAIL, SALLY_EACCES,
+ * SALLY_EEXHAUSTED, SALLY_ENOMEM, SALLY_ELIMIT (too many servers), SALLY_ESTATE (the engine stops).
+ * [any] */
 SALLY_API int sally_listen(sally_engine *engine, const char *address, const sally_handler *handler,
                            const sally_server_options *options,
                            sally_server **server) SALLY_MUST_USE;
@@ -515,8 +522,8 @@ SALLY_API int sally_close(sally_engine *engine, sally_id id);
 SALLY_API int sally_abort(sally_engine *engine, sally_id id);
 
 /* Runs a function on the connection's shard, between its callbacks; never inside this call. After 0
- * it is called exactly once, with conn NULL if the connection has gone (from the shard, or from
- * sally_engine_destroy), so that `arg` can be freed there. SALLY_ENOCONN, SALLY_ENOMEM,
+ * it is called exactly once, with conn NULL if the connection has gone or is not open yet (from
+ * the shard, or from sally_engine_destroy), so that `arg` can be freed there. SALLY_ENOCONN, SALLY_ENOMEM,
  * SALLY_EFULL. [any] */
 SALLY_API int sally_post(sally_engine *engine, sally_id id, void (*fn)(sally_conn *conn, void *arg),
                          void *arg);

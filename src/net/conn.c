@@ -135,6 +135,12 @@ static void conn__tell_reason(sally_conn *conn, sally_close_reason reason, int e
     conn->sys_error = sys_error;
 }
 
+void conn_close_by_us(sally_conn *conn)
+{
+    bool answers = conn_has(conn, CONN_EOF); /* the peer began */
+    conn_close(conn, answers ? SALLY_CLOSE_PEER_CLOSED : SALLY_CLOSE_LOCAL);
+}
+
 void conn_close(sally_conn *conn, sally_close_reason reason)
 {
     if (conn->state == CONN_NEW || conn->state == CONN_DIALING) {

@@ -4,7 +4,7 @@
  *   begin   conn_close, conn_abort, or whatever ends it: no new data goes out to the handler
  *   join    ENDING: port_close has been called; operations in flight end
  *   finish  PORT_CLOSE: on_close, once and last; then the slot is given back and its generation
- * moves on
+ *           moves on
  *
  * Files: conn.c life, conn_recv.c what comes, conn_send.c what goes, conn_time.c limits, dial.c
  * before it is open, conn_api.c the public face. */
@@ -107,7 +107,10 @@ void conn_on_event(sally_conn *conn, const struct port_event *event);
 /* Everything that may be waiting to be done, in the turn in which it was marked. */
 void conn_progress(sally_conn *conn);
 
-/* Gently, as sally_conn_close. */
+/* As sally_conn_close. */
+void conn_close_by_us(sally_conn *conn);
+
+/* Gently. */
 void conn_close(sally_conn *conn, sally_close_reason reason);
 
 /* At once. What was told as a reason before is replaced: it is this that ended it. */

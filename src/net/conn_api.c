@@ -45,7 +45,7 @@ int sally_conn_shutdown(sally_conn *conn)
 int sally_conn_close(sally_conn *conn)
 {
     if (!conn__here(conn)) return SALLY_EINVAL;
-    conn_close(conn, conn_has(conn, CONN_EOF) ? SALLY_CLOSE_PEER_CLOSED : SALLY_CLOSE_LOCAL);
+    conn_close_by_us(conn);
     return 0;
 }
 

@@ -42,7 +42,7 @@ static void letter__conn(struct shard *shard, struct letter_conn *close)
 {
     sally_conn *conn = letter__to(shard, close->id);
     if (conn && close->letter.kind == LETTER_CLOSE)
-        conn_close(conn, SALLY_CLOSE_LOCAL);
+        conn_close_by_us(conn);
     else if (conn)
         conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_ABORTED, 0, 0);
     letter__free(shard, &close->letter, sizeof *close);

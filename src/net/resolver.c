@@ -103,7 +103,10 @@ void resolver_close(struct resolver *resolver)
         dropped->done(dropped);
     }
     for (unsigned i = 0; i < RESOLVER_THREADS; i++) {
-        if (resolver->threads[i].state == RESOLVER_NEVER) continue;
+        os_lock_take(&resolver->lock);
+        bool made = resolver->threads[i].state != RESOLVER_NEVER;
+        os_lock_give(&resolver->lock);
+        if (!made) continue;
         os_thread_join(&resolver->threads[i].thread);
         resolver->threads[i].state = RESOLVER_NEVER;
     }

@@ -247,7 +247,7 @@ static NEVER_INLINE void recv_starve(struct epoll_port *port, struct port_sock *
 {
     counter_add(&port->port.counters.buf_shortages, 1);
     epoll_starve(port, sock);
-    (void)epoll_arm(port, sock); /* it stays readable: without this it would be told for ever */
+    (void)epoll_arm(port, sock); /* it stays readable: the next wait would be woken for nothing */
 }
 
 /* A buffer for whoever comes first: while others wait for one, a newcomer waits behind them. */

@@ -4,24 +4,36 @@
  *
  * The rules. P-numbers are those of the conformance suite.
  *   P1  A started operation ends exactly once: with one event, or, for a multishot one (accept,
- * receive), with zero or more events marked `more` and then exactly one that is not. P2  Starting
- * allocates nothing that can fail the caller and returns nothing: every failure arrives as the
- * event that ends the operation. P3  No event is made inside the call that started the operation.
- * Events come only out of port_take. P4  After port_close each operation still in flight on the
- * socket ends, then PORT_CLOSE ends, last. Only then may the socket's slot be given back: until
- * then the port may look at it, from then on it never does. P5  Bytes come in the order in which
- * the peer sent them; an end of stream or an error comes after every byte that the system had
- * before it. P6  A send may end short: 1 to n bytes. The starter sends the rest. A send that failed
- * or was cancelled leaves the stream at an unknown position: the connection is finished. P7  After
- * port_accept_stop or port_recv_stop events that were on their way still come, then the one that
- * ends the operation (SALLY_ECANCELED, or what it met first). Connections and bytes that came with
- * them are real. P8  A failure to accept one connection never ends accepting for good without
- * saying so: either the event has `more` and the port goes on, or it has not and the owner starts
- * the accept again. P9  Nobody starves: a socket that is always ready is served a bounded amount
- * before the others get their turn. P10 Everything here belongs to the thread that owns the port,
- * except port_wake. P11 A wake-up is never lost: after port_wake the current or the next port_wait
- * returns. P12 An event never reaches another socket than the one its operation was started on,
- * also when descriptors and slots are used again.
+ *       receive), with zero or more events marked `more` and then exactly one that is not.
+ *   P2  Starting allocates nothing that can fail the caller and returns nothing: every failure
+ *       arrives as the event that ends the operation.
+ *   P3  No event is made inside the call that started the operation. Events come only out of
+ *       port_take.
+ *   P4  After port_close each operation still in flight on the socket ends, then PORT_CLOSE ends,
+ *       last. Only then may the socket's slot be given back: until then the port may look at it,
+ *       from then on it never does. The owner may also clear the struct behind its slot and use
+ *       the socket again under the same name.
+ *   P5  Bytes come in the order in which the peer sent them; an end of stream or an error comes
+ *       after every byte that the system had before it.
+ *   P6  A send may end short: 1 to n bytes. The starter sends the rest. A send that failed or was
+ *       cancelled leaves the stream at an unknown position: the connection is finished.
+ *   P7  After port_accept_stop or port_recv_stop events that were on their way still come, then
+ *       the one that ends the operation (SALLY_ECANCELED, or what it met first). Connections and
+ *       bytes that came with them are real.
+ *   P8  A failure to accept one connection never ends accepting for good without saying so: either
+ *       the event has `more` and the port goes on, or it has not and the owner starts the accept
+ *       again.
+ *   P9  Nobody starves: a socket that is always ready is served a bounded amount before the others
+ *       get their turn.
+ *   P10 Everything here belongs to the thread that owns the port, except port_wake and what says
+ *       "any thread".
+ *   P11 A wake-up is never lost: after port_wake the current or the next port_wait returns.
+ *   P12 An event never reaches another socket than the one its operation was started on, also when
+ *       descriptors and slots are used again.
+ *
+ * An operation is over for the port when port_take hands out its last event, and in_flight says so
+ * from then on. Who takes several events at once must therefore not start an operation on a socket
+ * again before it has handled all of them.
  *
  * Memory. Sockets live in a slot table that the port's owner brings; struct port_sock is the first
  * member of each object in it. The port names a socket towards the kernel by slot and generation
@@ -232,7 +244,8 @@ void port_flush(struct port *port);
 void port_wake(struct port *port);
 
 /* A descriptor that is readable when port_wait would find something; -1 where abilities lack
- * PORT_CAN_POLL_FD. */
+ * PORT_CAN_POLL_FD. What was started has to be submitted (port_flush or port_wait) before one
+ * sleeps on it. */
 int64_t port_fd(struct port *port);
 
 /* Opens, binds and listens; judged at once. The handle is the caller's until it is attached or

@@ -1,5 +1,6 @@
 """The documents are true where a program can tell: the README's programs are the ones in examples/
-that are built and tested, links lead to something, options that are named exist.
+that are built and tested, links lead to something, decisions are listed, options that are named
+exist.
 
   readme.py ROOT [--mend]      --mend copies the programs into the README
 """
@@ -34,6 +35,14 @@ def links(root):
     return bad
 
 
+def decisions(root):
+    """Every file of docs/design is in its index."""
+    index = (root / "docs/design/README.md").read_text()
+    return [f"docs/design/README.md: {path.name} is not in it"
+            for path in sorted((root / "docs/design").glob("*.md"))
+            if path.name != "README.md" and f"]({path.name})" not in index]
+
+
 def options(root):
     """What is written after ./run.sh and ./check.sh is something that they know."""
     bad = []
@@ -51,7 +60,7 @@ def main():
         readme.write_text(PROGRAM.sub(
             lambda m: f"<!-- {m[1]} -->\n```c\n{(root / m[1]).read_text()}```\n",
             readme.read_text()))
-    bad = programs(root, readme.read_text()) + links(root) + options(root)
+    bad = programs(root, readme.read_text()) + links(root) + decisions(root) + options(root)
     for line in bad:
         print(line)
     return 1 if bad else 0

@@ -1,6 +1,10 @@
-/* Accepting: bursts, peers that are gone on arrival, limits, pauses, and how connections are shared
- * out. The engine's threads, the test's, and in two tests threads that connect. */
+/* Accepting: bursts, peers that are gone on arrival, limits, pauses, socket options, and how
+ * connections are shared out. The engine's threads, the test's, and in two tests threads that
+ * connect. */
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -45,9 +49,7 @@ static void a_burst_of_two_thousand_is_served(const struct setting *setting)
     char address[TEXT_MAX];
     struct rig rig;
     struct tally tally;
-    tally_init(&tally);
-    rig_open(&rig, setting);
-    rig_start(&rig);
+    rig_run(&rig, &tally, setting);
     sally_server *server = serve(&rig, &tally, NULL, address);
     crowd_dial(address, fds, BURST);
     for (unsigned i = 0; i < BURST; i++) say(fds[i], "x", 1);
@@ -87,9 +89,7 @@ static void peers_gone_on_arrival_never_stop_accepting(const struct setting *set
     char address[TEXT_MAX];
     struct rig rig;
     struct tally tally;
-    tally_init(&tally);
-    rig_open(&rig, setting);
-    rig_start(&rig);
+    rig_run(&rig, &tally, setting);
     sally_server *server = serve(&rig, &tally, NULL, address);
     check_error(sally_server_add(server, "127.0.0.1:0"), 0);
     for (int i = 0; i < STORM; i++) {
@@ -165,9 +165,7 @@ newcomers_past_the_limit_wait_and_get_in_as_places_go_free(const struct setting 
     char address[TEXT_MAX];
     struct rig rig;
     struct tally tally;
-    tally_init(&tally);
-    rig_open(&rig, setting);
-    rig_start(&rig);
+    rig_run(&rig, &tally, setting);
     sally_server *server = serve(&rig, &tally, &options, address);
     crowd_dial(address, fds, CROWD);
     for (unsigned i = 0; i < CROWD; i++) say(fds[i], "x", 1);
@@ -319,9 +317,7 @@ static void newcomers_wait_while_the_server_pauses(const struct setting *setting
     char address[TEXT_MAX];
     struct rig rig;
     struct tally tally;
-    tally_init(&tally);
-    rig_open(&rig, setting);
-    rig_start(&rig);
+    rig_run(&rig, &tally, setting);
     sally_server *server = serve(&rig, &tally, NULL, address);
     int old = dial(address);
     check(echoes(old));
@@ -369,9 +365,7 @@ static void a_hundred_pauses_under_load_lose_nobody(const struct setting *settin
     struct load load = {.address = address};
     struct rig rig;
     struct tally tally;
-    tally_init(&tally);
-    rig_open(&rig, setting);
-    rig_start(&rig);
+    rig_run(&rig, &tally, setting);
     sally_server *server = serve(&rig, &tally, NULL, address);
     for (int i = 0; i < THREADS; i++)
         check(pthread_create(&threads[i], NULL, load_body, &load) == 0);
@@ -404,9 +398,7 @@ static void the_count_is_true_after_churn(const struct setting *setting)
     struct load load = {.address = address};
     struct rig rig;
     struct tally tally;
-    tally_init(&tally);
-    rig_open(&rig, setting);
-    rig_start(&rig);
+    rig_run(&rig, &tally, setting);
     sally_server *server = serve(&rig, &tally, NULL, address);
     for (int i = 0; i < THREADS; i++)
         check(pthread_create(&threads[i], NULL, load_body, &load) == 0);
@@ -420,6 +412,92 @@ static void the_count_is_true_after_churn(const struct setting *setting)
     check_equal(stats.closed, stats.accepted);
     rig_end(&rig);
     tally_check(&tally);
+}
+
+/* ---- Options ---- */
+
+/* The engine's own descriptor of the connection whose other end is `client`, or of the listening
+ * socket at its peer's address: both ends are in this process. */
+static int engine_end(int client, bool listening)
+{
+    struct sockaddr_storage want = {0}, is;
+    socklen_t want_len = sizeof want;
+    if (listening)
+        check(getpeername(client, (struct sockaddr *)&want, &want_len) == 0);
+    else
+        check(getsockname(client, (struct sockaddr *)&want, &want_len) == 0);
+    for (int fd = 3; fd < 1000; fd++) {
+        int accepts = 0;
+        socklen_t len = sizeof accepts;
+        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &accepts, &len) != 0) continue;
+        if ((accepts != 0) != listening) continue;
+        memset(&is, 0, sizeof is);
+        len = sizeof is;
+        int err = listening ? getsockname(fd, (struct sockaddr *)&is, &len)
+                            : getpeername(fd, (struct sockaddr *)&is, &len);
+        if (err == 0 && len == want_len && memcmp(&is, &want, len) == 0) return fd;
+    }
+    return -1;
+}
+
+static int option_of(int fd, int level, int name)
+{
+    int value = -1;
+    socklen_t len = sizeof value;
+    check(getsockopt(fd, level, name, &value, &len) == 0);
+    return value;
+}
+
+static void connection_options_reach_the_socket(const struct setting *setting)
+{
+    static const sally_server_options options = {
+        .conn = {.keepalive_s = 77, .send_buf_bytes = 20000, .recv_buf_bytes = 30000}};
+    static const sally_server_options delayed = {.conn = {.delay = true}};
+    char address[TEXT_MAX];
+    struct rig rig;
+    struct tally tally;
+    rig_run(&rig, &tally, setting);
+    serve(&rig, &tally, &options, address);
+    int client = dial(address);
+    check(echoes(client));
+    int fd = engine_end(client, false);
+    check(fd >= 0);
+    check_equal(option_of(fd, IPPROTO_TCP, TCP_NODELAY), 1);
+    check_equal(option_of(fd, SOL_SOCKET, SO_KEEPALIVE), 1);
+    check_equal(option_of(fd, IPPROTO_TCP, TCP_KEEPIDLE), 77);
+    check_equal(option_of(fd, SOL_SOCKET, SO_SNDBUF), 40000); /* the system doubles it */
+    check_equal(option_of(fd, SOL_SOCKET, SO_RCVBUF), 60000);
+    check(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    hang_up(client);
+    serve(&rig, &tally, &delayed, address);
+    client = dial(address);
+    check(echoes(client));
+    fd = engine_end(client, false);
+    check_equal(option_of(fd, IPPROTO_TCP, TCP_NODELAY), 0);
+    check_equal(option_of(fd, SOL_SOCKET, SO_KEEPALIVE), 0);
+    hang_up(client);
+    rig_end(&rig);
+    tally_check(&tally);
+}
+
+static void the_listening_socket_has_what_was_asked_for(const struct setting *setting)
+{
+    char address[TEXT_MAX];
+    struct rig rig;
+    struct tally tally;
+    rig_run(&rig, &tally, setting);
+    for (int share = 0; share < 2; share++) {
+        sally_server_options options = {.share_port = share};
+        serve(&rig, &tally, &options, address);
+        int client = dial(address);
+        int fd = engine_end(client, true);
+        check(fd >= 0);
+        check_equal(option_of(fd, SOL_SOCKET, SO_REUSEADDR), 1);
+        check_equal(option_of(fd, SOL_SOCKET, SO_REUSEPORT), share);
+        check(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+        hang_up(client);
+    }
+    rig_end(&rig);
 }
 
 /* ---- Shards ---- */
@@ -487,6 +565,8 @@ int main(void)
         BEHAVIOUR(newcomers_wait_while_the_server_pauses, ON_BOTH),
         BEHAVIOUR(a_hundred_pauses_under_load_lose_nobody, ON_BOTH),
         BEHAVIOUR(the_count_is_true_after_churn, ON_BOTH),
+        BEHAVIOUR(connection_options_reach_the_socket, ON_BOTH),
+        BEHAVIOUR(the_listening_socket_has_what_was_asked_for, ON_ONE),
         BEHAVIOUR(connections_are_shared_out_evenly, ON_THREE),
     };
     return BEHAVIOURS_RUN(list);

@@ -18,7 +18,6 @@
 
 enum {
     CYCLES = SANITIZED ? 60 : 200,
-    RACES = SANITIZED ? 40 : 150,
     STREAMS = 300,
 };
 
@@ -300,63 +299,6 @@ static void an_engine_that_never_ran_pays_its_debts(const struct setting *settin
     hang_up(nobody);
 }
 
-/* ---- Calls that race with the end ---- */
-
-struct racer {
-    struct rig *rig;
-    struct tally *tally;
-    const char *address;
-    atomic_uint asked;
-    atomic_uint posted;
-};
-
-static void *racer_body(void *arg)
-{
-    struct racer *racer = arg;
-    sally_handler handler = tally_handler(racer->tally);
-    for (;;) {
-        sally_id id;
-        int err = sally_connect(racer->rig->engine, racer->address, &handler, NULL, &id);
-        if (err == SALLY_ELIMIT || err == SALLY_EFULL) continue;
-        if (err) {
-            check_error(err, SALLY_ESTATE);
-            return NULL;
-        }
-        atomic_fetch_add(&racer->asked, 1);
-        if (sally_post(racer->rig->engine, id, note_post, NULL) == 0)
-            atomic_fetch_add(&racer->posted, 1);
-    }
-}
-
-static void calls_that_race_with_the_end_are_all_answered(const struct setting *setting)
-{
-    enum { THREADS = 2 };
-    char address[TEXT_MAX];
-    int nobody = nobody_home(address);
-    for (int i = 0; i < RACES; i++) {
-        pthread_t threads[THREADS];
-        struct rig rig;
-        struct tally tally;
-        struct racer racer = {.rig = &rig, .tally = &tally, .address = address};
-        atomic_store(&posts_run, 0);
-        tally_init(&tally);
-        rig_prepare(&rig, setting);
-        rig.options.conns_max = 200;
-        rig_create(&rig);
-        rig_start(&rig);
-        for (int k = 0; k < THREADS; k++)
-            check(pthread_create(&threads[k], NULL, racer_body, &racer) == 0);
-        until(atomic_load(&racer.asked) > 50);
-        check_error(sally_engine_stop(rig.engine), 0);
-        for (int k = 0; k < THREADS; k++) check(pthread_join(threads[k], NULL) == 0);
-        check_error(sally_engine_destroy(rig.engine), 0);
-        check_equal(atomic_load(&tally.closed_alone), atomic_load(&racer.asked));
-        check_equal(atomic_load(&posts_run), atomic_load(&racer.posted));
-        rig_check_clean(&rig);
-    }
-    hang_up(nobody);
-}
-
 /* ---- Options and the port ---- */
 
 static void *alloc_nothing(void *user, size_t bytes)
@@ -582,7 +524,8 @@ static void signals_with_an_action_of_their_own_are_left_alone(const struct sett
 {
     pthread_t thread;
     struct rig rig;
-    signal(SIGINT, SIG_IGN);
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    check(sigaction(SIGINT, &ignore, NULL) == 0);
     rig_open(&rig, setting);
     check(pthread_create(&thread, NULL, ignored_body, &rig) == 0);
     check_error(sally_engine_run(rig.engine), 0);
@@ -601,7 +544,6 @@ int main(void)
         BEHAVIOUR(a_callback_may_stop_but_not_destroy, ON_BOTH),
         BEHAVIOUR(stopping_twice_and_too_early_is_fine, ON_BOTH),
         BEHAVIOUR(an_engine_that_never_ran_pays_its_debts, ON_BOTH),
-        BEHAVIOUR(calls_that_race_with_the_end_are_all_answered, ON_BOTH),
         BEHAVIOUR(options_out_of_range_are_refused, ON_ONE),
         BEHAVIOUR(the_environment_chooses_the_port_unless_the_program_does, ANYWHERE),
         BEHAVIOUR(a_forbidden_uring_gives_way_to_epoll_with_one_line, ANYWHERE),

@@ -99,10 +99,8 @@ static void scene_close(struct scene *scene)
 
 static void scene_connect(struct scene *scene, unsigned from, unsigned to)
 {
-    struct sockaddr_storage at;
-    socklen_t len = address_of(scene->address, &at);
     for (unsigned i = from; i < to; i++) {
-        check(connect(scene->fds[i], (struct sockaddr *)&at, len) == 0);
+        dial_with_socket(scene->fds[i], scene->address);
         say(scene->fds[i], "x", 1);
     }
 }
@@ -221,8 +219,10 @@ static void an_exhausted_connect_says_so(const struct setting *setting)
     sally_handler handler = tally_handler(&outgoing);
     scene_open(&scene, setting, 0, ROOM);
     while (count <= ROOM && (taken[count] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0) count++;
+    check(count == ROOM && errno == EMFILE);
     check_error(sally_connect(scene.rig.engine, scene.address, &handler, NULL, NULL), 0);
-    until(atomic_load(&outgoing.closed_alone) == 1);
+    until(atomic_load(&outgoing.closed_alone) + atomic_load(&outgoing.opened) == 1);
+    check_equal(atomic_load(&outgoing.opened), 0);
     check_equal(atomic_load(&outgoing.last_reason), SALLY_CLOSE_CONNECT_FAILED);
     check_error(atomic_load(&outgoing.last_error), SALLY_EEXHAUSTED);
     hang_up_all(taken, count);

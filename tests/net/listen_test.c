@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,38 +43,6 @@ static int listen_error(struct rig *rig, const char *where, const sally_server_o
     check_equal(atomic_load(&rig->ledger.bytes), bytes);
     check_equal(descriptors_open(), descriptors);
     return err;
-}
-
-/* The engine's own descriptor of the connection whose other end is `client`, or of the listening
- * socket at its peer's address: both ends are in this process. */
-static int engine_end(int client, bool listening)
-{
-    struct sockaddr_storage want = {0}, is;
-    socklen_t want_len = sizeof want;
-    if (listening)
-        check(getpeername(client, (struct sockaddr *)&want, &want_len) == 0);
-    else
-        check(getsockname(client, (struct sockaddr *)&want, &want_len) == 0);
-    for (int fd = 3; fd < 1000; fd++) {
-        int accepts = 0;
-        socklen_t len = sizeof accepts;
-        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &accepts, &len) != 0) continue;
-        if ((accepts != 0) != listening) continue;
-        memset(&is, 0, sizeof is);
-        len = sizeof is;
-        int err = listening ? getsockname(fd, (struct sockaddr *)&is, &len)
-                            : getpeername(fd, (struct sockaddr *)&is, &len);
-        if (err == 0 && len == want_len && memcmp(&is, &want, len) == 0) return fd;
-    }
-    return -1;
-}
-
-static int option_of(int fd, int level, int name)
-{
-    int value = -1;
-    socklen_t len = sizeof value;
-    check(getsockopt(fd, level, name, &value, &len) == 0);
-    return value;
 }
 
 /* ---- Forms ---- */
@@ -121,9 +88,7 @@ static void a_star_serves_both_families(const struct setting *setting)
     char address[TEXT_MAX], v4[TEXT_MAX], v6[TEXT_MAX];
     struct rig rig;
     struct tally tally;
-    tally_init(&tally);
-    rig_open(&rig, setting);
-    rig_start(&rig);
+    rig_run(&rig, &tally, setting);
     serve_at(&rig, "*:0", &tally, NULL, address);
     snprintf(v4, sizeof v4, "127.0.0.1:%u", address_port(address));
     snprintf(v6, sizeof v6, "[::1]:%u", address_port(address));
@@ -139,9 +104,7 @@ static void v6_only_leaves_ipv4_to_others(const struct setting *setting)
     char address[TEXT_MAX], v4[TEXT_MAX], v6[TEXT_MAX];
     struct rig rig;
     struct tally tally;
-    tally_init(&tally);
-    rig_open(&rig, setting);
-    rig_start(&rig);
+    rig_run(&rig, &tally, setting);
     serve_at(&rig, "[::]:0", &tally, &only, address);
     snprintf(v4, sizeof v4, "127.0.0.1:%u", address_port(address));
     snprintf(v6, sizeof v6, "[::1]:%u", address_port(address));
@@ -158,9 +121,7 @@ static void a_v6_wildcard_takes_ipv4_peers_unless_told_not_to(const struct setti
     char address[TEXT_MAX], v4[TEXT_MAX];
     struct rig rig;
     struct tally tally;
-    tally_init(&tally);
-    rig_open(&rig, setting);
-    rig_start(&rig);
+    rig_run(&rig, &tally, setting);
     serve_at(&rig, "[::]:0", &tally, NULL, address);
     snprintf(v4, sizeof v4, "127.0.0.1:%u", address_port(address));
     check_echo(v4);
@@ -173,9 +134,7 @@ static void a_listener_on_one_address_is_not_on_another(const struct setting *se
     char address[TEXT_MAX], other[TEXT_MAX];
     struct rig rig;
     struct tally tally;
-    tally_init(&tally);
-    rig_open(&rig, setting);
-    rig_start(&rig);
+    rig_run(&rig, &tally, setting);
     serve(&rig, &tally, NULL, address);
     snprintf(other, sizeof other, "[::1]:%u", address_port(address));
     check(dial_try(other) < 0 && errno == ECONNREFUSED);
@@ -334,9 +293,7 @@ static void a_second_server_on_a_port_fails_and_the_first_goes_on(const struct s
     char address[TEXT_MAX];
     struct rig rig, other;
     struct tally tally;
-    tally_init(&tally);
-    rig_open(&rig, setting);
-    rig_start(&rig);
+    rig_run(&rig, &tally, setting);
     sally_server *server = serve(&rig, &tally, NULL, address);
     rig_open(&other, setting);
     check_error(listen_error(&rig, address, NULL), SALLY_EADDRINUSE);
@@ -355,9 +312,7 @@ static void a_port_is_shared_when_both_ask_for_it(const struct setting *setting)
     char address[TEXT_MAX];
     struct rig rig;
     struct tally tally;
-    tally_init(&tally);
-    rig_open(&rig, setting);
-    rig_start(&rig);
+    rig_run(&rig, &tally, setting);
     serve(&rig, &tally, &share, address);
     serve_at(&rig, address, &tally, &share, NULL);
     for (int i = 0; i < 20; i++) check_echo(address);
@@ -471,64 +426,6 @@ static void a_descriptor_of_the_wrong_kind_is_refused_and_stays_open(const struc
     rig_end(&rig);
 }
 
-/* ---- Options ---- */
-
-static void connection_options_reach_the_socket(const struct setting *setting)
-{
-    static const sally_server_options options = {
-        .conn = {.keepalive_s = 77, .send_buf_bytes = 20000, .recv_buf_bytes = 30000}};
-    static const sally_server_options delayed = {.conn = {.delay = true}};
-    char address[TEXT_MAX];
-    struct rig rig;
-    struct tally tally;
-    tally_init(&tally);
-    rig_open(&rig, setting);
-    rig_start(&rig);
-    serve(&rig, &tally, &options, address);
-    int client = dial(address);
-    check(echoes(client));
-    int fd = engine_end(client, false);
-    check(fd >= 0);
-    check_equal(option_of(fd, IPPROTO_TCP, TCP_NODELAY), 1);
-    check_equal(option_of(fd, SOL_SOCKET, SO_KEEPALIVE), 1);
-    check_equal(option_of(fd, IPPROTO_TCP, TCP_KEEPIDLE), 77);
-    check_equal(option_of(fd, SOL_SOCKET, SO_SNDBUF), 40000); /* the system doubles it */
-    check_equal(option_of(fd, SOL_SOCKET, SO_RCVBUF), 60000);
-    check(fcntl(fd, F_GETFD) & FD_CLOEXEC);
-    hang_up(client);
-    serve(&rig, &tally, &delayed, address);
-    client = dial(address);
-    check(echoes(client));
-    fd = engine_end(client, false);
-    check_equal(option_of(fd, IPPROTO_TCP, TCP_NODELAY), 0);
-    check_equal(option_of(fd, SOL_SOCKET, SO_KEEPALIVE), 0);
-    hang_up(client);
-    rig_end(&rig);
-    tally_check(&tally);
-}
-
-static void the_listening_socket_has_what_was_asked_for(const struct setting *setting)
-{
-    char address[TEXT_MAX];
-    struct rig rig;
-    struct tally tally;
-    tally_init(&tally);
-    rig_open(&rig, setting);
-    rig_start(&rig);
-    for (int share = 0; share < 2; share++) {
-        sally_server_options options = {.share_port = share};
-        serve(&rig, &tally, &options, address);
-        int client = dial(address);
-        int fd = engine_end(client, true);
-        check(fd >= 0);
-        check_equal(option_of(fd, SOL_SOCKET, SO_REUSEADDR), 1);
-        check_equal(option_of(fd, SOL_SOCKET, SO_REUSEPORT), share);
-        check(fcntl(fd, F_GETFD) & FD_CLOEXEC);
-        hang_up(client);
-    }
-    rig_end(&rig);
-}
-
 /* ---- Many, more, and closing ---- */
 
 static void ten_servers_share_an_engine_with_their_own_limits(const struct setting *setting)
@@ -572,9 +469,7 @@ static void addresses_can_be_added_up_to_sixty_four(const struct setting *settin
     char address[TEXT_MAX], taken[TEXT_MAX];
     struct rig rig;
     struct tally tally;
-    tally_init(&tally);
-    rig_open(&rig, setting);
-    rig_start(&rig);
+    rig_run(&rig, &tally, setting);
     int door = doorway(1, taken);
     sally_server *server = serve(&rig, &tally, NULL, address);
     for (int i = 1; i < 64; i++) {
@@ -633,9 +528,7 @@ static void an_engine_that_stops_opens_nothing(const struct setting *setting)
 {
     struct rig rig;
     struct tally tally;
-    tally_init(&tally);
-    rig_open(&rig, setting);
-    rig_start(&rig);
+    rig_run(&rig, &tally, setting);
     sally_server *server = serve(&rig, &tally, NULL, NULL);
     check_error(sally_engine_stop(rig.engine), 0);
     check_error(listen_error(&rig, "127.0.0.1:0", NULL), SALLY_ESTATE);
@@ -663,8 +556,6 @@ int main(void)
         BEHAVIOUR(a_file_that_is_no_socket_is_never_replaced, ON_ONE),
         BEHAVIOUR(a_unix_socket_has_the_permissions_asked_for, ON_ONE),
         BEHAVIOUR(a_descriptor_of_the_wrong_kind_is_refused_and_stays_open, ON_ONE),
-        BEHAVIOUR(connection_options_reach_the_socket, ON_BOTH),
-        BEHAVIOUR(the_listening_socket_has_what_was_asked_for, ON_ONE),
         BEHAVIOUR(ten_servers_share_an_engine_with_their_own_limits, ON_BOTH),
         BEHAVIOUR(addresses_can_be_added_up_to_sixty_four, ON_BOTH),
         BEHAVIOUR(a_closed_server_refuses_and_its_connections_live_on, ON_BOTH),

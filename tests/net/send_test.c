@@ -60,10 +60,10 @@ static void mixed_sizes_arrive_complete_and_in_order(const struct stage_way *way
         stage_begin(way, &(struct stage_options){.handler.on_open = send_mixed_by_seed,
                                                  .handler.on_drain = send_mixed,
                                                  .server.conn.send_bytes_max = MB,
-                                                 .server.conn.send_buf_bytes = 16 * 1024});
+                                                 .server.conn.send_buf_bytes = 64 * 1024});
     enum { CLIENTS = 3 };
     int fds[CLIENTS];
-    for (unsigned i = 0; i < CLIENTS; i++) fds[i] = stage_client(stage, i ? 0 : 8192, NULL);
+    for (unsigned i = 0; i < CLIENTS; i++) fds[i] = stage_client(stage, 32 * 1024, NULL);
     for (unsigned i = 0; i < CLIENTS; i++) {
         uint64_t bytes = 0;
         assert_string_equal(raw_end_name(raw_check_to_end(fds[i], 5, 0, &bytes)), "FIN");
@@ -323,14 +323,14 @@ static void without_auto_pause_the_sender_is_refused_instead(const struct stage_
 
 /* ---- Shared bytes ---- */
 
-static sally_buf *shared;
+static sally_buf *_Atomic shared;
 
 static void send_shared(sally_conn *conn, const void *data, size_t len)
 {
     (void)len;
     struct stage *stage = actor_of(conn)->stage;
     STAGE_CHECK(stage, sally_conn_send(conn, "<", 1) == 0);
-    STAGE_CHECK(stage, sally_conn_send_buf(conn, shared) == 0);
+    STAGE_CHECK(stage, sally_conn_send_buf(conn, atomic_load(&shared)) == 0);
     STAGE_CHECK(stage, sally_conn_send(conn, ">", 1) == 0);
     if (*(const char *)data == 'a')
         sally_conn_abort(conn);
@@ -343,10 +343,11 @@ static void one_copy_serves_many_receivers_and_goes_with_the_last(const struct s
     enum { CLIENTS = 20 };
     struct stage *stage = stage_begin(way, &(struct stage_options){.handler.on_data = send_shared});
     uint64_t before = atomic_load(&stage->big_blocks);
-    shared = sally_buf_create(stage->engine, MB);
-    assert_non_null(shared);
-    assert_int_equal(sally_buf_len(shared), MB);
-    pattern_fill(sally_buf_data(shared), 5, 0, MB);
+    sally_buf *buf = sally_buf_create(stage->engine, MB);
+    assert_non_null(buf);
+    assert_int_equal(sally_buf_len(buf), MB);
+    pattern_fill(sally_buf_data(buf), 5, 0, MB);
+    atomic_store(&shared, buf);
     int fds[CLIENTS];
     struct actor *actors[CLIENTS];
     for (int i = 0; i < CLIENTS; i++) {
@@ -354,7 +355,7 @@ static void one_copy_serves_many_receivers_and_goes_with_the_last(const struct s
         assert_true(raw_send(fds[i], i % 5 ? "s" : "a", 1));
     }
     for (int i = 0; i < CLIENTS; i++) STAGE_WAIT(atomic_load(&actors[i]->datas) == 1);
-    sally_buf_release(shared);
+    sally_buf_release(buf);
     for (int i = 0; i < CLIENTS; i++) {
         char mark = 0;
         if (i % 5) {

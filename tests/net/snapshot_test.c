@@ -162,8 +162,10 @@ static void *churn(void *arg)
     while (!atomic_load(&churn_over)) {
         int *fd = &fds[lot_below(&lot, 8)];
         if (*fd < 0) {
+            /* waits for its answer, so that the engine keeps up */
+            char answer[5];
             *fd = raw_connect(stage->address, 0);
-            if (*fd >= 0) (void)raw_send(*fd, "o", 1);
+            if (*fd >= 0 && raw_send(*fd, "o", 1)) (void)raw_read(*fd, answer, sizeof answer);
         } else {
             (lot_below(&lot, 2) ? raw_reset : raw_close)(*fd);
             *fd = -1;

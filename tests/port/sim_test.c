@@ -1,5 +1,6 @@
-/* The simulated port by itself: what its network does, that a seed is a run, and that it finds out callers who break the
- * contract. That it keeps the contract is shown by the suite that all ports share. One thread. */
+/* The simulated port by itself: what its network does, that a seed is a run, and that it finds out
+ * callers who break the contract. That it keeps the contract is shown by the suite that all ports
+ * share. One thread. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -42,8 +43,8 @@ static void bench_open(struct bench *bench, uint64_t seed, const sally_sim_optio
     memset(bench, 0, sizeof *bench);
     assert_int_equal(sim_world_create(&bench->world, seed, options), 0);
     mem_init(&bench->mem);
-    assert_int_equal(slots_init(&bench->socks, &bench->mem, sizeof(struct actor), SOCKS,
-                                UINT32_MAX), 0);
+    assert_int_equal(
+        slots_init(&bench->socks, &bench->mem, sizeof(struct actor), SOCKS, UINT32_MAX), 0);
     struct port_config config = {
         .mem = &bench->mem, .socks = &bench->socks, .world = bench->world, .bufs_max = 4};
     assert_int_equal(port_create(&port_sim_ops, &config, &bench->port), 0);
@@ -61,8 +62,10 @@ static void note(struct bench *bench, const struct port_event *event)
         assert_false(actor->sock.in_flight & PORT_BIT(event->op));
     }
     if (event->op == PORT_ACCEPT && event->more) {
-        if (event->error) actor->lost++;
-        else actor->accepted[actor->accepted_count++] = event->accepted;
+        if (event->error)
+            actor->lost++;
+        else
+            actor->accepted[actor->accepted_count++] = event->accepted;
         actor->nameless = event->peer.family == ADDR_NONE;
     }
     if (event->op == PORT_RECV && event->bytes) {

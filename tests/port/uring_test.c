@@ -39,6 +39,12 @@ static struct rig rig;
 static bool all_opened(struct rig *r, void *arg) { return r->opened >= *(unsigned *)arg; }
 static bool all_closed(struct rig *r, void *arg) { return r->closed >= *(unsigned *)arg; }
 
+static bool recv_over(struct rig *r, void *arg)
+{
+    (void)r;
+    return ((struct rig_conn *)arg)->ended;
+}
+
 static void test_tiny_rings_carry_hundreds_of_connections(void **state)
 {
     (void)state;
@@ -151,14 +157,6 @@ static bool client_ended(struct rig *r, void *arg)
     return client->ended;
 }
 
-static struct rig_conn *only_conn(void)
-{
-    for (unsigned i = 0; i < RIG_CONNS_MAX; i++)
-        if (rig.conns[i] && rig.conns[i] != rig.listener) return rig.conns[i];
-    fail_msg("there is none");
-    return NULL;
-}
-
 /* The reuse of descriptors and slots is the point: the next connection has the number of the one
  * just closed, and its stream must be its own. */
 static void test_closing_with_a_receive_in_the_kernel_ends_the_stream(void **state)
@@ -173,7 +171,7 @@ static void test_closing_with_a_receive_in_the_kernel_ends_the_stream(void **sta
             rig_client_open(&rig, &client, round, 4096);
             rig_client_step(&client, 100 + round % 3 * 500);
             rig_until(&rig, all_opened, &opened);
-            rig_shut(&rig, only_conn(), round % 5 == 4 ? PORT_CLOSE_RST : PORT_CLOSE_FIN);
+            rig_shut(&rig, rig_only(&rig), round % 5 == 4 ? PORT_CLOSE_RST : PORT_CLOSE_FIN);
             rig_until(&rig, client_ended, &client);
             rig_until(&rig, all_closed, &closed);
             rig_client_close(&client);
@@ -238,11 +236,56 @@ static void test_a_destroyed_port_has_freed_its_address(void **state)
 
 /* --- stopping and starting the receive --- */
 
+static void three_conns(struct rig_conn *conns[3])
+{
+    for (unsigned k = 0, at = 0; at < 4; at++)
+        if (rig.conns[at] && rig.conns[at] != rig.listener) conns[k++] = rig.conns[at];
+}
+
+static bool some_starve(struct rig *r, void *arg)
+{
+    return uring_of(r->port)->starved.count >= *(unsigned *)arg;
+}
+
+/* All buffers are lent, so the receives wait for one that doesn't come. */
+static void test_a_receive_without_a_buffer_can_be_stopped_and_closed(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < EACH_OFF; i++) {
+        struct rig_client clients[3];
+        unsigned opened = 3, closed = 1;
+        rig_open(&rig, 4, 8, 100, 1, each_off[i]);
+        rig.hold = 1;
+        rig.keep = true;
+        rig.no_recv = true;
+        rig_listen(&rig);
+        for (unsigned k = 0; k < 3; k++) rig_client_open(&rig, &clients[k], k, 1000);
+        rig_until(&rig, all_opened, &opened);
+        for (unsigned k = 0; k < 3; k++) rig_client_step(&clients[k], 90);
+        struct rig_conn *conns[3];
+        three_conns(conns);
+        for (unsigned k = 0; k < 3; k++) port_recv(rig.port, &conns[k]->sock);
+        rig_until(&rig, some_starve, &(unsigned){2});
+        struct rig_conn *starved[2] = {0};
+        for (unsigned k = 0, n = 0; k < 3; k++)
+            if (conns[k]->sock.marks & URING_STARVED && n < 2) starved[n++] = conns[k];
+        port_recv_stop(rig.port, &starved[0]->sock);
+        rig_shut(&rig, starved[1], PORT_CLOSE_FIN);
+        assert_int_equal(rig.port->bufs_lent, 1);
+        rig_until(&rig, all_closed, &closed);
+        rig_until(&rig, recv_over, starved[0]);
+        assert_int_equal(starved[0]->end, SALLY_ECANCELED);
+        assert_int_equal(starved[0]->received, 0);
+        for (unsigned k = 0; k < 3; k++) rig_client_close(&clients[k]);
+        rig_close(&rig);
+    }
+}
+
 static bool step_and_toggle(struct rig *r, void *arg)
 {
     struct rig_client *client = arg;
     rig_client_step(client, 700);
-    struct rig_conn *conn = only_conn();
+    struct rig_conn *conn = rig_only(&rig);
     if (conn->ended) {
         assert_int_equal(conn->end, SALLY_ECANCELED);
         conn->ended = false;
@@ -287,7 +330,7 @@ static void test_stray_completions_are_counted_and_dropped(void **state)
     rig_listen(&rig);
     rig_client_open(&rig, &client, 1, 0);
     rig_until(&rig, all_opened, &one);
-    struct rig_conn *conn = only_conn();
+    struct rig_conn *conn = rig_only(&rig);
     uint64_t stale = uring_data(&conn->sock, PORT_RECV) - (2ull << 32); /* an earlier generation */
     inject(stale);
     inject(uring_data(&conn->sock, PORT_SEND)); /* nothing of the kind is in flight */
@@ -308,21 +351,6 @@ static void test_stray_completions_are_counted_and_dropped(void **state)
     rig_close(&rig);
 }
 
-static struct rig_conn *armed_conn(struct rig_client *client)
-{
-    unsigned opened = rig.opened + 1;
-    rig_client_open(&rig, client, 1, 1 << 20);
-    rig_until(&rig, all_opened, &opened);
-    rig_turn(&rig, 0);
-    return only_conn();
-}
-
-static bool recv_over(struct rig *r, void *arg)
-{
-    (void)r;
-    return ((struct rig_conn *)arg)->ended;
-}
-
 /* The kernel says that it received bytes and doesn't say where to, or into a buffer that is lent.
  */
 static void test_bytes_without_a_buffer_break_the_connection_alone(void **state)
@@ -333,7 +361,7 @@ static void test_bytes_without_a_buffer_break_the_connection_alone(void **state)
         struct port_event event;
         rig_open(&rig, 0, 0, 256, 4, PORT_NO_BUNDLES);
         rig_listen(&rig);
-        struct rig_conn *conn = armed_conn(&client);
+        struct rig_conn *conn = rig_armed(&rig, &client);
         struct uring *uring = uring_of(rig.port);
         uint32_t flags = IORING_CQE_F_MORE;
         if (i) flags |= IORING_CQE_F_BUFFER | 2u << IORING_CQE_BUFFER_SHIFT;
@@ -359,7 +387,7 @@ static void test_a_buffer_named_and_not_taken_is_not_given_twice(void **state)
     struct port_event event;
     rig_open(&rig, 0, 0, 256, 4, 0);
     rig_listen(&rig);
-    struct rig_conn *conn = armed_conn(&client);
+    struct rig_conn *conn = rig_armed(&rig, &client);
     struct uring *uring = uring_of(rig.port);
     for (uint32_t buf = 0; buf < 6; buf++) { /* two of them don't exist */
         uint32_t flags = IORING_CQE_F_MORE | IORING_CQE_F_BUFFER | buf << IORING_CQE_BUFFER_SHIFT;
@@ -386,71 +414,6 @@ static void test_the_end_of_a_stream_costs_no_buffer(void **state)
         assert_int_equal(rig.port->counters.stray_events, 0);
         assert_int_equal(uring_bufs_ready(uring_of(rig.port)), 2);
         rig_close(&rig);
-    }
-}
-
-/* --- sending --- */
-
-enum { BIG = 6 << 20, PIECES = 300 };
-
-struct big_send {
-    struct rig_conn *conn;
-    unsigned char *bytes;
-    uint64_t done;
-};
-
-static struct big_send big;
-
-/* More spans than the port hands over at once. */
-static void big_go_on(void)
-{
-    struct span spans[PIECES];
-    uint64_t left = BIG - big.done, piece = left / PIECES + 1;
-    unsigned count = 0;
-    for (uint64_t at = 0; at < left; at += piece, count++)
-        spans[count] = (struct span){big.bytes + big.done + at,
-                                     (size_t)(left - at < piece ? left - at : piece)};
-    if (count) port_send(rig.port, &big.conn->sock, spans, count);
-}
-
-static void on_big_sent(struct rig *r, const struct port_event *event)
-{
-    (void)r;
-    if (event->op != PORT_SEND) return;
-    assert_int_equal(event->error, 0);
-    assert_true(event->bytes > 0);
-    big.done += event->bytes;
-    big_go_on();
-}
-
-static bool big_arrived(struct rig *r, void *arg)
-{
-    struct rig_client *client = arg;
-    (void)r;
-    rig_client_step(client, 0);
-    return client->echoed == BIG;
-}
-
-static void test_a_big_send_to_a_slow_reader_keeps_its_order(void **state)
-{
-    (void)state;
-    for (unsigned i = 0; i < 2; i++) {
-        struct rig_client client;
-        rig_open(&rig, i ? 4 : 0, i ? 8 : 0, 0, 0, 0);
-        rig_listen(&rig);
-        big = (struct big_send){.conn = armed_conn(&client), .bytes = malloc(BIG)};
-        assert_non_null(big.bytes);
-        for (uint64_t k = 0; k < BIG; k++) big.bytes[k] = rig_byte(1, k);
-        rig.no_send = true;
-        rig.on_event = on_big_sent;
-        big_go_on();
-        for (unsigned k = 0; k < 20; k++) rig_turn(&rig, 1); /* nobody reads yet */
-        assert_true(big.done < BIG);
-        rig_until(&rig, big_arrived, &client);
-        assert_int_equal(big.done, BIG);
-        rig_client_close(&client);
-        rig_close(&rig);
-        free(big.bytes);
     }
 }
 
@@ -482,10 +445,47 @@ static void test_the_descriptor_is_readable_when_there_is_something(void **state
     for (unsigned i = 0; i < 3; i++) rig_turn(&rig, 0);
     struct rig_conn *idle = rig_add(&rig, PORT_NO_HANDLE);
     rig_shut(&rig, idle, PORT_CLOSE_FIN); /* an event that no completion brings */
-    port_flush(rig.port);
     assert_true(is_readable(fd, 5000));
     rig_until(&rig, all_closed, &closed);
     rig_client_close(&client);
+    rig_close(&rig);
+}
+
+/* The first to be given the only buffer is idle; the one behind it isn't, and nothing of the
+ * kernel's would say so. */
+static void test_the_descriptor_is_readable_when_a_buffer_came_back(void **state)
+{
+    (void)state;
+    struct rig_client clients[3];
+    unsigned opened = 3;
+    rig_open(&rig, 0, 0, 100, 1, 0);
+    rig.no_recv = true;
+    rig.hold = 1;
+    rig.keep = true;
+    rig_listen(&rig);
+    int fd = (int)port_fd(rig.port);
+    for (unsigned k = 0; k < 3; k++) rig_client_open(&rig, &clients[k], k, 1000);
+    rig_until(&rig, all_opened, &opened);
+    struct rig_conn *conns[3];
+    three_conns(conns);
+    rig_client_step(&clients[0], 50);
+    rig_client_step(&clients[2], 50);
+    port_recv(rig.port, &conns[0]->sock);
+    for (unsigned i = 0; i < 1000 && !rig.held_count; i++) rig_turn(&rig, 2);
+    assert_int_equal(rig.held_count, 1);  /* it has the buffer */
+    port_recv(rig.port, &conns[1]->sock); /* idle: meets no buffer */
+    rig_until(&rig, some_starve, &(unsigned){1});
+    port_recv(rig.port, &conns[2]->sock);
+    for (unsigned i = 0; i < 3; i++) assert_int_equal(port_wait(rig.port, 0), 0);
+    struct port_event event;
+    while (port_take(rig.port, &event, 1)) fail_msg("an event without a buffer");
+    rig.held_count = 0;
+    port_buf_release(rig.port, rig.held[0].buf, rig.held[0].data);
+    port_flush(rig.port);
+    assert_true(is_readable(fd, 5000));
+    for (unsigned i = 0; i < RIG_ROUNDS_MAX && !conns[2]->received; i++) rig_turn(&rig, 2);
+    assert_int_equal(conns[2]->received, 50);
+    for (unsigned k = 0; k < 3; k++) rig_client_close(&clients[k]);
     rig_close(&rig);
 }
 
@@ -510,8 +510,9 @@ int main(void)
         cmocka_unit_test(test_bytes_without_a_buffer_break_the_connection_alone),
         cmocka_unit_test(test_a_buffer_named_and_not_taken_is_not_given_twice),
         cmocka_unit_test(test_the_end_of_a_stream_costs_no_buffer),
-        cmocka_unit_test(test_a_big_send_to_a_slow_reader_keeps_its_order),
+        cmocka_unit_test(test_a_receive_without_a_buffer_can_be_stopped_and_closed),
         cmocka_unit_test(test_the_descriptor_is_readable_when_there_is_something),
+        cmocka_unit_test(test_the_descriptor_is_readable_when_a_buffer_came_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

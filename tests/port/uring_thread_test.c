@@ -115,6 +115,28 @@ static void test_no_wake_up_of_eight_threads_is_lost(void **state)
     rig_close(&rig);
 }
 
+/* The kernel may end the poll behind the wake-up, for a full completion queue or because it likes
+ * to. */
+static void test_a_wake_up_survives_the_end_of_its_poll(void **state)
+{
+    (void)state;
+    rig_open(&rig, 0, 0, 0, 0, 0);
+    alarm(60);
+    for (unsigned i = 0; i < 20; i++) {
+        struct io_uring_sqe *sqe = uring_sqe(uring_of(rig.port), IORING_OP_ASYNC_CANCEL, -1,
+                                             (uint64_t)URING_CANCEL << SLOTS_INDEX_BITS);
+        assert_non_null(sqe);
+        sqe->addr = (uint64_t)URING_WAKE << SLOTS_INDEX_BITS;
+        rig_turn(&rig, 0);
+        for (unsigned k = 0; k < 3; k++) rig_turn(&rig, 0); /* nothing is left to be taken */
+        assert_true(uring_of(rig.port)->wake_armed);
+        port_wake(rig.port);
+        rig_turn(&rig, PORT_FOREVER);
+    }
+    alarm(0);
+    rig_close(&rig);
+}
+
 /* --- threads and processes --- */
 
 static void *create_elsewhere(void *arg)
@@ -146,6 +168,38 @@ static void test_the_thread_that_created_it_may_end(void **state)
     rig_listen(&rig);
     rig_stream(&rig, 20, 10000, 2000);
     rig_close(&rig);
+}
+
+static void *own_and_disown(void *arg)
+{
+    struct port *port = arg;
+    assert(port_own(port) == 0);
+    assert(port_wait(port, 0) == 0);
+    port_disown(port);
+    return NULL;
+}
+
+/* Registered descriptors are numbered for each thread; the two ports have the same number. */
+static void test_destroying_a_port_of_another_thread_leaves_our_own_alone(void **state)
+{
+    (void)state;
+    /* a ring of one issuer refuses the others' registrations by itself */
+    static const uint32_t off[] = {0, PORT_NO_SINGLE_ISSUER};
+    for (unsigned i = 0; i < 2; i++) {
+        pthread_t thread;
+        struct port *other = NULL;
+        rig_open(&rig, 0, 0, 0, 0, off[i]);
+        assert_true(uring_of(rig.port)->ring_fd_registered);
+        struct port_config config = {.mem = &rig.mem, .socks = &rig.slots, .features_off = off[i]};
+        assert_int_equal(port_create(&port_uring_ops, &config, &other), 0);
+        assert_int_equal(pthread_create(&thread, NULL, own_and_disown, other), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        port_wake(other); /* still allowed */
+        port_destroy(other);
+        rig_listen(&rig);
+        rig_stream(&rig, 10, 5000, 1000);
+        rig_close(&rig);
+    }
 }
 
 static int in_child(int (*body)(void *arg), void *arg)
@@ -193,6 +247,8 @@ int main(void)
         cmocka_unit_test(test_a_thousand_signals_a_second_do_no_harm),
         cmocka_unit_test(test_a_signal_handler_may_wake_the_port),
         cmocka_unit_test(test_no_wake_up_of_eight_threads_is_lost),
+        cmocka_unit_test(test_a_wake_up_survives_the_end_of_its_poll),
+        cmocka_unit_test(test_destroying_a_port_of_another_thread_leaves_our_own_alone),
         cmocka_unit_test(test_the_thread_that_created_it_may_end),
         cmocka_unit_test(test_a_child_of_fork_cannot_use_its_parents_ring),
     };

@@ -108,6 +108,25 @@ int dial(const char *address)
     return fd;
 }
 
+void dial_with_socket(int fd, const char *address)
+{
+    struct sockaddr_storage to;
+    socklen_t len = address_of(address, &to);
+    check(connect(fd, (struct sockaddr *)&to, len) == 0 ||
+          (errno == EINTR && connected_after_all(fd)));
+}
+
+int dial_small(const char *address, int buffer_bytes)
+{
+    struct sockaddr_storage to;
+    address_of(address, &to);
+    int fd = dial_socket(&to, 0);
+    check(fd >= 0);
+    check(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer_bytes, sizeof buffer_bytes) == 0);
+    dial_with_socket(fd, address);
+    return fd;
+}
+
 void dial_many(const char *address, int *fds, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) fds[i] = dial(address);

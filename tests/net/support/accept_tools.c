@@ -200,7 +200,8 @@ int behaviours_run(const struct behaviour *list, size_t count)
         tests[kept++] = (struct CMUnitTest){
             .name = runs[i].name, .test_func = run_one, .initial_state = &runs[i]};
     }
-    signal(SIGPIPE, SIG_IGN);
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigaction(SIGPIPE, &ignore, NULL);
     int failed = _cmocka_run_group_tests("net", tests, kept, NULL, NULL);
     free(tests);
     free(runs);
@@ -318,6 +319,13 @@ void rig_end(struct rig *rig)
 }
 
 /* ---- Tallies ---- */
+
+void rig_run(struct rig *rig, struct tally *tally, const struct setting *setting)
+{
+    tally_init(tally);
+    rig_open(rig, setting);
+    rig_start(rig);
+}
 
 /* What a connection's user pointer is from on_open on. */
 struct cell {

@@ -6,8 +6,8 @@
  * are back. A tally is a handler that counts callbacks and checks their order. Everything that
  * waits has a limit. Clients belong to the thread that made them; a tally is written by shards and
  * read by the test; the rest belongs to the test's thread. */
-#ifndef ACCEPT_TOOLS_H
-#define ACCEPT_TOOLS_H
+#ifndef NET_SUPPORT_ACCEPT_TOOLS_H
+#define NET_SUPPORT_ACCEPT_TOOLS_H
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -111,6 +111,8 @@ struct ledger {
 
 sally_allocator ledger_allocator(struct ledger *ledger);
 
+struct tally;
+
 /* ---- A rig ---- */
 
 struct rig {
@@ -126,6 +128,8 @@ void rig_prepare(struct rig *rig, const struct setting *setting);
 void rig_create(struct rig *rig);
 void rig_open(struct rig *rig, const struct setting *setting);
 void rig_start(struct rig *rig);
+/* Opened and started, with a new tally. */
+void rig_run(struct rig *rig, struct tally *tally, const struct setting *setting);
 sally_engine_stats rig_stats(struct rig *rig);
 /* Stops, waits, destroys, and checks that nothing is left. */
 void rig_end(struct rig *rig);
@@ -182,6 +186,10 @@ uint16_t address_port(const char *address);
 /* A connected socket with time limits, or -1 with errno. */
 int dial_try(const char *address);
 int dial(const char *address);
+/* With a socket that was made before. */
+void dial_with_socket(int fd, const char *address);
+/* With a small receive buffer, so that what it doesn't read soon fills the way to it. */
+int dial_small(const char *address, int buffer_bytes);
 void dial_many(const char *address, int *fds, unsigned count);
 /* Not blocking: connects in its own time. */
 int dial_start(const char *address);

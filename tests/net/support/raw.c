@@ -70,8 +70,7 @@ int raw_connect(const char *text, int recv_buf_bytes)
 
 int raw_listen(char *buf, size_t size, int backlog)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return -1;
     limits_set(fd);
@@ -147,6 +146,11 @@ long raw_read_some(int fd, void *data, size_t len)
     return (long)got;
 }
 
+long raw_recv_now(int fd, void *data, size_t len)
+{
+    return (long)recv(fd, data, len, MSG_DONTWAIT);
+}
+
 bool raw_read(int fd, void *data, size_t len)
 {
     unsigned char *to = data;
@@ -191,7 +195,10 @@ static enum raw_end read_to_end(int fd, bool check, uint64_t stream, uint64_t fr
     return end;
 }
 
-enum raw_end raw_read_to_end(int fd, uint64_t *bytes) { return read_to_end(fd, false, 0, 0, bytes); }
+enum raw_end raw_read_to_end(int fd, uint64_t *bytes)
+{
+    return read_to_end(fd, false, 0, 0, bytes);
+}
 
 enum raw_end raw_check_to_end(int fd, uint64_t stream, uint64_t from, uint64_t *bytes)
 {

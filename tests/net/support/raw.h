@@ -18,7 +18,8 @@ int raw_listen(char *buf, size_t size, int backlog);
 /* The next newcomer, -1 when none comes in time. */
 int raw_accept(int listener);
 
-/* All of it; false when the peer takes no more of it, has reset or is gone. Never raises SIGPIPE. */
+/* All of it; false when the peer takes no more of it, has reset or is gone. Never raises SIGPIPE.
+ */
 bool raw_send(int fd, const void *data, size_t len);
 
 /* What can be sent without waiting, 0 when the window stays closed for `patience_ms`. */
@@ -29,6 +30,9 @@ bool raw_read(int fd, void *data, size_t len);
 
 /* As recv(2) with the time limit: 0 at the end, -1 with errno. */
 long raw_read_some(int fd, void *data, size_t len);
+
+/* What is there now; -1 when nothing is. */
+long raw_recv_now(int fd, void *data, size_t len);
 
 enum raw_end { RAW_FIN, RAW_RST, RAW_SILENT, RAW_WRONG_BYTES };
 const char *raw_end_name(enum raw_end end);

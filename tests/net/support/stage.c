@@ -119,7 +119,8 @@ static void enter(struct actor *actor, sally_conn *conn, char letter)
     if (actor->calls + 1 < STAGE_STORY_MAX) actor->story[actor->calls] = letter;
     actor->calls++;
     if (on_stage) stage_wrong(stage, "'%c' of conn %u inside a callback", letter, actor->index);
-    if (actor->conn != conn) stage_wrong(stage, "'%c' of conn %u: wrong conn", letter, actor->index);
+    if (actor->conn != conn)
+        stage_wrong(stage, "'%c' of conn %u: wrong conn", letter, actor->index);
     if (!pthread_equal(actor->thread, pthread_self()))
         stage_wrong(stage, "'%c' of conn %u on another thread", letter, actor->index);
     if (atomic_load(&actor->closes))
@@ -274,12 +275,12 @@ struct stage *stage_begin(const struct stage_way *way, const struct stage_option
     engine.port = way->port;
     engine.shards = way->shards;
     if (!engine.conns_max) engine.conns_max = 4096;
-    engine.allocator =
-        (sally_allocator){.alloc = stage_alloc, .free = stage_free, .user = stage};
+    engine.allocator = (sally_allocator){.alloc = stage_alloc, .free = stage_free, .user = stage};
     engine.log = no_log;
     assert_int_equal(sally_engine_create(&stage->engine, &engine), 0);
     if (!options->no_server)
-        stage->server = stage_listen(stage, &options->server, stage->address, sizeof stage->address);
+        stage->server =
+            stage_listen(stage, &options->server, stage->address, sizeof stage->address);
     assert_int_equal(sally_engine_start(stage->engine), 0);
     return stage;
 }
@@ -309,30 +310,25 @@ struct actor *stage_actor(struct stage *stage, unsigned n)
     return atomic_load(&stage->actors[n]);
 }
 
-/* From the newest on: a port is used again. */
-static struct actor *actor_find(struct stage *stage, const char *peer)
+/* `from`: a client's port may have been another's before. */
+static struct actor *actor_find(struct stage *stage, const char *peer, unsigned from)
 {
-    for (unsigned i = atomic_load(&stage->actor_count); i-- > 0;) {
+    for (unsigned i = from; i < atomic_load(&stage->actor_count); i++) {
         struct actor *actor = atomic_load(&stage->actors[i]);
         if (actor && atomic_load(&actor->opens) && strcmp(actor->peer, peer) == 0) return actor;
     }
     return NULL;
 }
 
-struct actor *stage_actor_of(struct stage *stage, int fd)
-{
-    char peer[64];
-    raw_address(fd, peer, sizeof peer);
-    struct actor *actor = NULL;
-    STAGE_WAIT((actor = actor_find(stage, peer)) != NULL);
-    return actor;
-}
-
 int stage_client(struct stage *stage, int recv_buf_bytes, struct actor **actor)
 {
+    unsigned from = atomic_load(&stage->actor_count);
+    char peer[64];
+    struct actor *found = NULL;
     int fd = raw_connect(stage->address, recv_buf_bytes);
     assert_true(fd >= 0);
-    struct actor *found = stage_actor_of(stage, fd);
+    raw_address(fd, peer, sizeof peer);
+    STAGE_WAIT((found = actor_find(stage, peer, from)) != NULL);
     if (actor) *actor = found;
     return fd;
 }
@@ -370,8 +366,8 @@ static void judge_actors(struct stage *stage)
         if (atomic_load(&actor->closes) != 1)
             stage_wrong(stage, "conn %u: on_close %u times: %s", i, atomic_load(&actor->closes),
                         actor->story);
-        bool told_all = stage->handler.on_data &&
-                        atomic_load(&actor->bytes_in) > actor->info.bytes_in;
+        bool told_all =
+            stage->handler.on_data && atomic_load(&actor->bytes_in) > actor->info.bytes_in;
         if (told_all) stage_wrong(stage, "conn %u: more bytes told than came", i);
         if (atomic_load(&actor->sent) > actor->info.bytes_out)
             stage_wrong(stage, "conn %u: more bytes told as sent than went", i);

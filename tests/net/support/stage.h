@@ -92,11 +92,12 @@ struct stage {
 /* The engine runs and listens on stage->address when this returns. Fails the test otherwise. */
 struct stage *stage_begin(const struct stage_way *way, const struct stage_options *options);
 
-/* Stops, judges, destroys: every callback in order, each connection closed, no memory, descriptor or
- * operation left. */
+/* Stops, judges, destroys: every callback in order, each connection closed, no memory, descriptor
+ * or operation left. */
 void stage_end(struct stage *stage);
 
-/* The first half alone, for tests that destroy the engine themselves: all actors closed after it. */
+/* The first half alone, for tests that destroy the engine themselves: all actors closed after it.
+ */
 void stage_destroy_engine(struct stage *stage);
 
 /* The handler to listen or connect with, so that those connections are recorded too. */
@@ -116,14 +117,18 @@ struct actor *actor_of(const sally_conn *conn);
 /* The n-th actor; waits for it. */
 struct actor *stage_actor(struct stage *stage, unsigned n);
 
-/* The actor of a raw client's connection; waits for it. */
-struct actor *stage_actor_of(struct stage *stage, int fd);
-
 /* A raw client of the stage's server whose on_open has run. */
 int stage_client(struct stage *stage, int recv_buf_bytes, struct actor **actor);
 
 /* Waits for its on_close and returns what it said. */
 const sally_close_info *actor_wait_closed(struct actor *actor);
+
+/* Nothing but its on_open has come. (The story may be read only once it is closed.) */
+static inline bool actor_is_quiet(struct actor *actor)
+{
+    return !atomic_load(&actor->datas) && !atomic_load(&actor->eofs) &&
+           !atomic_load(&actor->closes);
+}
 
 /* Fails the test at its end; any thread. */
 void stage_wrong(struct stage *stage, const char *format, ...)
@@ -132,21 +137,21 @@ void stage_wrong(struct stage *stage, const char *format, ...)
 /* In callbacks: says so unless it holds. */
 #define STAGE_CHECK(stage, condition)                                                              \
     do {                                                                                           \
-        if (!(condition)) stage_wrong(stage, "%s:%d: not true: %s", __FILE__, __LINE__, #condition); \
+        if (!(condition))                                                                          \
+            stage_wrong(stage, "%s:%d: not true: %s", __FILE__, __LINE__, #condition);             \
     } while (0)
 
 /* Polls until the condition holds or the limit is over; whether it held. */
 #define STAGE_POLL(condition, limit_ms)                                                            \
     ({                                                                                             \
-        uint64_t until_us_ = stage_now_us() + (uint64_t)(limit_ms) * 1000;                         \
+        uint64_t until_us_ = stage_now_us() + (uint64_t)(limit_ms)*1000;                           \
         bool held_;                                                                                \
         while (!(held_ = (condition)) && stage_now_us() < until_us_) stage_nap();                  \
         held_;                                                                                     \
     })
 #define STAGE_WAIT(condition)                                                                      \
     do {                                                                                           \
-        if (!STAGE_POLL(condition, STAGE_LIMIT_MS))                                                \
-            fail_msg("not in time: %s", #condition);                                               \
+        if (!STAGE_POLL(condition, STAGE_LIMIT_MS)) fail_msg("not in time: %s", #condition);       \
     } while (0)
 
 uint64_t stage_now_us(void);
@@ -169,8 +174,14 @@ struct stage_test {
     unsigned shards[3]; /* the numbers of shards it runs with, 0 ends them */
 };
 
-#define STAGE_TEST(body)          {#body, body, {1, 3}}
-#define STAGE_TEST_ON(body, many) {#body, body, {many}}
+#define STAGE_TEST(body)                                                                           \
+    {                                                                                              \
+#body, body, { 1, 3 }                                                                      \
+    }
+#define STAGE_TEST_ON(body, many)                                                                  \
+    {                                                                                              \
+#body, body, { many }                                                                      \
+    }
 
 /* Every test on every port kind, named "body [uring, 3 shards]". argv[1] is a pattern of names. */
 int stage_run(const char *group, const struct stage_test *tests, size_t count, int argc,

@@ -39,6 +39,15 @@ struct ground {
     /* No new descriptor for anybody; peers that are there stay. */
     void (*exhaust)(void *world, bool on);
     unsigned (*descriptors)(void *world);
+    /* --- only of the real ones --- */
+    /* Signals without end, about a thousand a second; their handler does nothing. */
+    void (*pester)(void *world, bool on);
+    /* Whether a descriptor can be read from now. */
+    bool (*readable)(void *world, int64_t fd);
+    /* A path in a folder for temporary files that nobody else has. */
+    void (*path)(void *world, char *path, size_t size);
+    /* Whether this process may do what others may not. */
+    bool (*privileged)(void *world);
 };
 
 extern const struct ground ground_posix;

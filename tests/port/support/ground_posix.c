@@ -9,11 +9,14 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 union any_sockaddr {
@@ -203,6 +206,45 @@ static unsigned posix_descriptors(void *world)
     return count;
 }
 
+static void on_pester(int number) { (void)number; }
+
+static void posix_pester(void *world, bool on)
+{
+    (void)world;
+    static timer_t timer;
+    if (!on) {
+        timer_delete(timer);
+        return;
+    }
+    struct sigaction action = {.sa_handler = on_pester}; /* no SA_RESTART: calls are cut short */
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2};
+    struct itimerspec often = {{0, 1000000}, {0, 1000000}};
+    if (sigaction(SIGUSR2, &action, NULL) != 0) abort();
+    if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0) abort();
+    if (timer_settime(timer, 0, &often, NULL) != 0) abort();
+}
+
+static bool posix_readable(void *world, int64_t fd)
+{
+    (void)world;
+    struct pollfd look = {.fd = (int)fd, .events = POLLIN};
+    return poll(&look, 1, 0) == 1 && (look.revents & POLLIN);
+}
+
+static void posix_path(void *world, char *path, size_t size)
+{
+    (void)world;
+    static unsigned number;
+    const char *folder = getenv("TMPDIR");
+    snprintf(path, size, "%s/sallyport-%ld-%u", folder ? folder : "/tmp", (long)getpid(), number++);
+}
+
+static bool posix_privileged(void *world)
+{
+    (void)world;
+    return geteuid() == 0;
+}
+
 const struct ground ground_posix = {
     .name = "posix",
     .real = true,
@@ -220,4 +262,8 @@ const struct ground ground_posix = {
     .local = posix_local,
     .exhaust = posix_exhaust,
     .descriptors = posix_descriptors,
+    .pester = posix_pester,
+    .readable = posix_readable,
+    .path = posix_path,
+    .privileged = posix_privileged,
 };

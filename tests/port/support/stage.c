@@ -126,7 +126,7 @@ static void give_all(struct stage *stage)
     }
 }
 
-static void shut_port(struct stage *stage)
+void stage_shut_port(struct stage *stage)
 {
     while (stage->arrivals_len) {
         port_refuse(stage->port, stage->arrivals[stage->arrivals_head].handle, PORT_CLOSE_RST);
@@ -152,7 +152,7 @@ static void shut_port(struct stage *stage)
 
 void stage_shut(struct stage *stage)
 {
-    if (stage->port) shut_port(stage);
+    if (stage->port) stage_shut_port(stage);
     for (unsigned i = 0; i < stage->peers_len; i++)
         if (stage->peers[i].open) peer_close(&stage->peers[i], PORT_CLOSE_RST);
     CHECK_EQUAL(stage->ground->descriptors(stage->world), stage->descriptors_before);
@@ -221,7 +221,9 @@ static const char *event_flaw(const struct actor *actor, const struct port_event
             return actor->sock.handle != PORT_NO_HANDLE && !(actor->flying & PORT_BIT(PORT_CLOSE))
                        ? "a failed connect left a handle"
                        : NULL;
-        return actor->sock.handle == PORT_NO_HANDLE ? "connected without a handle" : NULL;
+        return actor->sock.handle == PORT_NO_HANDLE && !(actor->flying & PORT_BIT(PORT_CLOSE))
+                   ? "connected without a handle"
+                   : NULL;
     case PORT_RECV: return recv_flaw(event);
     case PORT_SEND:
         if (event->more) return "a send with `more`";
@@ -290,12 +292,12 @@ void stage_settle(struct stage *stage)
         quiet = stage_turn(stage, stage->ground->real ? 1 : 500) ? 0 : quiet + 1;
 }
 
-uint64_t stage_random(struct stage *stage, uint64_t below)
+uint32_t stage_random(struct stage *stage, uint32_t below)
 {
     stage->random ^= stage->random << 13;
     stage->random ^= stage->random >> 7;
     stage->random ^= stage->random << 17;
-    return below ? stage->random % below : 0;
+    return below ? (uint32_t)(stage->random % below) : 0;
 }
 
 /* --- patterns --- */

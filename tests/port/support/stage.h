@@ -23,6 +23,7 @@ enum {
     STAGE_HELD_MAX = 1024,
     STAGE_ARRIVALS_MAX = 2048,
     STAGE_BATCH_MAX = 64,
+    STAGE_PIECE_BYTES = 32 * 1024,
     STAGE_SPANS_MAX = 2048,
     TAG_OF_REUSE = 1 << 30, /* in a tag: wrong bytes are those of another connection */
 };
@@ -112,6 +113,7 @@ struct stage {
     struct peer peers[STAGE_PEERS_MAX];
     unsigned peers_len;
     uint64_t events; /* taken so far */
+    unsigned char piece[STAGE_PIECE_BYTES];
 };
 
 /* Opens the stage: port created and owned. Skips the trial when this kind can't be used here. */
@@ -121,6 +123,8 @@ void stage_open_bare(struct stage *stage, const struct stage_config *config);
 /* Closes all that is left, destroys the port, and checks that nothing stays: operations, buffers,
  * memory, descriptors. */
 void stage_shut(struct stage *stage);
+/* The port's part of it, for a port that another thread owns. */
+void stage_shut_port(struct stage *stage);
 void stage_port_config(struct stage *stage, struct port_config *config);
 
 /* --- turning --- */
@@ -133,21 +137,25 @@ unsigned stage_take(struct stage *stage);
 void stage_settle(struct stage *stage);
 
 /* The peers must move too, so the port never sleeps long. */
-#define UNTIL(stage, condition)                                                                    \
-    for (trial_waits_for(#condition, __FILE__, __LINE__); !(condition); stage_turn(stage, 1)) {}   \
-    trial_waits_for(NULL, NULL, 0)
+#define UNTIL(stage, condition) STAGE_TURN_UNTIL(stage, condition, 1)
 
 /* Everything has been done that must be done: the port itself has to wake up for it. */
-#define AWAIT(stage, condition)                                                                    \
-    for (trial_waits_for(#condition, __FILE__, __LINE__); !(condition);                            \
-         stage_turn(stage, PORT_FOREVER)) {}                                                       \
-    trial_waits_for(NULL, NULL, 0)
+#define AWAIT(stage, condition) STAGE_TURN_UNTIL(stage, condition, PORT_FOREVER)
+
+#define STAGE_TURN_UNTIL(stage, condition, timeout_ms)                                             \
+    do {                                                                                           \
+        trial_waits_for(#condition, __FILE__, __LINE__);                                           \
+        while (!(condition)) stage_turn(stage, timeout_ms);                                        \
+        trial_waits_for(NULL, NULL, 0);                                                            \
+    } while (0)
 
 /* --- actors --- */
 
 struct actor *stage_actor(struct stage *stage);
 /* The slot goes back; PORT_CLOSE has been taken. What the port could still read there is spoiled. */
 void stage_give(struct stage *stage, struct actor *actor);
+/* PORT_CLOSE has been taken: the actor is as new, in the same slot with the same name. */
+void stage_renew(struct stage *stage, struct actor *actor);
 /* Closes, waits, gives back. */
 void stage_drop(struct stage *stage, struct actor *actor, enum port_close_mode mode);
 
@@ -165,6 +173,8 @@ void stage_send_spans(struct stage *stage, struct actor *actor, uint32_t bytes,
                       const uint32_t *sizes, unsigned count);
 /* In as many operations as it takes. */
 void stage_send_all(struct stage *stage, struct actor *actor, uint64_t bytes);
+/* Sends until the system takes no more and a send stays in flight; the peer must not read. */
+void stage_fill(struct stage *stage, struct actor *actor);
 /* What port_send_now takes of the next `bytes`; negative: its error. */
 int64_t stage_send_now(struct stage *stage, struct actor *actor, uint32_t bytes);
 void stage_close(struct stage *stage, struct actor *actor, enum port_close_mode mode);
@@ -179,6 +189,8 @@ void stage_release_held(struct stage *stage);
 
 /* --- connections --- */
 
+/* A peer's listener on loopback whose queue is full, so that who connects gets no answer. */
+intptr_t stage_hole(struct stage *stage, struct address *at);
 /* 127.0.0.1, any port. */
 struct address stage_loopback(void);
 struct address stage_loopback6(void);
@@ -188,12 +200,20 @@ struct actor *stage_listener(struct stage *stage, const struct address *at,
 /* An actor for the oldest newcomer. */
 struct actor *stage_next(struct stage *stage);
 bool stage_has_newcomer(const struct stage *stage);
+/* The listener that stage_pair uses, made by the first call. */
+void stage_open_door(struct stage *stage);
 /* A connection through the door; both directions have patterns. */
 struct actor *stage_pair(struct stage *stage, struct peer **peer);
 /* The other way round: the actor connected to a peer's listener. */
 struct actor *stage_pair_out(struct stage *stage, struct peer **peer);
 
-uint64_t stage_random(struct stage *stage, uint64_t below);
+/* So many bytes, fewer where a network in memory may move them one by one. */
+static inline uint32_t stage_bulk(const struct stage *stage, uint32_t bytes)
+{
+    return stage->ground->real ? bytes : bytes / 64;
+}
+
+uint32_t stage_random(struct stage *stage, uint32_t below);
 
 /* --- peers --- */
 
@@ -202,6 +222,8 @@ struct peer *peer_connect(struct stage *stage, const struct address *to);
 struct peer *peer_accept(struct stage *stage, intptr_t listener); /* NULL: nobody yet */
 /* Writes more of its pattern; true when `total` bytes have been written in all. */
 bool peer_wrote(struct peer *peer, uint64_t total);
+/* Turns until so many have been written in all. */
+void peer_write(struct peer *peer, uint64_t total);
 /* Reads and checks what is there, at most `max` bytes; how many. */
 uint64_t peer_read(struct peer *peer, uint64_t max);
 /* Reads; true when that many, or the end or a reset, has come. */

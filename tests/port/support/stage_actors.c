@@ -150,6 +150,15 @@ void stage_give(struct stage *stage, struct actor *actor)
     slots_give(&stage->socks, actor);
 }
 
+void stage_renew(struct stage *stage, struct actor *actor)
+{
+    if (!actor->closed || actor->flying) abort();
+    unsigned char *bytes = (unsigned char *)actor;
+    memset(bytes + sizeof actor->sock.slot, 0, sizeof *actor - sizeof actor->sock.slot);
+    actor->sock.handle = PORT_NO_HANDLE;
+    actor->number = ++stage->number_last;
+}
+
 void stage_drop(struct stage *stage, struct actor *actor, enum port_close_mode mode)
 {
     stage_close(stage, actor, mode);
@@ -237,6 +246,13 @@ void stage_send_all(struct stage *stage, struct actor *actor, uint64_t bytes)
     send_more(stage, actor);
 }
 
+void stage_fill(struct stage *stage, struct actor *actor)
+{
+    stage_send_all(stage, actor, UINT64_C(1) << 30);
+    stage_settle(stage);
+    CHECK(actor_flies(actor, PORT_SEND));
+}
+
 int64_t stage_send_now(struct stage *stage, struct actor *actor, uint32_t bytes)
 {
     unsigned char *out = malloc(bytes);
@@ -313,14 +329,17 @@ static void give_tags(struct stage *stage, struct actor *actor, struct peer *pee
     actor->tag_out = peer->tag_in = tag + 1;
 }
 
+void stage_open_door(struct stage *stage)
+{
+    struct address loopback = stage_loopback();
+    if (stage->door) return;
+    stage->door = stage_listener(stage, &loopback, NULL, &stage->door_at);
+    stage_accept(stage, stage->door);
+}
+
 struct actor *stage_pair(struct stage *stage, struct peer **peer)
 {
-    struct port_listen_options options = {0};
-    struct address loopback = stage_loopback();
-    if (!stage->door) {
-        stage->door = stage_listener(stage, &loopback, &options, &stage->door_at);
-        stage_accept(stage, stage->door);
-    }
+    stage_open_door(stage);
     struct peer *other = peer_connect(stage, &stage->door_at);
     UNTIL(stage, stage_has_newcomer(stage) &&
                      stage->ground->connected(stage->world, other->id) == 1);

@@ -4,7 +4,8 @@
 
 #include "port/support/stage.h"
 
-enum { PEER_PIECE = 64 * 1024 };
+/* A simulated network's buffers may be tiny, and most of a piece would be made in vain. */
+enum { PEER_PIECE = STAGE_PIECE_BYTES, PEER_PIECE_SIM = 512 };
 
 struct peer *stage_peer(struct stage *stage)
 {
@@ -40,12 +41,25 @@ struct peer *peer_accept(struct stage *stage, intptr_t listener)
     return peer;
 }
 
+/* Linux queues one more than the backlog says, and some more in the handshake. */
+intptr_t stage_hole(struct stage *stage, struct address *at)
+{
+    enum { CROWD = 4 };
+    struct address loopback = stage_loopback();
+    intptr_t listener;
+    CHECK_EQUAL(stage->ground->listen(stage->world, &loopback, 0, &listener, at), 0);
+    for (unsigned i = 0; i < CROWD; i++) peer_connect(stage, at);
+    stage_settle(stage);
+    return listener;
+}
+
 bool peer_wrote(struct peer *peer, uint64_t total)
 {
-    static unsigned char piece[PEER_PIECE];
     struct stage *stage = peer->stage;
+    unsigned char *piece = stage->piece;
     while (peer->wrote < total) {
-        size_t len = total - peer->wrote < PEER_PIECE ? (size_t)(total - peer->wrote) : PEER_PIECE;
+        size_t len = stage->ground->real ? PEER_PIECE : PEER_PIECE_SIM;
+        if (len > total - peer->wrote) len = (size_t)(total - peer->wrote);
         pattern_fill(peer->tag_out, peer->wrote, piece, len);
         int64_t n = stage->ground->write(stage->world, peer->id, piece, len);
         if (n == PEER_RESET) peer->reset = true;
@@ -55,10 +69,17 @@ bool peer_wrote(struct peer *peer, uint64_t total)
     return true;
 }
 
+void peer_write(struct peer *peer, uint64_t total)
+{
+    struct stage *stage = peer->stage;
+    UNTIL(stage, peer_wrote(peer, total));
+    CHECK(!peer->reset);
+}
+
 uint64_t peer_read(struct peer *peer, uint64_t max)
 {
-    static unsigned char piece[PEER_PIECE];
     struct stage *stage = peer->stage;
+    unsigned char *piece = stage->piece;
     uint64_t done = 0;
     while (done < max && !peer->ended && !peer->reset) {
         size_t len = max - done < PEER_PIECE ? (size_t)(max - done) : PEER_PIECE;

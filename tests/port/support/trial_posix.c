@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,9 +17,9 @@ enum { EXIT_FAIL = 1, EXIT_SKIP = 77 };
 
 static int verdict_fd = -1; /* -1: the trial runs in the process of the program itself */
 static const char *rule_name = "?";
-static const char *volatile waits_for;
-static const char *volatile waits_file;
-static volatile int waits_line;
+static _Atomic(const char *) waits_for; /* several threads may wait; the last is told */
+static _Atomic(const char *) waits_file;
+static atomic_int waits_line;
 
 void trial_name(const char *rule) { rule_name = rule; }
 
@@ -52,8 +53,9 @@ void trial_fail(const char *rule, const char *file, int line, const char *format
     va_start(args, format);
     vsnprintf(what, sizeof what, format, args);
     va_end(args);
-    snprintf(text, sizeof text, "%s%s%s: %s (%s:%d)", rule ? rule : rule_name, waits_for ? ": " : "",
-             waits_for ? waits_for : "", what, base_name(file), line);
+    const char *waits = waits_for;
+    snprintf(text, sizeof text, "%s%s%s: %s (%s:%d)", rule ? rule : rule_name, waits ? ": " : "",
+             waits ? waits : "", what, base_name(file), line);
     end(EXIT_FAIL, text);
 }
 
@@ -74,7 +76,7 @@ static void on_alarm(int number)
     char text[TRIAL_TEXT_MAX];
     if (waits_for) {
         snprintf(text, sizeof text, "%s: the time is over, waiting for: %s (%s:%d)", rule_name,
-                 waits_for, base_name(waits_file), waits_line);
+                 (const char *)waits_for, base_name(waits_file), (int)waits_line);
     } else {
         snprintf(text, sizeof text, "%s: the time is over", rule_name);
     }

@@ -248,7 +248,7 @@ void rig_turn(struct rig *rig, uint32_t timeout_ms)
         for (unsigned i = 0; i < count; i++) on_event(rig, &events[i]);
     } while (count && !rig->one_take);
     /* those held since the last turn: all but the newest `hold` */
-    if (late) give_back(rig, rig->held_count > rig->hold ? rig->hold : 0);
+    if (late && !rig->keep) give_back(rig, rig->held_count > rig->hold ? rig->hold : 0);
 }
 
 void rig_until(struct rig *rig, bool (*done)(struct rig *rig, void *arg), void *arg)
@@ -311,6 +311,25 @@ void rig_client_step(struct rig_client *client, size_t bytes)
     ssize_t sent = bytes ? send(client->fd, out, bytes, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
     if (sent > 0) client->sent += (uint64_t)sent;
     client_read(client);
+}
+
+struct rig_conn *rig_only(struct rig *rig)
+{
+    for (unsigned i = 0; i < RIG_CONNS_MAX; i++)
+        if (rig->conns[i] && rig->conns[i] != rig->listener) return rig->conns[i];
+    fail_msg("there is none");
+    return NULL;
+}
+
+static bool one_more_opened(struct rig *rig, void *arg) { return rig->opened > *(unsigned *)arg; }
+
+struct rig_conn *rig_armed(struct rig *rig, struct rig_client *client)
+{
+    unsigned opened = rig->opened;
+    rig_client_open(rig, client, 1, 1 << 20);
+    rig_until(rig, one_more_opened, &opened);
+    rig_turn(rig, 0);
+    return rig_only(rig);
 }
 
 void rig_stream(struct rig *rig, unsigned clients, uint64_t bytes, size_t step)

@@ -10,7 +10,7 @@
 
 #include "port/uring.h"
 
-enum { RIG_CONNS_MAX = 700, RIG_HELD_MAX = 512, RIG_ROUNDS_MAX = 200000 };
+enum { RIG_CONNS_MAX = 700, RIG_HELD_MAX = 512, RIG_ROUNDS_MAX = 20000 };
 
 struct rig_conn {
     struct port_sock sock;
@@ -43,6 +43,7 @@ struct rig {
     bool no_recv;  /* accepted connections are not read from */
     bool no_send;  /* sends are the test's own */
     unsigned hold; /* so many buffers are given back one turn late */
+    bool keep;     /* and they aren't given back at all */
     unsigned take_max;
     bool one_take; /* one port_take after each port_wait */
     void (*on_event)(struct rig *rig, const struct port_event *event); /* before the rig's own */
@@ -97,6 +98,12 @@ void rig_client_close(struct rig_client *client);
 void rig_client_step(struct rig_client *client, size_t bytes);
 
 unsigned char rig_byte(uint32_t tag, uint64_t offset);
+
+/* Any living connection that isn't the listener. */
+struct rig_conn *rig_only(struct rig *rig);
+
+/* A client with tag 1 whose connection has its receive in the kernel. */
+struct rig_conn *rig_armed(struct rig *rig, struct rig_client *client);
 
 /* The clients' streams through the server and back. Each is closed when it is whole. */
 void rig_stream(struct rig *rig, unsigned clients, uint64_t bytes, size_t step);

@@ -1,0 +1,98 @@
+/* The port conformance suite: every rule on every port, one test for each pair, and a table at the
+ * end. The rules are in support/rules_*.c.
+ *
+ *   port_conformance [--here] [PATTERN]
+ *     PATTERN   run only these, as in "epoll__P4*" or "*__P7_02*"
+ *     --here    in this process, for a debugger: one pair at a time
+ *   SALLY_SEED  the seed of the random walk and of the simulated network */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "port/support/rules.h"
+
+enum { PAIRS_MAX = 4096, NAME_MAX_BYTES = 128, TRIAL_LIMIT_S = 40 };
+
+struct pair {
+    struct attempt attempt;
+    struct trial trial;
+    char name[NAME_MAX_BYTES];
+};
+
+static struct pair pairs[PAIRS_MAX];
+static unsigned pairs_len;
+static bool here;
+
+static void try_pair(void **state)
+{
+    struct pair *pair = *state;
+    trial_name(pair->attempt.rule->name);
+    if (here) {
+        trial_run_here(&pair->trial, attempt_run, &pair->attempt);
+    } else {
+        trial_run(&pair->trial, attempt_run, &pair->attempt, TRIAL_LIMIT_S, false);
+    }
+    if (pair->trial.verdict == VERDICT_SKIP) {
+        printf("skipped: %s: %s\n", pair->name, pair->trial.text);
+        skip();
+    }
+    if (pair->trial.verdict == VERDICT_FAIL) fail_msg("%s", pair->trial.text);
+}
+
+static void make_pairs(void)
+{
+    for (unsigned c = 0; c < columns_count; c++) {
+        const struct rule *rule;
+        for (unsigned r = 0; (rule = rule_at(r)) != NULL; r++) {
+            if (pairs_len == PAIRS_MAX) abort();
+            struct pair *pair = &pairs[pairs_len++];
+            pair->attempt = (struct attempt){rule, &columns[c].config};
+            snprintf(pair->name, sizeof pair->name, "%s__%s", columns[c].name, rule->name);
+        }
+    }
+}
+
+/* The rules down, the ports across; what was not run is left empty. */
+static void print_table(void)
+{
+    static const char *const words[] = {"", "ok", "FAIL", "skip"};
+    unsigned rows = pairs_len / columns_count;
+    printf("\n%-68s", "rule");
+    for (unsigned c = 0; c < columns_count; c++) printf(" %-12s", columns[c].name);
+    printf("\n");
+    for (unsigned r = 0; r < rows; r++) {
+        bool any = false;
+        for (unsigned c = 0; c < columns_count; c++)
+            any = any || pairs[c * rows + r].trial.verdict != VERDICT_NONE;
+        if (!any) continue;
+        printf("%-68s", pairs[r].attempt.rule->name);
+        for (unsigned c = 0; c < columns_count; c++)
+            printf(" %-12s", words[pairs[c * rows + r].trial.verdict]);
+        printf("\n");
+    }
+    for (unsigned i = 0; i < pairs_len; i++)
+        if (pairs[i].trial.verdict == VERDICT_FAIL)
+            printf("FAIL %s: %s\n", pairs[i].name, pairs[i].trial.text);
+}
+
+int main(int argc, char **argv)
+{
+    static struct CMUnitTest tests[PAIRS_MAX];
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--here") == 0) here = true;
+        else cmocka_set_test_filter(argv[i]);
+    }
+    make_pairs();
+    for (unsigned i = 0; i < pairs_len; i++)
+        tests[i] = (struct CMUnitTest){pairs[i].name, try_pair, NULL, NULL, &pairs[i]};
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    int failed = _cmocka_run_group_tests("port_conformance", tests, pairs_len, NULL, NULL);
+    print_table();
+    return failed != 0;
+}
