@@ -39,10 +39,11 @@ setarch -R true 2>/dev/null && plain_layout='setarch -R'
 build() {
     echo "== $1: build"
     if cmake --preset "$1" >"$logs/$1-build.log" 2>&1 &&
-        cmake --build --preset "$1" -j "$jobs" >>"$logs/$1-build.log" 2>&1; then
+        cmake --build --preset "$1" -j "$jobs" -- -k 0 \
+            >>"$logs/$1-build.log" 2>&1; then
         return 0
     fi
-    tail -n 40 "$logs/$1-build.log" >&2
+    grep -E 'error:|Error|undefined' "$logs/$1-build.log" >&2 || tail -n 40 "$logs/$1-build.log" >&2
     echo "$1 build failed" >>"$logs/broken"
     return 1
 }

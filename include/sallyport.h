@@ -522,9 +522,9 @@ SALLY_API int sally_close(sally_engine *engine, sally_id id);
 SALLY_API int sally_abort(sally_engine *engine, sally_id id);
 
 /* Runs a function on the connection's shard, between its callbacks; never inside this call. After 0
- * it is called exactly once, with conn NULL if the connection has gone or is not open yet (from
- * the shard, or from sally_engine_destroy), so that `arg` can be freed there. SALLY_ENOCONN, SALLY_ENOMEM,
- * SALLY_EFULL. [any] */
+ * it is called exactly once, with conn NULL if the connection has gone or is not open yet (from the
+ * shard, or from sally_engine_destroy), so that `arg` can be freed there. SALLY_ENOCONN,
+ * SALLY_ENOMEM, SALLY_EFULL. [any] */
 SALLY_API int sally_post(sally_engine *engine, sally_id id, void (*fn)(sally_conn *conn, void *arg),
                          void *arg);
 

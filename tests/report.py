@@ -14,7 +14,6 @@ import xml.etree.ElementTree as xml
 
 SKIP_LINE = re.compile(r"^\[  SKIPPED \] (?!\d+ test)(.+)$", re.MULTILINE)
 FAIL_LINE = re.compile(r"^\[  FAILED  \] (?!\d+ test)(.+)$", re.MULTILINE)
-CAUSE_LINE = re.compile(r"^skipped?: *(.*)$", re.MULTILINE)
 
 
 class Count:
@@ -22,6 +21,13 @@ class Count:
         self.passed = 0
         self.failed = []
         self.skipped = []
+
+
+def skip_cause(output, case_name):
+    """What a cmocka case printed before it was skipped."""
+    _, _, rest = output.partition(f"[ RUN      ] {case_name}\n")
+    cause = last_line(rest.partition("[  SKIPPED ]")[0])
+    return cause.removeprefix(f"{case_name}: ").removeprefix("skipped: ")
 
 
 def last_line(text):
@@ -61,15 +67,13 @@ def read_ctest(path, count):
         if status == "run":
             count.passed += 1
             # A program that passed may have left some of its cases out.
-            causes = CAUSE_LINE.findall(output)
             for case_name in dict.fromkeys(SKIP_LINE.findall(output)):
-                cause = next((c for c in causes if c.startswith(case_name)), None)
-                cause = cause or (causes or ["see its log"])[0]
+                cause = skip_cause(output, case_name)
                 count.skipped.append((f"{name} {case_name}", cause))
         elif case.find("skipped") is not None and "SKIP_RETURN_CODE" in (
             case.find("skipped").get("message") or ""
         ):
-            count.skipped.append((name, last_line(output)))
+            count.skipped.append((name, last_line(output).removeprefix("skipped: ")))
         else:
             failure = case.find("failure")
             why = failure.get("message") if failure is not None else status

@@ -135,8 +135,7 @@ static void conn__took(sally_conn *conn, size_t bytes)
     conn->active_ms = conn->write_ms = shard->now_ms;
     counter_add(&shard->counters.bytes_out, bytes);
     if (conn_has(conn, CONN_FOREIGN)) conn__return_foreign(conn, bytes);
-    if (conn->policy->handler.on_sent)
-        conn->policy->handler.on_sent(conn, bytes);
+    if (conn->policy->handler.on_sent) conn->policy->handler.on_sent(conn, bytes);
     if (conn->out.bytes <= conn->policy->send_low_bytes) conn__low(conn);
 }
 

@@ -253,7 +253,7 @@ int sally_engine_create(sally_engine **out, const sally_engine_options *options)
     bool second_choice = false;
     int err = machine_port(options, &host, &second_choice, reason, sizeof reason);
     if (err) {
-        log_refusal(options, SALLY_LOG_ERROR, reason);
+        log_refusal(options, SALLY_LOG_ERROR, reason[0] ? reason : sally_strerror(err));
         return err;
     }
     err = engine_create_on(out, options, &host);

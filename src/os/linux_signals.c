@@ -20,15 +20,18 @@ enum { WATCHED = sizeof watched / sizeof watched[0] };
 static atomic_bool taken;
 static atomic_int event_fd = -1;
 static atomic_uint seen;
+static atomic_uint pokers; /* between reading event_fd and having written to it */
 static struct sigaction before[WATCHED];
 static bool replaced[WATCHED];
 
 void os_signals_poke(void)
 {
+    atomic_fetch_add(&pokers, 1);
     int fd = atomic_load(&event_fd);
     uint64_t one = 1;
     /* a full counter means that the watcher is awake anyway */
     if (fd >= 0) (void)!write(fd, &one, sizeof one);
+    atomic_fetch_sub(&pokers, 1);
 }
 
 static void on_signal(int number)
@@ -68,6 +71,9 @@ void os_signals_unwatch(void)
     for (int i = 0; i < WATCHED; i++)
         if (replaced[i]) sigaction(watched[i], &before[i], NULL);
     int fd = atomic_exchange(&event_fd, -1);
+    while (atomic_load(&pokers)) {
+        /* a write takes no time, and a number that is closed now may be another's in a moment */
+    }
     close(fd);
     atomic_store(&taken, false);
 }

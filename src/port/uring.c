@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -46,6 +47,7 @@ static int create_parts(struct uring *uring, const struct port_config *config)
 static void uring_dispose(struct uring *uring)
 {
     if (uring->wake_fd >= 0) close(uring->wake_fd);
+    if (uring->told_fd >= 0) close(uring->told_fd);
     if (uring->ring.ring_fd >= 0) {
         if (uring->bufs.block) uring_bufs_unregister(uring);
         io_uring_queue_exit(&uring->ring);
@@ -66,6 +68,7 @@ static int create(struct port **port, const struct port_config *config, uint32_t
     uring->features_off = features_off;
     uring->ring.ring_fd = -1;
     uring->wake_fd = -1;
+    uring->told_fd = -1;
     uring->pid = getpid();
     int err = create_parts(uring, config);
     if (err) {
@@ -104,14 +107,24 @@ static void wake_arm(struct uring *uring)
     uring->wake_armed = true;
 }
 
-static void uring_wake(struct port *port)
+static void tell(int fd)
 {
-    int sys_error = errno; /* it may be called by a signal handler */
     uint64_t one = 1;
     ssize_t rc;
     do {
-        rc = write(uring_of(port)->wake_fd, &one, sizeof one);
+        rc = write(fd, &one, sizeof one);
     } while (rc < 0 && errno == EINTR);
+}
+
+/* Who polls port_fd is told directly: an eventfd that wakes a poll must not signal another eventfd
+ * from there, so the kernel puts that off, and may lose it. */
+static void uring_wake(struct port *port)
+{
+    struct uring *uring = uring_of(port);
+    int sys_error = errno; /* it may be called by a signal handler */
+    int told_fd = atomic_load(&uring->told_fd);
+    tell(uring->wake_fd);
+    if (told_fd >= 0) tell(told_fd);
     errno = sys_error;
 }
 
@@ -125,10 +138,19 @@ static void prepare(struct uring *uring)
     uring_feed(uring);
 }
 
+/* Before the kernel is asked: what comes after is told anew. */
+static void tell_clear(struct uring *uring)
+{
+    uint64_t count;
+    int fd = atomic_load_explicit(&uring->told_fd, memory_order_relaxed);
+    if (fd >= 0) (void)!read(fd, &count, sizeof count);
+}
+
 static int uring_wait(struct port *port, uint32_t timeout_ms)
 {
     struct uring *uring = uring_of(port);
     uring_assert_owner(uring);
+    tell_clear(uring);
     prepare(uring);
     bool sleep = !uring_restless(uring) && io_uring_cq_ready(&uring->ring) == 0;
     int err = uring_enter(uring, sleep ? timeout_ms : 0);
@@ -174,7 +196,7 @@ static bool resolve(struct uring *uring, uint64_t user_data, int res, uint32_t f
     } else if (kind == PORT_CLOSE || kind == URING_CANCEL) {
         return false; /* it failed: gone already */
     }
-    uring->port.counters.stray_events++;
+    counter_add(&uring->port.counters.stray_events, 1);
     return false;
 }
 
@@ -269,10 +291,23 @@ static void uring_destroy(struct port *port)
 
 /* --- the rest --- */
 
+/* Not the ring's own descriptor: with DEFER_TASKRUN a poll of it is not woken by work that waits
+ * for the owner to enter. A registered eventfd is told of that too. It is readable at first, for
+ * what may have come before. */
 static int64_t uring_fd(struct port *port)
 {
-    uring_of(port)->fd_used = true;
-    return uring_of(port)->ring.ring_fd;
+    struct uring *uring = uring_of(port);
+    int ring_fd = uring->ring.ring_fd;
+    uring->fd_used = true;
+    if (uring->told_fd >= 0) return uring->told_fd;
+    int fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (fd < 0) return ring_fd;
+    if (io_uring_register((unsigned)ring_fd, IORING_REGISTER_EVENTFD, &fd, 1) < 0) {
+        close(fd);
+        return ring_fd;
+    }
+    atomic_store(&uring->told_fd, fd);
+    return fd;
 }
 
 static void uring_attach(struct port *port, struct port_sock *sock, port_handle handle,

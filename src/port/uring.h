@@ -119,6 +119,7 @@ struct uring {
     uint32_t ready; /* completions that the last wait found and nobody has taken */
     uint32_t ripe;  /* the same of the due list */
     int wake_fd;
+    _Atomic int told_fd; /* what port_fd gave: the kernel writes to it; -1: nobody asked */
     bool owned;
     bool stuck; /* the kernel keeps a request of ours: nothing may be freed */
     bool ring_fd_registered;

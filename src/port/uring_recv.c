@@ -43,6 +43,13 @@ void uring_recv_stop(struct port *port, struct port_sock *sock)
     uring_stop(uring, sock, PORT_RECV);
 }
 
+/* While others wait for a buffer each receive takes one and goes behind them again: a multishot
+ * receive of one that is always readable would take all that come back, each time (U2). */
+static bool recv_is_multishot(const struct uring *uring)
+{
+    return uring_has(uring, PORT_NO_MULTISHOT_RECV) && !uring->starved.count;
+}
+
 bool uring_recv_issue(struct uring *uring, struct port_sock *sock)
 {
     int fd = (int)sock->handle;
@@ -57,7 +64,7 @@ bool uring_recv_issue(struct uring *uring, struct port_sock *sock)
         return true;
     }
     sqe->flags = IOSQE_BUFFER_SELECT; /* of group 0 */
-    if (!uring_has(uring, PORT_NO_MULTISHOT_RECV)) {
+    if (!recv_is_multishot(uring)) {
         sqe->len = uring->bufs.bytes;
     } else if (uring_has(uring, PORT_NO_BUNDLES)) {
         sqe->ioprio = IORING_RECV_MULTISHOT | URING_RECV_BUNDLE;
@@ -82,6 +89,18 @@ static void recv_again(struct uring *uring, struct port_sock *sock)
     }
 }
 
+/* The request has ended with bytes. A multishot one does so when it has taken the last buffer, and
+ * others that are ready found none: they may not have told it yet, so it waits like them. */
+static void recv_after_bytes(struct uring *uring, struct port_sock *sock)
+{
+    if (recv_continues(sock) && uring_has(uring, PORT_NO_MULTISHOT_RECV)) {
+        counter_add(&uring->port.counters.buf_shortages, 1);
+        uring_starve(uring, sock);
+    } else {
+        recv_again(uring, sock);
+    }
+}
+
 /* The last completion of the request, without bytes: EOF, an error, or one that the port bears
  * itself. True when it is the owner's. */
 static bool recv_ended(struct uring *uring, struct port_sock *sock, int res,
@@ -97,7 +116,7 @@ static bool recv_ended(struct uring *uring, struct port_sock *sock, int res,
     }
     if (res == -ENOBUFS) {
         if (recv_continues(sock)) {
-            uring->port.counters.buf_shortages++;
+            counter_add(&uring->port.counters.buf_shortages, 1);
             uring_starve(uring, sock);
         } else {
             uring_due(uring, sock, PORT_RECV);
@@ -115,7 +134,7 @@ static bool recv_ended(struct uring *uring, struct port_sock *sock, int res,
 static bool recv_broken(struct uring *uring, struct port_sock *sock, bool last,
                         struct port_event *event)
 {
-    uring->port.counters.stray_events++;
+    counter_add(&uring->port.counters.stray_events, 1);
     sock->marks |= URING_BROKEN;
     if (last) return recv_ended(uring, sock, 0, event);
     uring_stop(uring, sock, PORT_RECV);
@@ -150,7 +169,7 @@ bool uring_recv_next(struct uring *uring, struct port_event *event)
     data_event(sock, buf, data, bytes, event);
     if (chunk->left == 0) {
         chunk->sock = NULL;
-        if (chunk->last) recv_again(uring, sock);
+        if (chunk->last) recv_after_bytes(uring, sock);
     }
     return true;
 }

@@ -48,6 +48,7 @@ struct trial {
     unsigned good; /* streams that came whole */
     unsigned open; /* sockets of the port that have not told PORT_CLOSE */
     bool wrong;
+    bool exhausted; /* no descriptors to accept with: that says nothing of io_uring */
 };
 
 static unsigned char stream_byte(unsigned char base, uint32_t offset)
@@ -95,6 +96,7 @@ static struct trial_conn *conn_add(struct trial *trial, port_handle handle)
 static void on_accept(struct trial *trial, const struct port_event *event)
 {
     if (event->error && !event->more) {
+        trial->exhausted |= event->error == SALLY_EEXHAUSTED;
         trial->wrong |= event->error != SALLY_ECANCELED;
         port_close(trial->port, event->sock, PORT_CLOSE_FIN);
         return;
@@ -217,6 +219,7 @@ static int trial_verdict(const struct trial *trial)
     bool good = !trial->wrong && trial->open == 0 && trial->good == CLIENTS;
     for (unsigned i = 0; i < CLIENTS; i++) good = good && client_is_good(&trial->clients[i]);
     if (good && trial->port->counters.stray_events == 0) return 0;
+    if (trial->exhausted) return UNTRIABLE;
     uring_refuse("io_uring gave wrong results in the trial", 0);
     return SALLY_ENOPORT;
 }

@@ -2,9 +2,9 @@
 
 usage: planted.py NAME --cc CC --build DIR [--seeds N]
 
-NAME.patch, beside this file, is applied to a copy of src/; what it changes is compiled and linked before the library, with the
-swarm test. The test passes when the swarm fails and names the seed. A patch that doesn't apply any more is a failure: it has to follow
-the code.
+NAME.patch, beside this file, is applied to a copy of src/; what it changes is compiled and linked
+before the library, with the swarm test. The test passes when the swarm fails and names the seed.
+A patch that doesn't apply any more is a failure: it has to follow the code.
 """
 import argparse
 import os
@@ -39,7 +39,7 @@ def plant(name, tree):
 
 
 def build(tree, changed, options):
-    """The swarm with the changed files in front: the linker takes nothing from the library that they define."""
+    """The changed files come first: the library's are then not taken."""
     program = tree / "swarm"
     includes = ["-I", tree / "src", "-I", ROOT / "include", "-I", ROOT / "tests"]
     support = sorted((ROOT / "tests/sim/support").glob("*.c"))

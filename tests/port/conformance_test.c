@@ -85,8 +85,10 @@ int main(int argc, char **argv)
 {
     static struct CMUnitTest tests[PAIRS_MAX];
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--here") == 0) here = true;
-        else cmocka_set_test_filter(argv[i]);
+        if (strcmp(argv[i], "--here") == 0)
+            here = true;
+        else
+            cmocka_set_test_filter(argv[i]);
     }
     make_pairs();
     for (unsigned i = 0; i < pairs_len; i++)

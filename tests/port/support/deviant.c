@@ -1,5 +1,5 @@
-/* The deviant port: epoll's calls, with one of them changed. See deviant.h. Only epoll's public face
- * is used, so it breaks the contract where any port could. */
+/* The deviant port: epoll's calls, with one of them changed. See deviant.h. Only epoll's public
+ * face is used, so it breaks the contract where any port could. */
 #include "port/support/deviant.h"
 
 #include <stdlib.h>
@@ -19,6 +19,7 @@ static struct port_event kept[KEPT_MAX]; /* events that come later */
 static unsigned kept_len;
 static unsigned accepted;
 static unsigned wakes;
+static bool loud_in_turn;
 static struct port_sock *last_receiver;
 
 static void keep(const struct port_event *event)
@@ -89,10 +90,12 @@ static bool bend(struct port *port, struct port_event *event)
         if (!bytes || !*stop) return true;
         *stop = false;
         return drop_bytes(port, event);
-    case DEVIATE_STOPS_ACCEPTING: return event->op != PORT_ACCEPT || event->error || too_many(event);
+    case DEVIATE_STOPS_ACCEPTING:
+        return event->op != PORT_ACCEPT || event->error || too_many(event);
     case DEVIATE_HITS_ANOTHER_SOCKET: return !bytes || tell_another(event);
     case DEVIATE_FAVOURS_THE_LOUD:
-        if (!bytes || event->bytes >= LOUD_BYTES) return true;
+        if (!bytes) return true;
+        if (event->bytes >= LOUD_BYTES) return loud_in_turn = true;
         keep(event);
         return false;
     case DEVIATE_NOT:
@@ -105,10 +108,10 @@ static bool bend(struct port *port, struct port_event *event)
     return true;
 }
 
-/* Kept events of the loud deviation wait until the port has nothing else. */
+/* The quiet ones' bytes wait for a turn without a loud one. */
 static unsigned take_kept(struct port_event *event)
 {
-    if (!kept_len) return 0;
+    if (!kept_len || loud_in_turn) return 0;
     *event = kept[0];
     kept_len--;
     for (unsigned i = 0; i < kept_len; i++) kept[i] = kept[i + 1];
@@ -139,12 +142,13 @@ static unsigned deviant_take(struct port *port, struct port_event *events, unsig
 
 static int deviant_wait(struct port *port, uint32_t timeout_ms)
 {
+    loud_in_turn = false;
     return port_epoll_ops.wait(port, kept_len ? 0 : timeout_ms);
 }
 
 static void deviant_wake(struct port *port)
 {
-    if (chosen == DEVIATE_LOSES_WAKE_UPS && ++wakes % 3 == 0) return;
+    if (chosen == DEVIATE_LOSES_WAKE_UPS && ++wakes % 5 == 0) return;
     port_epoll_ops.wake(port);
 }
 

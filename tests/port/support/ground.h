@@ -2,8 +2,8 @@
  * under test, so that it can't be wrong twice in the same way: sockets of the system, or the
  * simulated network's. Nothing here blocks; who waits turns the stage. One thread, that of the
  * stage. */
-#ifndef GROUND_H
-#define GROUND_H
+#ifndef PORT_SUPPORT_GROUND_H
+#define PORT_SUPPORT_GROUND_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -42,6 +42,8 @@ struct ground {
     /* --- only of the real ones --- */
     /* Signals without end, about a thousand a second; their handler does nothing. */
     void (*pester)(void *world, bool on);
+    /* One signal, to this thread, with this handler. */
+    void (*interrupt)(void *world, void (*handler)(int number));
     /* Whether a descriptor can be read from now. */
     bool (*readable)(void *world, int64_t fd);
     /* A path in a folder for temporary files that nobody else has. */

@@ -224,6 +224,13 @@ static void posix_pester(void *world, bool on)
     if (timer_settime(timer, 0, &often, NULL) != 0) abort();
 }
 
+static void posix_interrupt(void *world, void (*handler)(int number))
+{
+    (void)world;
+    struct sigaction action = {.sa_handler = handler};
+    if (sigaction(SIGUSR1, &action, NULL) != 0 || raise(SIGUSR1) != 0) abort();
+}
+
 static bool posix_readable(void *world, int64_t fd)
 {
     (void)world;
@@ -263,6 +270,7 @@ const struct ground ground_posix = {
     .exhaust = posix_exhaust,
     .descriptors = posix_descriptors,
     .pester = posix_pester,
+    .interrupt = posix_interrupt,
     .readable = posix_readable,
     .path = posix_path,
     .privileged = posix_privileged,

@@ -27,8 +27,8 @@ static struct sim_sock *find(void *world, intptr_t id)
     return sock;
 }
 
-static int sim_ground_listen(void *world, const struct address *at, int backlog,
-                             intptr_t *listener, struct address *bound)
+static int sim_ground_listen(void *world, const struct address *at, int backlog, intptr_t *listener,
+                             struct address *bound)
 {
     struct sim_sock *sock;
     /* as Linux does: one more than asked for */

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 
 static const struct rule_set *const sets[] = {
-    &rules_ending,    &rules_starting, &rules_closing, &rules_receiving,
-    &rules_sending,   &rules_stopping, &rules_accepting, &rules_sharing,
-    &rules_waking,    &rules_reusing,  &rules_connecting, &rules_making,
+    &rules_ending,  &rules_starting, &rules_closing,    &rules_receiving,
+    &rules_sending, &rules_stopping, &rules_accepting,  &rules_sharing,
+    &rules_waking,  &rules_reusing,  &rules_connecting, &rules_making,
 };
 
 const struct rule *rule_at(unsigned index)
@@ -29,7 +29,8 @@ const struct column columns[] = {
     {"uring", {.ops = &port_uring_ops, .ground = &ground_posix}},
     {"uring_single",
      {.ops = &port_uring_ops, .ground = &ground_posix, .features_off = NO_MULTISHOT}},
-    {"uring_nobufs", {.ops = &port_uring_ops, .ground = &ground_posix, .features_off = NO_BUF_WAYS}},
+    {"uring_nobufs",
+     {.ops = &port_uring_ops, .ground = &ground_posix, .features_off = NO_BUF_WAYS}},
     {"uring_plain",
      {.ops = &port_uring_ops,
       .ground = &ground_posix,

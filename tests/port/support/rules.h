@@ -1,7 +1,7 @@
 /* The rules as trials: each is written once against port.h and run on every port. A name begins
  * with the number of the contract's rule. Static data. */
-#ifndef RULES_H
-#define RULES_H
+#ifndef PORT_SUPPORT_RULES_H
+#define PORT_SUPPORT_RULES_H
 
 #include "port/support/stage.h"
 

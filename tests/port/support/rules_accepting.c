@@ -132,8 +132,8 @@ static void check_peer_address(struct stage *stage, const struct address *at)
     listener = stage_listener(stage, at, NULL, &bound);
     stage_accept(stage, listener);
     struct peer *peer = peer_connect(stage, &bound);
-    UNTIL(stage, stage_has_newcomer(stage) &&
-                     stage->ground->connected(stage->world, peer->id) == 1);
+    UNTIL(stage,
+          stage_has_newcomer(stage) && stage->ground->connected(stage->world, peer->id) == 1);
     struct arrival arrival = stage->arrivals[stage->arrivals_head];
     struct addr is, told, own;
     stage->ground->local(stage->world, peer->id, &is);
@@ -149,7 +149,7 @@ static void check_peer_address(struct stage *stage, const struct address *at)
     peer->tag_in = actor->tag_out = 10;
     stage_recv(stage, actor);
     stage_send_all(stage, actor, 20000);
-    UNTIL(stage, peer_wrote(peer, 20000) & (actor->got == 20000) & peer_got(peer, 20000));
+    UNTIL(stage, all_of(peer_wrote(peer, 20000), actor->got == 20000, peer_got(peer, 20000)));
     peer_finish(peer);
     AWAIT(stage, actor->ended);
 }

@@ -182,8 +182,10 @@ static void close_after_endings(struct stage *stage)
         struct actor *actor = stage_pair(stage, &peer);
         stage_recv(stage, actor);
         stage_send(stage, actor, 100);
-        if (i & 1) peer_finish(peer);
-        else peer_close(peer, PORT_CLOSE_RST);
+        if (i & 1)
+            peer_finish(peer);
+        else
+            peer_close(peer, PORT_CLOSE_RST);
         AWAIT(stage, !actor->flying);
         stage_drop(stage, actor, i & 2 ? PORT_CLOSE_RST : PORT_CLOSE_FIN);
     }

@@ -38,7 +38,7 @@ static void connect_and_talk(struct stage *stage, const struct address *at)
     peer->tag_in = actor->tag_out = 4;
     stage_recv(stage, actor);
     stage_send_all(stage, actor, 20000);
-    UNTIL(stage, peer_wrote(peer, 20000) & peer_got(peer, 20000) & (actor->got == 20000));
+    UNTIL(stage, all_of(peer_wrote(peer, 20000), peer_got(peer, 20000), actor->got == 20000));
     stage->ground->close_listener(stage->world, listener);
 }
 

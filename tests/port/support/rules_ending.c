@@ -196,7 +196,8 @@ static void step_peer(struct stage *stage, struct walker *walker)
     default:
         if (!walker->finished && !peer->reset && stage_random(stage, 2))
             peer_wrote(peer, peer->wrote + 1 + stage_random(stage, 60000));
-        else peer_read(peer, stage_random(stage, 200000));
+        else
+            peer_read(peer, stage_random(stage, 200000));
     }
 }
 
@@ -204,8 +205,8 @@ static void walk_once(struct stage *stage, struct walker *walker)
 {
     if (!walker->actor) {
         memset(walker, 0, sizeof *walker);
-        walker->actor =
-            stage_random(stage, 2) ? stage_pair(stage, &walker->peer) : stage_pair_out(stage, &walker->peer);
+        walker->actor = stage_random(stage, 2) ? stage_pair(stage, &walker->peer)
+                                               : stage_pair_out(stage, &walker->peer);
         walker->actor->tag_in |= TAG_OF_REUSE;
         walker->peer->tag_out |= TAG_OF_REUSE;
     }

@@ -198,9 +198,11 @@ static void listen_v6_only(struct stage *stage)
 
 static void attach_sets_options(struct stage *stage)
 {
-    struct port_sock_options options = {
-        .delay = true, .keepalive_s = 30, .user_timeout_ms = 5000, .send_buf_bytes = 65536,
-        .recv_buf_bytes = 65536};
+    struct port_sock_options options = {.delay = true,
+                                        .keepalive_s = 30,
+                                        .user_timeout_ms = 5000,
+                                        .send_buf_bytes = 65536,
+                                        .recv_buf_bytes = 65536};
     struct peer *peer;
     stage_open_door(stage);
     for (unsigned i = 0; i < 2; i++) {

@@ -1,5 +1,5 @@
-/* P5: bytes come in the order in which the peer sent them, all of them, and the end of the stream or
- * the error after them. The stage compares every byte with the pattern. */
+/* P5: bytes come in the order in which the peer sent them, all of them, and the end of the stream
+ * or the error after them. The stage compares every byte with the pattern. */
 #include "port/support/rules.h"
 #include "sallyport/error.h"
 
@@ -80,9 +80,10 @@ static void bytes_before_a_reset(struct stage *stage)
 
 static void many_sizes(struct stage *stage)
 {
-    static const uint32_t sizes[] = {1,    2,    3,    7,    63,   64,    65,    511,   512,  513,
-                                     1023, 1024, 1025, 4095, 4096, 4097,  8191,  8192,  8193, 16384,
-                                     20000, 32767, 32768, 32769, 65535, 65536, 65537, 100000};
+    static const uint32_t sizes[] = {1,     2,     3,     7,     63,    64,    65,
+                                     511,   512,   513,   1023,  1024,  1025,  4095,
+                                     4096,  4097,  8191,  8192,  8193,  16384, 20000,
+                                     32767, 32768, 32769, 65535, 65536, 65537, 100000};
     struct peer *peer;
     struct actor *actor = stage_pair(stage, &peer);
     stage_recv(stage, actor);
@@ -215,7 +216,7 @@ static void both_ways_at_once(struct stage *stage)
     struct actor *actor = stage_pair_out(stage, &peer);
     stage_recv(stage, actor);
     stage_send_all(stage, actor, bytes);
-    UNTIL(stage, peer_wrote(peer, bytes) & peer_got(peer, bytes) & (actor->got == bytes));
+    UNTIL(stage, all_of(peer_wrote(peer, bytes), peer_got(peer, bytes), actor->got == bytes));
     CHECK_EQUAL(peer->got, bytes);
 }
 

@@ -99,8 +99,10 @@ static void send_now_to_a_reset(struct stage *stage)
     peer_close(peer, PORT_CLOSE_RST);
     AWAIT(stage, actor->endings[PORT_RECV]);
     int64_t taken = stage_send_now(stage, actor, 100);
-    if (stage->port->abilities & PORT_CAN_SEND_NOW) CHECK(taken < 0);
-    else CHECK(taken <= 0);
+    if (stage->port->abilities & PORT_CAN_SEND_NOW)
+        CHECK(taken < 0);
+    else
+        CHECK(taken <= 0);
 }
 
 static void sends_to_a_peer_that_has_gone(struct stage *stage)
@@ -144,8 +146,8 @@ static void many_streams_at_once(struct stage *stage)
     while (done < STREAMS) {
         done = 0;
         for (unsigned i = 0; i < STREAMS; i++)
-            done += peer_wrote(peers[i], bytes) & peer_got(peers[i], bytes) &
-                    (actors[i]->got == bytes);
+            done += all_of(peer_wrote(peers[i], bytes), peer_got(peers[i], bytes),
+                           actors[i]->got == bytes);
         stage_turn(stage, 0);
     }
     for (unsigned i = 0; i < STREAMS; i++) CHECK_EQUAL(peers[i]->got, bytes);

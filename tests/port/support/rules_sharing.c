@@ -13,7 +13,7 @@ struct crowd {
     struct peer *peers[ECHOES];
     struct actor *actors[ECHOES];
     uint64_t asked_at[ECHOES]; /* hose_events when the request was written */
-    bool waits[ECHOES]; /* its request has not been received */
+    bool waits[ECHOES];        /* its request has not been received */
     unsigned rounds[ECHOES];
     struct address flood_at;
     unsigned flood_left;

@@ -1,6 +1,6 @@
-/* P2: starting returns nothing and every failure is an event. P3: no event inside the call; that the
- * bits in flight are untouched when a start returns is checked by the stage at each start, and here
- * for starts that the system finishes at once. */
+/* P2: starting returns nothing and every failure is an event. P3: no event inside the call; that
+ * the bits in flight are untouched when a start returns is checked by the stage at each start, and
+ * here for starts that the system finishes at once. */
 #include <string.h>
 
 #include "port/support/rules.h"

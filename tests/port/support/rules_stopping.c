@@ -1,5 +1,5 @@
-/* P7: after a stop what was on its way still comes, then the ending; nothing is lost over a stop and
- * a new start. */
+/* P7: after a stop what was on its way still comes, then the ending; nothing is lost over a stop
+ * and a new start. */
 #include "port/support/rules.h"
 #include "sallyport/error.h"
 

@@ -1,7 +1,6 @@
 /* P11: a wake-up is never lost, and waiting. P10: what other threads may do meanwhile. Hand-shakes
  * are exact: a thread goes on only when the owner has seen its wake-up, so one that is lost stops
  * the trial. */
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <threads.h>
@@ -46,7 +45,8 @@ static void take_before_any_wait(struct stage *stage)
     struct actor *actor = stage_pair(stage, &peer);
     stage_recv(stage, actor);
     peer_write(peer, 100);
-    while (stage_take(stage)) {} /* without a wait: whatever is there, or nothing */
+    while (stage_take(stage)) {
+    } /* without a wait: whatever is there, or nothing */
     UNTIL(stage, actor->got == 100);
 }
 
@@ -64,7 +64,8 @@ static void wake_among_events(struct stage *stage)
             trial_waits_for("a wake-up between two waits", __FILE__, __LINE__);
             port_wake(stage->port);
             CHECK_EQUAL(port_wait(stage->port, PORT_FOREVER), 0);
-            while (stage_take(stage)) {}
+            while (stage_take(stage)) {
+            }
         }
     }
 }
@@ -138,12 +139,10 @@ static void wake_from_a_signal(struct stage *stage)
 {
     signalled_port = stage->port;
     for (unsigned i = 0; i < 50; i++) {
-        signal(SIGTERM, on_signal);
-        raise(SIGTERM);
+        stage->ground->interrupt(stage->world, on_signal);
         trial_waits_for("a wake-up from a signal handler", __FILE__, __LINE__);
         wait_for_ever(stage);
     }
-    signal(SIGTERM, SIG_DFL);
 }
 
 static void signals_cost_nothing(struct stage *stage)
@@ -153,7 +152,7 @@ static void signals_cost_nothing(struct stage *stage)
     stage->ground->pester(stage->world, true);
     stage_recv(stage, actor);
     stage_send_all(stage, actor, 8 << 20);
-    UNTIL(stage, peer_wrote(peer, 8 << 20) & peer_got(peer, 8 << 20) & (actor->got == 8 << 20));
+    UNTIL(stage, all_of(peer_wrote(peer, 8 << 20), peer_got(peer, 8 << 20), actor->got == 8 << 20));
     for (unsigned i = 0; i < 20; i++) stage_turn(stage, 5);
     struct address loopback = stage_loopback(), at;
     struct actor *listener = stage_listener(stage, &loopback, NULL, &at);
@@ -251,7 +250,7 @@ static void own_and_use(void *arg)
     struct actor *actor = stage_pair(stage, &peer);
     stage_recv(stage, actor);
     stage_send_all(stage, actor, 100000);
-    UNTIL(stage, peer_wrote(peer, 100000) & peer_got(peer, 100000) & (actor->got == 100000));
+    UNTIL(stage, all_of(peer_wrote(peer, 100000), peer_got(peer, 100000), actor->got == 100000));
     CHECK_EQUAL(peer->got, 100000);
     stage_shut_port(stage);
 }

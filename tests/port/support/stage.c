@@ -187,8 +187,8 @@ static struct actor *check_target(struct stage *stage, const struct port_event *
     }
     if (!actor) trial_fail("P12", __FILE__, __LINE__, "the event's socket is none of ours");
     if (!(slot_generation(&actor->sock.slot) & 1))
-        trial_fail("P4", __FILE__, __LINE__, "an event for a slot that was given back, operation %u",
-                   event->op);
+        trial_fail("P4", __FILE__, __LINE__,
+                   "an event for a slot that was given back, operation %u", event->op);
     if (actor->closed)
         trial_fail("P4", __FILE__, __LINE__, "an event after PORT_CLOSE, operation %u", event->op);
     if (!actor_flies(actor, event->op))

@@ -5,8 +5,8 @@
  * Actors are the sockets of the port under test; they live in its slot table and hold what came.
  * Peers are the other ends. Both belong to the stage and to the thread that opened it. A broken
  * rule ends the trial at once (trial_fail). */
-#ifndef STAGE_H
-#define STAGE_H
+#ifndef PORT_SUPPORT_STAGE_H
+#define PORT_SUPPORT_STAGE_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -149,10 +149,13 @@ void stage_settle(struct stage *stage);
         trial_waits_for(NULL, NULL, 0);                                                            \
     } while (0)
 
+/* Each of them is looked at, which && would not do: looking moves a peer on. */
+static inline bool all_of(bool one, bool another, bool third) { return one && another && third; }
+
 /* --- actors --- */
 
 struct actor *stage_actor(struct stage *stage);
-/* The slot goes back; PORT_CLOSE has been taken. What the port could still read there is spoiled. */
+/* The slot goes back; PORT_CLOSE has been taken. What a port could still read there is spoiled. */
 void stage_give(struct stage *stage, struct actor *actor);
 /* PORT_CLOSE has been taken: the actor is as new, in the same slot with the same name. */
 void stage_renew(struct stage *stage, struct actor *actor);

@@ -65,8 +65,7 @@ static void play_recv(struct stage *stage, struct actor *actor, const struct por
     size_t at = 0;
     if (actor->tag_in && !pattern_equal(actor->tag_in, actor->got, event->data, event->bytes, &at))
         trial_fail(actor->tag_in & TAG_OF_REUSE ? "P12" : "P5", __FILE__, __LINE__,
-                   "byte %llu is not what the peer sent",
-                   (unsigned long long)(actor->got + at));
+                   "byte %llu is not what the peer sent", (unsigned long long)(actor->got + at));
     actor->got += event->bytes;
     if (actor->echo && !actor_flies(actor, PORT_CLOSE)) echo(stage, actor, event);
     if (actor->hold) {
@@ -300,8 +299,7 @@ struct actor *stage_listener(struct stage *stage, const struct address *at,
     port_handle handle;
     int sys_error = 0;
     int err = port_listen(stage->port, at, options, &handle, &sys_error);
-    if (err)
-        trial_fail(NULL, __FILE__, __LINE__, "port_listen: %d, system %d", err, sys_error);
+    if (err) trial_fail(NULL, __FILE__, __LINE__, "port_listen: %d, system %d", err, sys_error);
     *bound = *at;
     if (at->kind != ADDRESS_PATH) CHECK_EQUAL(port_local(stage->port, handle, &bound->ip), 0);
     if (at->kind == ADDRESS_IP) CHECK(bound->ip.port != 0);
@@ -341,8 +339,8 @@ struct actor *stage_pair(struct stage *stage, struct peer **peer)
 {
     stage_open_door(stage);
     struct peer *other = peer_connect(stage, &stage->door_at);
-    UNTIL(stage, stage_has_newcomer(stage) &&
-                     stage->ground->connected(stage->world, other->id) == 1);
+    UNTIL(stage,
+          stage_has_newcomer(stage) && stage->ground->connected(stage->world, other->id) == 1);
     struct actor *actor = stage_next(stage);
     give_tags(stage, actor, other);
     *peer = other;

@@ -1,6 +1,6 @@
 /* Between stage.c and stage_actors.c. */
-#ifndef STAGE_OWN_H
-#define STAGE_OWN_H
+#ifndef PORT_SUPPORT_STAGE_OWN_H
+#define PORT_SUPPORT_STAGE_OWN_H
 
 #include "port/support/stage.h"
 

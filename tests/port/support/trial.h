@@ -1,8 +1,8 @@
 /* One rule on one port, in a process of its own: a port that hangs, asserts or leaks fails that one
  * case and the others still run. The verdict comes back through a pipe. POSIX; another system
  * brings its own trial_*.c. */
-#ifndef TRIAL_H
-#define TRIAL_H
+#ifndef PORT_SUPPORT_TRIAL_H
+#define PORT_SUPPORT_TRIAL_H
 
 #include <stdbool.h>
 #include <stdint.h>

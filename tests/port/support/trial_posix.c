@@ -139,7 +139,8 @@ void trial_run(struct trial *trial, void (*body)(void *arg), void *arg, unsigned
     }
     close(ends[0]);
     int status = 0;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
     judge(trial, status);
 }
 
