@@ -127,7 +127,7 @@ void listener_update(struct listener *listener)
     bool have = listener->sock.in_flight & PORT_BIT(PORT_ACCEPT);
     server__tell_limit(server, !server__has_room(server)); /* a pause is no limit */
     if (want && !have) {
-        listener->quiet = false; /* the watchdog gives it a whole tick */
+        listener->awaited = false; /* the watchdog gives it a whole tick */
         port_accept(port, &listener->sock);
     } else if (!want && have && !listener->stopping) {
         listener->stopping = true;
@@ -320,7 +320,7 @@ void listener_on_event(struct listener *listener, const struct port_event *event
         return;
     }
     assert(event->op == PORT_ACCEPT);
-    listener->quiet = false;
+    listener->awaited = false;
     if (event->error) listener__failed(listener, event);
     if (!event->more) listener->stopping = false;
     listener_update(listener); /* armed again before the newcomer is judged */
@@ -331,15 +331,16 @@ void listener_on_event(struct listener *listener, const struct port_event *event
 
 /* ---- Time ---- */
 
-/* Nothing came for a whole tick: either nobody wants in, or the system has forgotten us. An accept
- * that is stopped and started again costs little and heals the second case. */
+/* Somebody waits, as at the last tick, and nothing came in between: the system has forgotten the
+ * accept. One that is stopped and started again is heard. */
 static void listener__watchdog(struct listener *listener)
 {
     sally_server *server = listener->server;
     bool armed = listener->sock.in_flight & PORT_BIT(PORT_ACCEPT);
-    bool stalled = armed && listener->quiet && !listener->stopping &&
-                   port_pending(listener->shard->port, listener->sock.handle);
-    listener->quiet = true;
+    bool waits =
+        armed && !listener->stopping && port_pending(listener->shard->port, listener->sock.handle);
+    bool stalled = waits && listener->awaited;
+    listener->awaited = waits;
     if (!stalled) return;
     uint64_t times = atomic_fetch_add(&server->stalled_times, 1) + 1;
     engine_log(server->engine, SALLY_LOG_WARN,

@@ -42,7 +42,7 @@ struct listener {
     uint8_t state;
     bool stopping; /* port_accept_stop was called, its end has not come */
     bool waiting;  /* counted in engine->waiting */
-    bool quiet;    /* no event since the last tick of the watchdog */
+    bool awaited;  /* at the watchdog's last tick somebody waited, and no event came since */
     bool armed;    /* counted in server->armed */
 };
 
