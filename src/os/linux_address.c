@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "sallyport/error.h"
 
@@ -258,13 +259,29 @@ static bool addr_is_among(const struct addr *addr, const struct addr *addrs, uns
 }
 
 /* Twice the same (two lines of the hosts file) would be two attempts at one peer. */
+/* RFC 6761 section 6.3: this name is the loopback's also where no hosts file says so, as in a bare
+ * container. */
+static bool is_localhost(const char *host)
+{
+    return strcasecmp(host, "localhost") == 0 || strcasecmp(host, "localhost.") == 0;
+}
+
+static int resolve_localhost(uint16_t port, struct addr *addrs, unsigned max, unsigned *count)
+{
+    if (max == 0) return SALLY_ENONAME;
+    addrs[0] = (struct addr){.family = ADDR_V4, .port = port, .ip = {127, 0, 0, 1}};
+    *count = 1;
+    return 0;
+}
+
 int os_resolve(const char *host, uint16_t port, struct addr *addrs, unsigned max, unsigned *count)
 {
     const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
     *count = 0;
     int err = getaddrinfo(host, NULL, &hints, &found);
-    if (err) return err == EAI_MEMORY ? SALLY_ENOMEM : SALLY_ENONAME;
+    if (err == EAI_MEMORY) return SALLY_ENOMEM;
+    if (err) return is_localhost(host) ? resolve_localhost(port, addrs, max, count) : SALLY_ENONAME;
     for (const struct addrinfo *info = found; info && *count < max; info = info->ai_next) {
         struct addr addr;
         if (!addr_from(&addr, info->ai_addr, port) || addr_is_among(&addr, addrs, *count)) continue;
