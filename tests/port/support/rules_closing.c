@@ -225,7 +225,8 @@ static void lent_after_close(struct stage *stage)
     struct actor *actor = stage_pair(stage, &peer);
     actor->hold = true;
     stage_recv(stage, actor);
-    UNTIL(stage, (peer_wrote(peer, 3000), actor->got == 3000 || stage->held_len >= 4));
+    peer_write(peer, 3000);
+    AWAIT(stage, actor->got == 3000 || stage->held_len == 4);
     actor->hold = false;
     stage_drop(stage, actor, PORT_CLOSE_RST);
     actor = stage_pair(stage, &peer);
