@@ -82,7 +82,7 @@ void letter_dispose(struct shard *shard, struct letter *letter)
 {
     switch ((enum letter_kind)letter->kind) {
     case LETTER_LISTEN:
-    case LETTER_DIAL: assert(!"a shard ended with a slot taken"); return;
+    case LETTER_DIAL: assert(false); return;
     case LETTER_ADOPT: letter__adopt(shard, whole(letter)); return; /* stopping: it refuses */
     case LETTER_RESOLVED: dial_free(whole(letter)); return;
     case LETTER_SEND: {
