@@ -61,6 +61,16 @@ def test_a_unix_socket_left_by_a_killed_server_is_taken_over(kind, tmp_path):
         server.signal(signal.SIGKILL)
         server.process.wait(tool.LIMIT)
     assert os.path.exists(path)
+
+    # The system takes a ring down after the process has gone, and only then its sockets.
+    def gone():
+        try:
+            dial_unix(path).close()
+            return False
+        except ConnectionRefusedError:
+            return True
+
+    tool.wait_until(gone, "the killed server's socket is gone")
     with tool.Server("--port-kind", kind, listen=[f"unix:{path}"]):
         with dial_unix(path) as client:
             tool.echo(client)
