@@ -3,16 +3,13 @@
  * others. Nothing is allocated but by the resolver, for the time of its call. Any thread. */
 #include "os/address.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <limits.h>
-#include <net/if.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
+#include "os/network.h"
 #include "sallyport/error.h"
 
 enum { LABEL_MAX = 63, NAME_MAX_DNS = 253 };
@@ -279,6 +276,7 @@ int os_resolve(const char *host, uint16_t port, struct addr *addrs, unsigned max
     const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
     *count = 0;
+    if (os_network_start() != 0) return SALLY_ESYSTEM;
     int err = getaddrinfo(host, NULL, &hints, &found);
     if (err == EAI_MEMORY) return SALLY_ENOMEM;
     if (err) return is_localhost(host) ? resolve_localhost(port, addrs, max, count) : SALLY_ENONAME;

@@ -1,0 +1,3 @@
+#include "os/network.h"
+
+int os_network_start(void) { return 0; }
