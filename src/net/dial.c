@@ -244,8 +244,9 @@ static int connect__post(sally_engine *engine, const struct address *to, struct 
     int err = SALLY_ENOMEM;
     struct shard *shard = engine_pick_shard(engine);
     sally_conn *conn = NULL;
-    struct dial *dial = mem_zalloc(&engine->mem, sizeof *dial);
+    struct dial *dial = shard ? mem_zalloc(&engine->mem, sizeof *dial) : NULL;
     if (!dial) {
+        if (!shard) err = SALLY_ESTATE; /* nobody would read the letter */
         policy_release(policy);
         goto fail;
     }
@@ -257,10 +258,6 @@ static int connect__post(sally_engine *engine, const struct address *to, struct 
     dial->away = true;
     conn = conn_name(shard, policy);
     if (!conn) goto fail;
-    if (atomic_load(&shard->ended)) { /* nobody would read the letter */
-        err = SALLY_ESTATE;
-        goto fail;
-    }
     sally_id name = dial->id = shard_id(shard, &conn->sock.slot);
     err = shard_post(shard, &dial->letter, false);
     if (err) goto fail;
@@ -270,10 +267,9 @@ fail:
     if (conn) {
         inbound_close(&shard->inbound[conn->sock.slot.index]);
         slots_give(&shard->slots, conn);
-        if (engine_stopping(engine)) shard_wake(shard); /* it may have waited for the slot */
     }
     if (dial) dial_free(dial);
-    atomic_fetch_sub(&shard->conns, 1);
+    if (shard) shard_withdraw(shard);
     engine_release_conn(engine);
     return err;
 }

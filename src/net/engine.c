@@ -62,8 +62,11 @@ struct shard *engine_pick_shard(sally_engine *engine)
         least = conns;
         best = shard;
     }
+    /* promised first and looked at then: a shard that ends says so first and looks at this then */
     atomic_fetch_add(&best->conns, 1);
-    return best;
+    if (!atomic_load(&best->ended)) return best;
+    shard_withdraw(best);
+    return NULL;
 }
 
 void engine_wake_listeners(sally_engine *engine)

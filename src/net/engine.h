@@ -71,7 +71,8 @@ void engine_release_conn(sally_engine *engine);
 /* Wakes every shard with listeners that wait. Any thread. */
 void engine_wake_listeners(sally_engine *engine);
 
-/* The shard with the fewest connections. Any thread. */
+/* The shard with the fewest connections, which now waits for one more: it doesn't end before that
+ * has come and gone, or shard_withdraw. NULL when it has ended already. Any thread. */
 struct shard *engine_pick_shard(sally_engine *engine);
 
 /* A shard has nothing left; the last one ends the engine. */

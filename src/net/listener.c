@@ -166,16 +166,14 @@ static void listener__hand_over(struct listener *listener, port_handle handle,
     sally_server *server = listener->server;
     sally_engine *engine = server->engine;
     struct shard *shard = engine_pick_shard(engine);
-    struct policy *policy = policy_ref(server->policy);
     if (shard == listener->shard) {
-        conn_adopt(shard, policy, handle, peer);
+        conn_adopt(shard, policy_ref(server->policy), handle, peer);
         return;
     }
-    struct letter_adopt *letter = mem_zalloc(&engine->mem, sizeof *letter);
+    struct letter_adopt *letter = shard ? mem_zalloc(&engine->mem, sizeof *letter) : NULL;
     if (!letter) {
-        atomic_fetch_sub(&shard->conns, 1);
+        if (shard) shard_withdraw(shard);
         server_release_conn(server);
-        policy_release(policy);
         listener__refuse(listener, handle);
         return;
     }
@@ -183,7 +181,7 @@ static void listener__hand_over(struct listener *listener, port_handle handle,
     letter->letter.bytes = sizeof *letter;
     letter->handle = handle;
     letter->peer = *peer;
-    letter->policy = policy;
+    letter->policy = policy_ref(server->policy);
     (void)shard_post(shard, &letter->letter, true); /* bounded by the places reserved */
 }
 

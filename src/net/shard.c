@@ -92,6 +92,12 @@ void shard_destroy(struct shard *shard)
 
 void shard_wake(struct shard *shard) { port_wake(shard->port); }
 
+void shard_withdraw(struct shard *shard)
+{
+    atomic_fetch_sub(&shard->conns, 1);
+    if (engine_stopping(shard->engine)) shard_wake(shard); /* it may have waited for it */
+}
+
 int shard_post(struct shard *shard, struct letter *letter, bool must)
 {
     int posted = mailbox_post(&shard->mailbox, letter, must);
@@ -228,13 +234,18 @@ static void shard__stop_level(struct shard *shard, int level)
     }
 }
 
-/* True when nothing is left: connections, listeners, letters. */
+static bool shard__has_work(struct shard *shard)
+{
+    return slots_taken(&shard->slots) || atomic_load(&shard->conns) || mailbox_has(&shard->mailbox);
+}
+
+/* True when nothing is left: connections, promised ones among them, listeners, letters. */
 static bool shard__at_end(struct shard *shard)
 {
-    if (shard->dirty_head || slots_taken(&shard->slots)) return false;
-    /* said first and looked at then: a connect takes its slot first and asks then */
+    if (shard->dirty_head || shard__has_work(shard)) return false;
+    /* said first and looked at then: who brings something promises it first and asks then */
     atomic_store(&shard->ended, true);
-    if (slots_taken(&shard->slots) || mailbox_has(&shard->mailbox)) {
+    if (shard__has_work(shard)) {
         atomic_store(&shard->ended, false);
         return false;
     }

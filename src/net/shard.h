@@ -101,6 +101,9 @@ int shard_post(struct shard *shard, struct letter *letter, bool must);
 
 void shard_wake(struct shard *shard);
 
+/* What engine_pick_shard promised doesn't come. Any thread. */
+void shard_withdraw(struct shard *shard);
+
 /* In every turn, before it ends, the connection gets its conn_progress. */
 void shard_mark_dirty(struct shard *shard, sally_conn *conn);
 

@@ -1,6 +1,6 @@
 /* Draining: idle connections finish, busy ones get their bytes out first, stuck ones are cut at the
  * deadline, and the report says exactly how many and how much. Calls that race with the end are
- * answered, too. */
+ * answered, too; nobody is handed to a shard that has ended. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "net/letter.h"
 #include "net/support/accept_tools.h"
 
 enum { IDLE = 40, BUSY = 10, STUCK = 5, LONG_MS = 600 * 1000, SHORT_MS = 300 };
@@ -324,9 +325,58 @@ static void calls_that_race_with_the_end_are_all_answered(const struct setting *
     hang_up(nobody);
 }
 
+/* Stops the engine at the moment in which one shard hands a newcomer to another, and gives that one
+ * time to end. */
+struct ambush {
+    sally_allocator under;
+    sally_engine *engine;
+    atomic_bool sprung;
+};
+
+static void *ambush_alloc(void *user, size_t bytes)
+{
+    struct ambush *ambush = user;
+    if (bytes == sizeof(struct letter_adopt) && !atomic_exchange(&ambush->sprung, true)) {
+        check_error(sally_engine_stop(ambush->engine), 0);
+        tools_nap_ms(50);
+    }
+    return ambush->under.alloc(ambush->under.user, bytes);
+}
+
+static void ambush_free(void *user, void *data, size_t bytes)
+{
+    struct ambush *ambush = user;
+    ambush->under.free(ambush->under.user, data, bytes);
+}
+
+static void no_shard_ends_before_the_newcomers_handed_to_it(const struct setting *setting)
+{
+    struct rig rig;
+    struct tally tally;
+    struct ambush ambush = {0};
+    char address[TEXT_MAX];
+    tally_init(&tally);
+    rig_prepare(&rig, setting);
+    ambush.under = rig.options.allocator;
+    rig.options.allocator = (sally_allocator){ambush_alloc, ambush_free, &ambush};
+    rig_create(&rig);
+    ambush.engine = rig.engine;
+    serve(&rig, &tally, NULL, address);
+    rig_start(&rig);
+    int fds[3];
+    for (int i = 0; i < 3; i++) fds[i] = dial(address);
+    until(atomic_load(&ambush.sprung));
+    hang_up_all(fds, 3);
+    check_error(sally_engine_wait(rig.engine), 0);
+    check_equal(rig_stats(&rig).conns, 0);
+    rig_end(&rig);
+    tally_check(&tally);
+}
+
 int main(void)
 {
     static const struct behaviour list[] = {
+        BEHAVIOUR(no_shard_ends_before_the_newcomers_handed_to_it, ON_THREE),
         BEHAVIOUR(idle_connections_finish, ON_BOTH),
         BEHAVIOUR(an_engine_without_connections_drains_at_once, ON_BOTH),
         BEHAVIOUR(what_is_queued_goes_out_first, ON_BOTH),
