@@ -138,8 +138,8 @@ static const struct canary canaries[] = {
     {"wake_ups_get_lost",
      DEVIATE_LOSES_WAKE_UPS,
      NULL,
-     {"P11_01", "P11_05", "P11_06", "P11_08"},
-     {"P10_01", "P11_04", "P11_07", "P11_10"}},
+     {"P11_01", "P11_05", "P11_08"},
+     {"P10_01", "P11_04", "P11_06", "P11_07", "P11_10"}}, /* another wake-up may make up for it */
     {"an_event_hits_another_socket",
      DEVIATE_HITS_ANOTHER_SOCKET,
      NULL,
