@@ -5,7 +5,9 @@ import sys
 
 from . import machine, servers
 
-CORE_LATENCY_MAX_NS = 100
+# A probe this much slower than the best of those before the first round: the cores have moved.
+MOVED_FACTOR = 1.5
+PROBES = 9
 BUSY_MIN = 0.9
 ATTEMPTS_MAX = 3  # of a two-core round, for each that is wanted
 
@@ -23,6 +25,7 @@ class Rounds:
         self.cores = (0, 1) if two_cores else (1, 1)
         self.two_cores = two_cores
         self.seconds = seconds
+        self.near_ns = min(self.__latency() for _ in range(PROBES)) if two_cores else None
 
     def __latency(self):
         return machine.core_latency_ns(str(self.binaries / "bench_cores"), (0, 1))
@@ -43,8 +46,8 @@ class Rounds:
 
     def __moved(self, results, before, after):
         """Why a two-core round counts for nothing, or None."""
-        if max(before, after) > CORE_LATENCY_MAX_NS:
-            return f"cores {before:.0f} and {after:.0f} ns apart"
+        if max(before, after) > MOVED_FACTOR * self.near_ns:
+            return f"cores {before:.0f} and {after:.0f} ns apart, {self.near_ns:.0f} at best"
         idle = [name for name, one in results.items()
                 if max(one["server_share"], one["client_share"]) < BUSY_MIN]
         return None if not idle or len(idle) == len(results) else f"idle: {', '.join(idle)}"

@@ -26,6 +26,11 @@ ALL = (
     Kind("raw_uring", "bench_raw_uring"),
     Kind("sallyport_epoll", "bench_sallyport", ("--port", "epoll")),
     Kind("sallyport_uring", "bench_sallyport", ("--port", "uring")),
+    Kind("libuv", "bench_libuv"),
+    Kind("libev", "bench_libev"),
+    Kind("libevent", "bench_libevent"),
+    Kind("asio", "bench_asio"),
+    Kind("asio_uring", "bench_asio_uring"),
 )
 BY_NAME = {kind.name: kind for kind in ALL}
 

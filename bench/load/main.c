@@ -19,7 +19,9 @@ enum { ALLOWANCE_S = 60, CONNS_MAX = 1000000, SIZE_MAX_BYTES = 1 << 24, SOURCES_
 static const struct {
     const char *name;
     void (*run)(const struct load_options *options, struct meter *meter);
-} loads[] = {{"echo", load_echo}};
+} loads[] = {{"echo", load_echo},   {"stream", load_stream}, {"rate", load_rate},
+             {"churn", load_churn}, {"fanout", load_fanout}, {"receive", load_receive},
+             {"hold", load_hold}};
 
 static const struct option known[] = {
     {"conns", required_argument, NULL, 'c'},

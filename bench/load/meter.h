@@ -34,11 +34,22 @@ void meter_start(struct meter *meter, double warm_s, double seconds, pid_t pid);
 /* Opens and closes the window; false when it is over. */
 bool meter_goes_on(struct meter *meter, uint64_t now);
 
+/* Requests that are done, where their latency is no matter. */
+static inline void meter_add(struct meter *meter, uint64_t requests)
+{
+    if (meter->measures) meter->requests += requests;
+}
+
+static inline void meter_latency(struct meter *meter, uint64_t ns)
+{
+    if (meter->measures) histogram_add(&meter->latency, ns);
+}
+
+/* One request and its latency. */
 static inline void meter_count(struct meter *meter, uint64_t latency_ns)
 {
-    if (!meter->measures) return;
-    meter->requests++;
-    histogram_add(&meter->latency, latency_ns);
+    meter_add(meter, 1);
+    meter_latency(meter, latency_ns);
 }
 
 static inline void meter_bytes(struct meter *meter, uint64_t bytes)
