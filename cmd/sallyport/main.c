@@ -1,9 +1,9 @@
 /* The tool `sallyport`: finds the subcommand and runs it. */
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "commands.h"
+#include "machine.h"
 #include "sallyport.h"
 
 struct command {
@@ -38,8 +38,7 @@ static int finish(int status)
 
 int main(int argc, char **argv)
 {
-    /* A reader of our output that has gone is an error of writing, see finish(). */
-    sigaction(SIGPIPE, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
+    machine_ignore_broken_pipes(); /* they are errors of writing, see finish() */
     if (argc < 2) {
         print_usage(stderr);
         return EXIT_USAGE;

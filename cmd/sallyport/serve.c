@@ -1,15 +1,13 @@
 /* sallyport serve: an engine with one server and a service, from options to the report at the end.
  * Everything is on the main thread but the service's callbacks, which are on the shards. */
-#include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <sys/resource.h>
-#include <time.h>
 
 #include "commands.h"
 #include "echo.h"
+#include "machine.h"
 #include "options.h"
 #include "report.h"
 #include "sallyport.h"
@@ -146,12 +144,12 @@ static sally_server_options server_options(const struct serve *serve)
 /* One sentence: what failed, why, and what to do about it. */
 static int fail(const struct log *log, const char *what, const char *which, int err)
 {
-    struct rlimit limit;
+    unsigned long long limit;
     const char *why = log->error[0] ? log->error : sally_strerror(err);
     fprintf(stderr, "sallyport: %s%s: ", what, which);
-    if (err == SALLY_EEXHAUSTED && getrlimit(RLIMIT_NOFILE, &limit) == 0)
+    if (err == SALLY_EEXHAUSTED && machine_descriptor_limit(&limit))
         fprintf(stderr, "%s; the descriptor limit is %llu, raise it with ulimit -n",
-                sally_strerror(err), (unsigned long long)limit.rlim_cur);
+                sally_strerror(err), limit);
     else
         fprintf(stderr, "%s%s", why,
                 err == SALLY_ENOPORT ? "; leave out --port-kind or take epoll" : "");
@@ -176,41 +174,21 @@ static int listen_all(const struct serve *serve, const struct log *log, sally_en
 /* How the connection limit came about, for the report. */
 static void explain_limit(const struct serve *serve, char *text, size_t size)
 {
-    struct rlimit limit;
+    unsigned long long limit;
     if (serve->conns_max)
         snprintf(text, size, "from --max-conns");
-    else if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
-        snprintf(text, size, "the descriptor limit is %llu, some are kept back",
-                 (unsigned long long)limit.rlim_cur);
+    else if (machine_descriptor_limit(&limit))
+        snprintf(text, size, "the descriptor limit is %llu, some are kept back", limit);
     else
-        snprintf(text, size, "from the descriptor limit");
-}
-
-/* SIGINT and SIGTERM wait from here on until the main thread asks for them, so that one that comes
- * before the server runs is not lost and does not kill. Threads that are made later inherit this.
- * What is ignored, as under nohup, stays so. */
-static void hold_signals(sigset_t *signals)
-{
-    sigemptyset(signals);
-    sigaddset(signals, SIGINT);
-    sigaddset(signals, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, signals, NULL);
-}
-
-/* Whether a signal has come before the time was over. */
-static bool wait_for_signal(const sigset_t *signals, uint32_t timeout_ms)
-{
-    struct timespec timeout = {timeout_ms / 1000, (long)(timeout_ms % 1000) * 1000000};
-    return sigtimedwait(signals, NULL, &timeout) > 0;
+        snprintf(text, size, "what the library takes for this system");
 }
 
 /* Until the first signal, with a line of counters so often when that was asked for. */
 static void serve_until_signal(const struct serve *serve, sally_engine *engine,
-                               const struct report *report, const sigset_t *signals)
+                               const struct report *report)
 {
     uint32_t every_s = serve->stats_s ? serve->stats_s : STATS_MAX_S;
-    for (uint64_t seconds = every_s; !wait_for_signal(signals, every_s * 1000);
-         seconds += every_s) {
+    for (uint64_t seconds = every_s; !machine_wait_stop(every_s * 1000); seconds += every_s) {
         sally_engine_stats stats;
         if (serve->stats_s && sally_engine_get_stats(engine, &stats) == 0)
             report_stats(report, &stats, seconds);
@@ -218,21 +196,21 @@ static void serve_until_signal(const struct serve *serve, sally_engine *engine,
 }
 
 /* From the first signal to the end of the engine; a second signal cuts it short. */
-static void drain(const struct serve *serve, sally_engine *engine, const sigset_t *signals)
+static void drain(const struct serve *serve, sally_engine *engine)
 {
     sally_engine_drain(engine, serve->drain_ms);
     while (sally_engine_get_state(engine) != SALLY_ENGINE_STOPPED)
-        if (wait_for_signal(signals, DRAIN_LOOK_MS)) sally_engine_stop(engine);
+        if (machine_wait_stop(DRAIN_LOOK_MS)) sally_engine_stop(engine);
     sally_engine_wait(engine);
 }
 
 static int run(const struct serve *serve, const struct log *log, sally_engine *engine,
-               const struct report *report, const sigset_t *signals)
+               const struct report *report)
 {
     sally_stop_report stop;
     sally_engine_stats stats;
-    serve_until_signal(serve, engine, report, signals);
-    drain(serve, engine, signals);
+    serve_until_signal(serve, engine, report);
+    drain(serve, engine);
     int err = sally_engine_stop_report(engine, &stop);
     if (!err) err = sally_engine_get_stats(engine, &stats);
     if (err) return fail(log, "the server failed", "", err);
@@ -243,11 +221,10 @@ static int run(const struct serve *serve, const struct log *log, sally_engine *e
 /* Everything from the engine on; the caller destroys it. */
 static int start_and_run(const struct serve *serve, struct log *log, sally_engine **engine)
 {
-    sigset_t signals;
     char limit_from[96];
     sally_server *server = NULL;
     sally_engine_options options = engine_options(serve, log);
-    hold_signals(&signals);
+    machine_hold_stops();
     int err = sally_engine_create(engine, &options);
     if (err) return fail(log, "can't start", "", err);
     int status = listen_all(serve, log, *engine, &server);
@@ -258,7 +235,7 @@ static int start_and_run(const struct serve *serve, struct log *log, sally_engin
     explain_limit(serve, limit_from, sizeof limit_from);
     struct report report = {serve->json, serve->quiet, "echo", limit_from};
     report_start(&report, *engine, server);
-    return run(serve, log, *engine, &report, &signals);
+    return run(serve, log, *engine, &report);
 }
 
 int serve_command(int argc, char **argv)

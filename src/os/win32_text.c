@@ -3,6 +3,8 @@
 #define WIN32_NO_STATUS /* winnt.h's few; ntstatus.h has them all */
 #include <winsock2.h>
 #undef WIN32_NO_STATUS
+#include <winternl.h>
+
 #include <ntstatus.h>
 #include <stdio.h>
 

@@ -68,6 +68,15 @@ enum port_close_mode {
     PORT_CLOSE_RST, /* the peer sees a reset; bytes not yet sent are dropped */
 };
 
+/* 64-bit words that a port has of its own in each socket: Windows wants its OVERLAPPED there. */
+#if !defined(PORT_OWN_WORDS)
+#if defined(_WIN32)
+#define PORT_OWN_WORDS 24
+#else
+#define PORT_OWN_WORDS 5
+#endif
+#endif
+
 struct port_sock {
     struct slot slot;
     port_handle handle;
@@ -77,11 +86,7 @@ struct port_sock {
     uint8_t state;     /* the port's */
     uint8_t marks;     /* the port's */
     uint32_t reserved;
-#if defined(_WIN32)
-    uint64_t own[24]; /* the port's: OVERLAPPED and what belongs to it */
-#else
-    uint64_t own[5]; /* the port's */
-#endif
+    uint64_t own[PORT_OWN_WORDS]; /* the port's */
 };
 
 struct port_event {
@@ -119,7 +124,7 @@ struct port_counters {
     counter waits;         /* port_wait calls */
 };
 
-/* Ways of uring that can be switched off one by one; each has a plain path (bits of
+/* Ways of uring and iocp that can be switched off one by one; each has a plain path (bits of
  * port_config.features_off). */
 enum port_feature {
     PORT_NO_MULTISHOT_ACCEPT = 1 << 0,
@@ -128,7 +133,9 @@ enum port_feature {
     PORT_NO_BUNDLES = 1 << 3,
     PORT_NO_DEFER_TASKRUN = 1 << 4,
     PORT_NO_SINGLE_ISSUER = 1 << 5,
-    PORT_NO_RING_FD = 1 << 6, /* registered ring descriptor */
+    PORT_NO_RING_FD = 1 << 6,     /* registered ring descriptor */
+    PORT_NO_PACKET_SKIP = 1 << 7, /* iocp: no packet for what the system finishes at once */
+    PORT_NO_POSTED_RECV = 1 << 8, /* iocp: a busy connection's receive has its buffer beforehand */
 };
 
 struct port_config {
@@ -139,7 +146,9 @@ struct port_config {
     uint32_t sq_entries;   /* uring: submission queue; 0: default, tests take 4 */
     uint32_t cq_entries;   /* uring: completion queue; 0: default, tests take 8 */
     uint32_t features_off; /* PORT_NO_* */
-    void *world;           /* sim: the simulated network it belongs to */
+    uint32_t accept_depth; /* iocp: accepts that wait for newcomers; 0: default */
+    void *world; /* sim: the simulated network it belongs to; iocp: struct win32_calls, NULL: the
+                    system's */
 };
 
 struct port_listen_options {
@@ -209,6 +218,7 @@ struct port {
 
 extern const struct port_ops port_epoll_ops;
 extern const struct port_ops port_uring_ops;
+extern const struct port_ops port_iocp_ops;
 extern const struct port_ops port_sim_ops;
 
 /* All or nothing. SALLY_ENOPORT: this kind can't be used here (`sys_error`, if not NULL, says why);

@@ -1,0 +1,22 @@
+/* What the tool wants of the system beside the library, one file for each system. */
+#ifndef SALLYPORT_MACHINE_H
+#define SALLYPORT_MACHINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A reader of our output that has gone is an error of writing, not the end of the process. */
+void machine_ignore_broken_pipes(void);
+
+/* From here on a request to stop (SIGINT, SIGTERM; Ctrl-C, Ctrl-Break) waits until
+ * machine_wait_stop asks for it, so that one that comes before the server runs is not lost and does
+ * not kill. Called before any thread is made. */
+void machine_hold_stops(void);
+
+/* Whether one has come before the time was over. */
+bool machine_wait_stop(uint32_t timeout_ms);
+
+/* False: this system has no limit of descriptors. */
+bool machine_descriptor_limit(unsigned long long *limit);
+
+#endif

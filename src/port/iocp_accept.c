@@ -1,0 +1,262 @@
+/* Accepting: some accepts are posted beforehand, each with the socket of the newcomer to be, in a
+ * block that the listener has while it accepts. Every way out of an accept that has ended leads
+ * through top_up, which fills the block to its depth by what is missing in it, not by what has
+ * happened: so no failure of one newcomer leaves fewer. Where the system gives no more, or one
+ * accept after another fails, it is tried again with a growing pause as long as some are posted or
+ * nothing is used up; else the operation ends, and its owner waits for room. Memory: the blocks.
+ * Only the owning thread. */
+#include "port/iocp.h"
+
+#include "os/error.h"
+#include "port/win32_sock.h"
+#include "sallyport/error.h"
+
+enum { BACKOFF_MIN_MS = 10, BACKOFF_MAX_MS = 1000, FAILURES_MAX = 16 };
+
+static size_t block_bytes(uint32_t depth)
+{
+    return sizeof(struct iocp_accepts) + depth * sizeof(struct iocp_accept);
+}
+
+/* The listener's family decides that of the newcomers' sockets. A system may take accepts for a
+ * socket that does not listen, and would never finish them. */
+static int block_make(struct iocp_port *port, struct port_sock *sock, int *sys)
+{
+    bool listens = false;
+    struct addr local;
+    *sys = IOCP_CALL(port, is_listener, sock->handle, &listens);
+    if (!*sys && !listens) return SALLY_EINVAL;
+    if (!*sys) *sys = IOCP_CALL(port, local, sock->handle, &local);
+    if (*sys) return iocp_error(*sys);
+    struct iocp_accepts *block = mem_zalloc(port->port.mem, block_bytes(port->accept_depth));
+    if (!block) return SALLY_EEXHAUSTED;
+    block->depth = port->accept_depth;
+    /* one for both families is bound to an IPv6 address, which comes out as IPv4 if it is mapped */
+    block->family = local.family;
+    for (uint32_t i = 0; i < block->depth; i++) {
+        block->accepts[i].listener = sock;
+        block->accepts[i].handle = PORT_NO_HANDLE;
+    }
+    iocp_own(sock)->accepts = block;
+    return 0;
+}
+
+static bool is_posted(const struct iocp_accept *accept)
+{
+    return accept->op.owed || accept->op.ready;
+}
+
+void iocp_accept_release(struct iocp_port *port, struct port_sock *sock)
+{
+    struct iocp_accepts *block = iocp_own(sock)->accepts;
+    if (!block) return;
+    for (uint32_t i = 0; i < block->depth; i++)
+        if (is_posted(&block->accepts[i])) return;
+    iocp_list_remove(port, &port->lacking, sock, IOCP_LACKING);
+    iocp_own(sock)->accepts = NULL;
+    mem_free(port->port.mem, block, block_bytes(block->depth));
+}
+
+static bool any_posted(struct port_sock *sock)
+{
+    return iocp_own(sock)->owed || iocp_accept_ready(sock);
+}
+
+struct iocp_accept *iocp_accept_ready(struct port_sock *sock)
+{
+    struct iocp_accepts *block = iocp_own(sock)->accepts;
+    for (uint32_t i = 0; block && i < block->depth; i++)
+        if (block->accepts[i].op.ready) return &block->accepts[i];
+    return NULL;
+}
+
+/* --- posting --- */
+
+static int post(struct iocp_port *port, struct port_sock *sock, struct iocp_accept *accept)
+{
+    enum addr_family family = (enum addr_family)iocp_own(sock)->accepts->family;
+    int sys = IOCP_CALL(port, socket, family, &accept->handle);
+    if (sys) {
+        accept->handle = PORT_NO_HANDLE;
+        return sys;
+    }
+    iocp_prepare(&accept->op, PORT_ACCEPT, IOCP_ACCEPT);
+    sys = IOCP_CALL(port, accept, family, sock->handle, accept->handle, accept->addrs,
+                    &accept->op.overlapped);
+    if (iocp_started(port, sock, &accept->op, sys)) return 0;
+    (void)IOCP_CALL(port, close, accept->handle);
+    accept->handle = PORT_NO_HANDLE;
+    return sys;
+}
+
+static void lack(struct iocp_port *port, struct port_sock *sock)
+{
+    if (sock->marks & IOCP_LACKING) return;
+    if (!port->lacking.count) port->retry_ms = port->now_ms + port->backoff_ms;
+    if (port->backoff_ms < BACKOFF_MAX_MS) port->backoff_ms *= 2;
+    iocp_list_add(port, &port->lacking, sock, IOCP_LACKING);
+}
+
+/* To the depth, or as far as the system lets us: its code. */
+static int fill(struct iocp_port *port, struct port_sock *sock)
+{
+    struct iocp_accepts *block = iocp_own(sock)->accepts;
+    for (uint32_t i = 0; i < block->depth; i++) {
+        if (is_posted(&block->accepts[i])) continue;
+        int sys = post(port, sock, &block->accepts[i]);
+        if (sys) return sys;
+    }
+    return 0;
+}
+
+/* Some posted and some not: the rest is tried again later. None: the owner is told. */
+static void top_up(struct iocp_port *port, struct port_sock *sock)
+{
+    if (sock->marks & (IOCP_STOP | IOCP_LACKING)) return;
+    int sys = fill(port, sock);
+    if (!sys) {
+        port->backoff_ms = BACKOFF_MIN_MS;
+    } else if (any_posted(sock)) {
+        lack(port, sock);
+    } else {
+        iocp_accept_release(port, sock);
+        iocp_end(port, sock, PORT_ACCEPT, iocp_error(sys), sys);
+    }
+}
+
+void iocp_accept_retry(struct iocp_port *port)
+{
+    if ((int32_t)(port->retry_ms - port->now_ms) > 0) return;
+    port->retry_ms = port->now_ms + port->backoff_ms;
+    for (uint32_t left = port->lacking.count; left > 0; left--) {
+        struct port_sock *sock = iocp_at(port, port->lacking.head);
+        iocp_list_remove(port, &port->lacking, sock, IOCP_LACKING);
+        top_up(port, sock);
+    }
+}
+
+/* --- events --- */
+
+static void event_failed(struct port_event *event, struct port_sock *sock, int sys)
+{
+    *event = (struct port_event){.sock = sock,
+                                 .op = PORT_ACCEPT,
+                                 .more = true,
+                                 .error = iocp_error(sys),
+                                 .sys_error = sys,
+                                 .accepted = PORT_NO_HANDLE};
+}
+
+/* A newcomer, unless it has gone already: the newcomer's socket takes over what the listener's has.
+ */
+static void event_accepted(struct iocp_port *port, struct port_sock *sock,
+                           struct iocp_accept *accept, port_handle handle, struct port_event *event)
+{
+    int sys = IOCP_CALL(port, option, handle, WIN32_ACCEPTED, sock->handle);
+    if (sys) {
+        (void)IOCP_CALL(port, close, handle);
+        event_failed(event, sock, sys);
+        return;
+    }
+    *event = (struct port_event){.sock = sock, .op = PORT_ACCEPT, .more = true, .accepted = handle};
+    enum addr_family family = (enum addr_family)iocp_own(sock)->accepts->family;
+    port->calls->accept_peer(port->calls->ctx, family, accept->addrs, &event->peer);
+}
+
+/* What an accept leaves behind: it is posted again, or with the last of them the operation ends. */
+static void go_on(struct iocp_port *port, struct port_sock *sock)
+{
+    if (sock->state == IOCP_CLOSING || (sock->marks & IOCP_STOP)) {
+        if (any_posted(sock)) return;
+        iocp_accept_release(port, sock);
+        if (!(iocp_own(sock)->due & PORT_BIT(PORT_ACCEPT)))
+            iocp_end(port, sock, PORT_ACCEPT, SALLY_ECANCELED, 0);
+        iocp_close_progress(port, sock);
+        return;
+    }
+    /* failing one after another is no reason to keep the processor busy */
+    if (iocp_own(sock)->accepts->failures >= FAILURES_MAX)
+        lack(port, sock);
+    else
+        top_up(port, sock);
+}
+
+unsigned iocp_accept_done(struct iocp_port *port, struct iocp_accept *accept,
+                          struct port_event *event)
+{
+    struct port_sock *sock = accept->listener;
+    struct iocp_accepts *block = iocp_own(sock)->accepts;
+    int sys = iocp_finished(sock, &accept->op);
+    port_handle handle = accept->handle;
+    accept->handle = PORT_NO_HANDLE;
+    bool stopped = sock->state == IOCP_CLOSING || (sock->marks & IOCP_STOP);
+    bool told = sock->state != IOCP_CLOSING && !(stopped && sys);
+    if (!sys && told) {
+        block->failures = 0;
+        event_accepted(port, sock, accept, handle, event);
+    } else {
+        (void)IOCP_CALL(port, close, handle);
+        if (block->failures < FAILURES_MAX) block->failures++;
+        if (told) event_failed(event, sock, sys);
+    }
+    if (told && sys && os_error_map(sys) == SALLY_EEXHAUSTED) block->failures = FAILURES_MAX;
+    go_on(port, sock);
+    return told;
+}
+
+/* --- starting and stopping --- */
+
+void iocp_accept(struct port *base, struct port_sock *sock)
+{
+    struct iocp_port *port = iocp_of(base);
+    iocp_assert_owner(port);
+    assert(sock->state == IOCP_OPEN);
+    sock->in_flight |= iocp_bit(PORT_ACCEPT);
+    int sys = iocp_own(sock)->attach_sys;
+    int error = sys ? iocp_error(sys) : block_make(port, sock, &sys);
+    if (error)
+        iocp_end(port, sock, PORT_ACCEPT, error, sys);
+    else
+        top_up(port, sock);
+}
+
+/* Connections that come meanwhile are real; one by one, since a system may take the call for all
+ * of them to mean more than those of the listener. */
+static void cancel_posted(struct iocp_port *port, struct port_sock *sock)
+{
+    struct iocp_accepts *block = iocp_own(sock)->accepts;
+    for (uint32_t i = 0; i < block->depth; i++)
+        if (block->accepts[i].op.owed)
+            (void)IOCP_CALL(port, cancel, sock->handle, &block->accepts[i].op.overlapped);
+}
+
+void iocp_accept_stop(struct port *base, struct port_sock *sock)
+{
+    struct iocp_port *port = iocp_of(base);
+    struct iocp_own *own = iocp_own(sock);
+    iocp_assert_owner(port);
+    if (!(sock->in_flight & PORT_BIT(PORT_ACCEPT)) || (own->due & PORT_BIT(PORT_ACCEPT))) return;
+    if (sock->marks & IOCP_STOP) return;
+    sock->marks |= IOCP_STOP;
+    iocp_list_remove(port, &port->lacking, sock, IOCP_LACKING);
+    cancel_posted(port, sock);
+    if (any_posted(sock)) return;
+    iocp_accept_release(port, sock);
+    iocp_end(port, sock, PORT_ACCEPT, SALLY_ECANCELED, 0);
+}
+
+/* Those that finished at once and were not taken go with the listener. */
+void iocp_accept_close(struct iocp_port *port, struct port_sock *sock)
+{
+    struct iocp_own *own = iocp_own(sock);
+    if (!(sock->in_flight & PORT_BIT(PORT_ACCEPT))) return;
+    iocp_list_remove(port, &port->lacking, sock, IOCP_LACKING);
+    for (struct iocp_accept *accept; (accept = iocp_accept_ready(sock));) {
+        (void)iocp_finished(sock, &accept->op);
+        (void)IOCP_CALL(port, close, accept->handle);
+        accept->handle = PORT_NO_HANDLE;
+    }
+    if (own->owed) return;
+    iocp_accept_release(port, sock);
+    if (!(own->due & PORT_BIT(PORT_ACCEPT))) iocp_end(port, sock, PORT_ACCEPT, SALLY_ECANCELED, 0);
+}
