@@ -22,6 +22,11 @@ def processor():
     return found.group(1) if found else platform.machine()
 
 
+def load_average():
+    """Of the last minute: what else runs, mostly."""
+    return read("/proc/loadavg", "?").split(" ")[0]
+
+
 def facts(command):
     """Stands above every table: a figure without these says nothing."""
     return {
@@ -33,7 +38,7 @@ def facts(command):
         "congestion_control": read("/proc/sys/net/ipv4/tcp_congestion_control", "?"),
         "files_max": subprocess.run(["sh", "-c", "ulimit -n"], capture_output=True, text=True,
                                     check=True).stdout.strip(),
-        "load_average": read("/proc/loadavg").split(" ")[0],
+        "load_average": load_average(),
         "mitigations": {name: read(f"/sys/devices/system/cpu/vulnerabilities/{name}")
                         for name in ("retbleed", "spectre_v2", "mds")},
     }
@@ -47,11 +52,12 @@ def core_latency_ns(program, cores, limit_s=10):
     return float(done.stdout)
 
 
-def can_count_syscalls():
+def can_count(event):
+    """Whether perf has this counter here; virtual machines often have none of the processor's."""
     if not shutil.which("perf"):
         return False
-    done = subprocess.run(["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter", "true"],
-                          capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(["perf", "stat", "-x,", "-e", event, "true"], capture_output=True,
+                          text=True, timeout=20, check=False)
     found = re.search(r"^(\d+),", done.stderr, re.MULTILINE)
     return done.returncode == 0 and bool(found) and int(found.group(1)) > 0
 

@@ -42,10 +42,24 @@ def lines(rows):
                         for n, (cell, width) in enumerate(zip(cells, widths))).rstrip()
 
 
+def memory_table(name, load):
+    yield ""
+    yield f"{name}: {load['text']}; bytes for each {load['unit']}"
+    rows = [("server", "user", "min-max", "kernel, both ends", "")]
+    for server, one in load["summary"].items():
+        user, kernel = one["user_bytes"], one.get("kernel_bytes")
+        rows.append((server, f"{user['median']:.0f}", f"{user['min']:.0f}-{user['max']:.0f}",
+                     f"{kernel['median']:.0f}" if kernel else "-", ""))
+    yield from ("  " + line for line in lines(rows))
+    for server, why in load["failures"].items():
+        yield f"  {server}: {why}"
+
+
 def load_table(name, load, two_cores):
     yield ""
     rounds = len(load["rounds"])
-    yield f"{name}: {load['text']}; for each {load['unit']}, medians of {rounds} rounds"
+    yield (f"{name}: {load['text']}; for each {load['unit']}, medians of {rounds} rounds; "
+           f"load {load['load_average']}")
     if load["dropped"]:
         yield f"  {len(load['dropped'])} rounds dropped, the last because: {load['dropped'][-1]}"
     if load["summary"]:
@@ -64,4 +78,4 @@ def table(report):
            f"{facts['congestion_control']}, load {facts['load_average']} at the start")
     yield ("client and server on a core each" if two else "client and server on the same core")
     for name, load in report["loads"].items():
-        yield from load_table(name, load, two)
+        yield from memory_table(name, load) if load.get("memory") else load_table(name, load, two)

@@ -3,7 +3,7 @@ slowly changes does so for all of them alike. Ratios are taken inside of a round
 import statistics
 import sys
 
-from . import machine, servers
+from . import loads, machine, servers
 
 # A probe this much slower than the best of those before the first round: the cores have moved.
 MOVED_FACTOR = 1.5
@@ -14,6 +14,13 @@ ATTEMPTS_MAX = 3  # of a two-core round, for each that is wanted
 
 def say(text, end="\n"):
     print(text, end=end, file=sys.stderr, flush=True)
+
+
+def half_peak(binaries, cores):
+    """Half of the rate that the plainest server reaches now, rounded to thousands."""
+    kind, load = servers.BY_NAME["raw_epoll"], loads.BY_NAME["echo-c50"]
+    rates = [servers.measure(binaries, kind, load, cores)["rate"] for _ in range(3)]
+    return max(1000, round(statistics.median(rates) / 2000) * 1000)
 
 
 class Rounds:
@@ -59,8 +66,10 @@ class Rounds:
         results = self.__once(kinds, load, extra, failures)
         return results, self.__moved(results, before, self.__latency())
 
-    def measure(self, load, count, extra=()):
+    def measure(self, load, count):
         """All rounds of a load: what bench/run keeps of it."""
+        rate = half_peak(self.binaries, self.cores) if load.half_peak else None
+        extra = ("--rate", rate) if rate else ()
         kept, dropped, failures = [], [], {}
         attempts = count * (ATTEMPTS_MAX if self.two_cores else 1)
         say(f"{load.name}: ", end="")
@@ -78,8 +87,10 @@ class Rounds:
         say("")
         for name, why in failures.items():
             say(f"  {name}: {why}")
-        return {"text": load.text, "unit": load.unit, "rounds": kept, "dropped": dropped,
-                "failures": failures, "summary": summary(kept)}
+        text = f"{load.text} ({rate} a second)" if rate else load.text
+        return {"text": text, "unit": load.unit, "rounds": kept, "dropped": dropped,
+                "failures": failures, "load_average": machine.load_average(),
+                "summary": summary(kept)}
 
 
 def spread(values):

@@ -128,15 +128,15 @@ def measure(binaries, kind, load, cores, seconds=None, extra=()):
     return figures(json.loads(done.stdout))
 
 
-def syscalls(binaries, kind, load, cores, seconds=0.3, extra=()):
-    """System calls of the server for each request. A run of its own, because counting costs time,
-    and without a warm-up, so that every request is counted. Connecting is in it."""
+def count(binaries, kind, load, cores, event="raw_syscalls:sys_enter", seconds=0.3):
+    """Of an event of perf: how many the server needs for a request. A run of its own, because
+    counting costs time, and without a warm-up, so that every request is counted. Connecting is in
+    it. None if perf did not count."""
     with Server(binaries, kind, load.mode, cores[1]) as server:
         with tempfile.NamedTemporaryFile("r") as counts:
-            command = ["perf", "stat", "-x,", "-o", counts.name, "-e", "raw_syscalls:sys_enter",
+            command = ["perf", "stat", "-x,", "-o", counts.name, "-e", event,
                        "-p", str(server.process.pid), "--",
-                       *generator(binaries, load, server, seconds, 0, extra)]
+                       *generator(binaries, load, server, seconds, 0)]
             done = run_generator(command, load, server, seconds, cores[0])
             found = re.search(r"^(\d+),", counts.read(), re.MULTILINE)
-    requests = json.loads(done.stdout)["requests"]
-    return int(found.group(1)) / requests if found and requests else None
+    return int(found.group(1)) / json.loads(done.stdout)["requests"] if found else None

@@ -1,6 +1,7 @@
 /* libuv as its documentation has it for speed: one read buffer lent to every read, uv_try_write
  * first, and uv_write with a copy only for what was not taken; reading stops meanwhile. Messages from
- * other threads come by a locked queue and uv_async_send. One loop, one thread. */
+ * other threads come by a locked queue and uv_async_send, and those of one turn to one connection go
+ * out in one write. One loop, one thread. */
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -8,12 +9,14 @@
 #include "inbox.h"
 #include "lockq.h"
 #include "members.h"
+#include "outbox.h"
 #include "senders.h"
 #include "server.h"
 
 struct conn {
     uv_tcp_t tcp;
     struct inbox *inbox; /* only where messages are handed on */
+    struct outbox box;   /* what other threads have sent in this turn */
     uint32_t place, writing;
 };
 
@@ -136,9 +139,20 @@ static void on_async(uv_async_t *async)
     uint32_t count;
     struct lockq_entry *entries = lockq_take(&count);
     (void)async;
-    for (uint32_t n = 0; n < count; n++)
-        if (entries[n].id < server.members.count)
-            conn_send(server.members.all[entries[n].id], entries[n].bytes, SERVER_MESSAGE_BYTES);
+    for (uint32_t n = 0; n < count; n++) {
+        if (entries[n].id >= server.members.count) continue;
+        struct conn *conn = server.members.all[entries[n].id];
+        outbox_add(&conn->box, entries[n].bytes, SERVER_MESSAGE_BYTES);
+    }
+    /* Backwards: one that fails is taken out, and the last takes its place. */
+    for (uint32_t n = server.members.count; n-- > 0;) {
+        struct conn *conn = server.members.all[n];
+        struct outbox box = conn->box;
+        if (outbox_is_empty(&box)) continue;
+        conn->box = (struct outbox){0};
+        conn_send(conn, box.data, box.end);
+        outbox_drop(&box);
+    }
 }
 
 int main(int argc, char **argv)

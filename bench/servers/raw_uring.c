@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "server.h"
+#include "uring_fanout.h"
 #include "uring_loop.h"
 #include "uring_pool.h"
 
@@ -174,13 +175,14 @@ static void turn(struct echo *echo)
 int main(int argc, char **argv)
 {
     static struct echo echo;
-    struct server_options options = server_options_read(argc, argv, SERVER_ECHO);
-    echo.starved_max = server_fds_max();
-    echo.conns = server_memory(echo.starved_max, sizeof *echo.conns);
-    echo.starved = server_memory(echo.starved_max, sizeof *echo.starved);
+    struct server_options options = server_options_read(argc, argv, SERVER_ECHO | SERVER_FANOUT);
     int listener = server_listen(options.port);
     /* Of a non-blocking socket io_uring reports EAGAIN instead of waiting. */
     if (fcntl(listener, F_SETFL, 0)) server_die("fcntl");
+    if (options.mode == SERVER_FANOUT) uring_fanout(listener);
+    echo.starved_max = server_fds_max();
+    echo.conns = server_memory(echo.starved_max, sizeof *echo.conns);
+    echo.starved = server_memory(echo.starved_max, sizeof *echo.starved);
     uring_loop_create(&echo.loop);
     uring_pool_create(&echo.pool, &echo.loop.ring);
     uring_loop_accept(&echo.loop, listener);
