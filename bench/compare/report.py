@@ -20,7 +20,7 @@ def note(one, two_cores):
     return ""
 
 
-HEAD = ("server", "CPU us", "min-max", "/epoll", "/uring", "rate/s", "/epoll", "p50 us", "p99 us",
+HEAD = ("server", "CPU us", "min-max", "/epoll", "/uring", "pairs", "rate/s", "/epoll", "p50 us", "p99 us",
         "syscalls", "client", "")
 
 
@@ -29,6 +29,7 @@ def row(name, one, syscalls, two_cores):
     return (name, number(cpu["median"] / 1e3, "{:.3f}"),
             f"{cpu['min'] / 1e3:.3f}-{cpu['max'] / 1e3:.3f}",
             number(one["cpu_to_raw_epoll"]), number(one["cpu_to_raw_uring"]),
+            str(one["pairs_with_raw_epoll"]),
             rate(one["rate"]["median"]), number(one["rate_to_raw_epoll"]),
             number(one["latency_ns"]["p50"] / 1e3, "{:.1f}"),
             number(one["latency_ns"]["p99"] / 1e3, "{:.1f}"),

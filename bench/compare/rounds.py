@@ -9,7 +9,11 @@ from . import loads, machine, servers
 MOVED_FACTOR = 1.5
 PROBES = 9
 BUSY_MIN = 0.9
-ATTEMPTS_MAX = 3  # of a two-core round, for each that is wanted
+ATTEMPTS_MAX = 2  # rounds measured for each that is wanted; two-core rounds three
+# The core's pace may differ this much inside of a run, and between two runs that are compared.
+PACE_FACTOR = 1.15
+TRIES = 2  # of one run, when the pace changes while it runs
+BASES = ("raw_epoll", "raw_uring")
 
 
 def say(text, end="\n"):
@@ -37,12 +41,19 @@ class Rounds:
     def __latency(self):
         return machine.core_latency_ns(str(self.binaries / "bench_cores"), (0, 1))
 
+    def __steady(self, kind, load, extra):
+        """One run; once more when the pace changed meanwhile."""
+        for _ in range(TRIES):
+            one = servers.measure(self.binaries, kind, load, self.cores, self.seconds, extra)
+            if is_steady(one):
+                break
+        return one
+
     def __once(self, kinds, load, extra, failures):
         results = {}
         for kind in kinds:
             try:
-                results[kind.name] = servers.measure(self.binaries, kind, load, self.cores,
-                                                     self.seconds, extra)
+                results[kind.name] = self.__steady(kind, load, extra)
                 say(".", end="")
             except servers.NoMode:
                 failures.setdefault(kind.name, "no such mode")
@@ -66,31 +77,56 @@ class Rounds:
         results = self.__once(kinds, load, extra, failures)
         return results, self.__moved(results, before, self.__latency())
 
-    def measure(self, load, count):
-        """All rounds of a load: what bench/run keeps of it."""
-        rate = half_peak(self.binaries, self.cores) if load.half_peak else None
-        extra = ("--rate", rate) if rate else ()
-        kept, dropped, failures = [], [], {}
-        attempts = count * (ATTEMPTS_MAX if self.two_cores else 1)
-        say(f"{load.name}: ", end="")
-        for number in range(attempts):
+    def __enough(self, found, count):
+        """Whether every server has so many pairs with the first of the bases."""
+        names = {name for one in found for name in one}
+        base = next((name for name in BASES if name in names), None)
+        return len(found) >= count and all(len(pairs(found, name, base or name)) >= count
+                                           for name in names)
+
+    def __all(self, load, count, extra, failures, dropped):
+        found = []
+        for number in range(count * (ATTEMPTS_MAX + self.two_cores)):
             kinds = [kind for kind in self.kinds if failures.get(kind.name) != "no such mode"]
             order = kinds[::-1] if number % 2 else kinds
             results, why = self.__round(order, load, extra, failures)
-            say("| " if not why else "(dropped) ", end="")
+            say("(dropped) " if why else "| ", end="")
             if why:
                 dropped.append(why)
-            else:
-                kept.append(results)
-            if len(kept) == count:
+            elif results:
+                found.append(results)
+            if not found and not dropped or self.__enough(found, count):
                 break
+        return found
+
+    def measure(self, load, count):
+        """All rounds of a load: what bench/run keeps of it."""
+        rate = half_peak(self.binaries, self.cores) if load.half_peak else None
+        failures, dropped = {}, []
+        say(f"{load.name}: ", end="")
+        found = self.__all(load, count, ("--rate", rate) if rate else (), failures, dropped)
         say("")
         for name, why in failures.items():
             say(f"  {name}: {why}")
-        text = f"{load.text} ({rate} a second)" if rate else load.text
-        return {"text": text, "unit": load.unit, "rounds": kept, "dropped": dropped,
-                "failures": failures, "load_average": machine.load_average(),
-                "summary": summary(kept)}
+        return {"text": f"{load.text} ({rate} a second)" if rate else load.text,
+                "unit": load.unit, "rounds": found, "dropped": dropped, "failures": failures,
+                "load_average": machine.load_average(),
+                "summary": summary(found, [kind.name for kind in self.kinds])}
+
+
+def pace(one):
+    return sum(one["pace_ns"]) / len(one["pace_ns"])
+
+
+def is_steady(one):
+    return max(one["pace_ns"]) <= PACE_FACTOR * min(one["pace_ns"])
+
+
+def pairs(rounds, name, base):
+    """The rounds in which both ran at one pace."""
+    return [one for one in rounds if name in one and base in one
+            and is_steady(one[name]) and is_steady(one[base])
+            and 1 / PACE_FACTOR <= pace(one[name]) / pace(one[base]) <= PACE_FACTOR]
 
 
 def spread(values):
@@ -98,17 +134,18 @@ def spread(values):
 
 
 def ratio(rounds, name, base, key):
-    """The median over the rounds in which both are; None without any."""
-    pairs = [one[name][key] / one[base][key] for one in rounds
-             if name in one and base in one and one[base][key]]
-    return statistics.median(pairs) if pairs else None
+    """The median over the pairs; None without any."""
+    found = [one[name][key] / one[base][key] for one in pairs(rounds, name, base)
+             if one[base][key]]
+    return statistics.median(found) if found else None
 
 
-def summary(rounds):
-    names = {name: None for one in rounds for name in one}
+def summary(rounds, names):
     found = {}
     for name in names:
         own = [one[name] for one in rounds if name in one]
+        if not own:
+            continue
         found[name] = {
             "rounds": len(own),
             "cpu_ns": spread([one["cpu_ns"] for one in own]),
@@ -118,7 +155,8 @@ def summary(rounds):
             "latency_ns": {point: statistics.median(one["latency_ns"][point] for one in own)
                            for point in own[0]["latency_ns"]},
         }
-        for base in ("raw_epoll", "raw_uring"):
+        for base in BASES:
+            found[name][f"pairs_with_{base}"] = len(pairs(rounds, name, base))
             found[name][f"cpu_to_{base}"] = ratio(rounds, name, base, "cpu_ns")
             found[name][f"rate_to_{base}"] = ratio(rounds, name, base, "rate")
     return found

@@ -116,6 +116,7 @@ def figures(result):
         "server_share": result["server_cpu_ns"] / 1e9 / seconds,
         "client_share": result["client_cpu_ns"] / 1e9 / seconds,
         "latency_ns": result["latency_ns"],
+        "pace_ns": result["pace_ns"],
     }
 
 

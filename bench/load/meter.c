@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "pace.h"
+
 static uint64_t nanoseconds(clockid_t clock)
 {
     struct timespec time;
@@ -43,7 +45,7 @@ static uint64_t process_ns(pid_t pid)
 
 void meter_start(struct meter *meter, double warm_s, double seconds, pid_t pid)
 {
-    *meter = (struct meter){.pid = pid};
+    *meter = (struct meter){.pid = pid, .pace_ns[0] = pace_measure()};
     meter->opens_ns = meter_now() + (uint64_t)(warm_s * 1e9);
     meter->closes_ns = meter->opens_ns + (uint64_t)(seconds * 1e9);
 }
@@ -66,6 +68,7 @@ static void meter_close(struct meter *meter)
     uint64_t server = meter->pid ? process_ns(meter->pid) : 0;
     if (server < meter->server_ns) meter_error(meter, "the server has gone");
     meter->server_ns = server - meter->server_ns;
+    meter->pace_ns[1] = pace_measure();
 }
 
 bool meter_goes_on(struct meter *meter, uint64_t now)
@@ -94,6 +97,8 @@ bool meter_report(const struct meter *meter)
     printf("\"server_cpu_ns\": %llu, \"client_cpu_ns\": %llu, \"errors\": %llu, ",
            (unsigned long long)meter->server_ns, (unsigned long long)meter->own_ns,
            (unsigned long long)meter->errors);
+    printf("\"pace_ns\": [%llu, %llu], ", (unsigned long long)meter->pace_ns[0],
+           (unsigned long long)meter->pace_ns[1]);
     if (meter->error) printf("\"error\": \"%s\", ", meter->error);
     printf("\"latency_ns\": {\"mean\": %llu",
            (unsigned long long)(latency->count ? latency->sum / latency->count : 0));

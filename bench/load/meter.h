@@ -20,7 +20,8 @@ struct meter {
     uint64_t requests;
     uint64_t bytes; /* received */
     uint64_t errors;
-    const char *error; /* the first, in words */
+    const char *error;   /* the first, in words */
+    uint64_t pace_ns[2]; /* before the warm-up and after the window, see pace.h */
     bool measures;
     pid_t pid;
     struct histogram latency;
