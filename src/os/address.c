@@ -87,6 +87,31 @@ static bool zone_parse(const char *zone, uint32_t *scope)
     return *scope || (number_parse(zone, INT_MAX, scope) && *scope);
 }
 
+/* Four decimal numbers and nothing else; systems differ in what else they take. */
+static bool v4_parse(const char *text, uint8_t ip[4])
+{
+    for (int i = 0; i < 4; i++) {
+        char part[4] = "";
+        size_t len = strcspn(text, ".");
+        uint32_t number;
+        if (len >= sizeof part) return false;
+        memcpy(part, text, len);
+        if (!number_parse(part, UINT8_MAX, &number)) return false;
+        ip[i] = (uint8_t)number;
+        text += len;
+        if (i < 3 && *text++ != '.') return false;
+    }
+    return *text == '\0';
+}
+
+/* The end of an IPv6 address may be written as an IPv4 one. */
+static bool v4_tail_is_valid(const char *text)
+{
+    uint8_t ip[4];
+    const char *tail = strrchr(text, ':');
+    return !strchr(text, '.') || (tail && v4_parse(tail + 1, ip));
+}
+
 /* What stands in brackets. Zones only where they mean something: on link-local addresses. */
 static bool v6_parse(char *text, struct addr *addr)
 {
@@ -94,7 +119,7 @@ static bool v6_parse(char *text, struct addr *addr)
     struct in6_addr ip;
     char *zone = strchr(text, '%');
     if (zone) *zone++ = '\0';
-    if (inet_pton(AF_INET6, text, &ip) != 1) return false;
+    if (inet_pton(AF_INET6, text, &ip) != 1 || !v4_tail_is_valid(text)) return false;
     if (zone && (!IN6_IS_ADDR_LINKLOCAL(&ip) || !zone_parse(zone, &scope))) return false;
     addr_set_v6(addr, &ip, scope);
     return true;
@@ -157,12 +182,12 @@ static bool fd_parse(struct address *address, const char *text)
 
 static bool host_parse(struct address *address)
 {
-    struct in_addr v4;
+    uint8_t v4[4];
     if (strcmp(address->host, "*") == 0) {
         address->kind = ADDRESS_ANY;
-    } else if (inet_pton(AF_INET, address->host, &v4) == 1) {
+    } else if (v4_parse(address->host, v4)) {
         address->kind = ADDRESS_IP;
-        addr_set_v4(&address->ip, &v4);
+        addr_set_v4(&address->ip, v4);
     } else {
         address->kind = ADDRESS_NAME;
         return name_is_valid(address->host);

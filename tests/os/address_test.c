@@ -1,7 +1,6 @@
 /* Addresses as text: what is read, and above all what is refused. */
 #include "os/address.h"
 
-#include <net/if.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "os/network.h"
 #include "os/support/address_tools.h"
 #include "sallyport/error.h"
 

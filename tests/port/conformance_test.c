@@ -33,6 +33,7 @@ static void try_pair(void **state)
 {
     struct pair *pair = *state;
     trial_name(pair->attempt.rule->name);
+    trial_again(pair->name);
     if (here) {
         trial_run_here(&pair->trial, attempt_run, &pair->attempt);
     } else {
@@ -81,8 +82,19 @@ static void print_table(void)
             printf("FAIL %s: %s\n", pairs[i].name, pairs[i].trial.text);
 }
 
+/* This process is one of the trials. */
+static _Noreturn void be_trial(const char *name)
+{
+    for (unsigned i = 0; i < pairs_len; i++)
+        if (strcmp(pairs[i].name, name) == 0)
+            trial_child(attempt_run, &pairs[i].attempt, TRIAL_LIMIT_S);
+    trial_skip("there is no %s", name);
+}
+
 int main(int argc, char **argv)
 {
+    make_pairs();
+    if (argc == 3 && strcmp(argv[1], "--trial") == 0) be_trial(argv[2]);
     static struct CMUnitTest tests[PAIRS_MAX];
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--here") == 0)
@@ -90,7 +102,6 @@ int main(int argc, char **argv)
         else
             cmocka_set_test_filter(argv[i]);
     }
-    make_pairs();
     for (unsigned i = 0; i < pairs_len; i++)
         tests[i] = (struct CMUnitTest){pairs[i].name, try_pair, NULL, NULL, &pairs[i]};
     setvbuf(stdout, NULL, _IOLBF, 0);

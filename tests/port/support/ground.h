@@ -21,7 +21,8 @@ enum {
 
 struct ground {
     const char *name;
-    bool real; /* descriptors, threads, signals, files */
+    bool real;      /* descriptors, threads, files */
+    unsigned lacks; /* of rules.h's NEEDS_*, what this system hasn't */
     int (*open)(void **world);
     void (*shut)(void *world);
     /* 0 or -1. */
@@ -39,7 +40,7 @@ struct ground {
     /* No new descriptor for anybody; peers that are there stay. */
     void (*exhaust)(void *world, bool on);
     unsigned (*descriptors)(void *world);
-    /* --- only of the real ones --- */
+    /* --- only of the real ones; NULL where it lacks what they are for --- */
     /* Signals without end, about a thousand a second; their handler does nothing. */
     void (*pester)(void *world, bool on);
     /* One signal, to this thread, with this handler. */
@@ -53,6 +54,7 @@ struct ground {
 };
 
 extern const struct ground ground_posix;
+extern const struct ground ground_win32;
 extern const struct ground ground_sim;
 
 #endif

@@ -9,6 +9,10 @@ enum rule_needs {
     NEEDS_REAL = 1 << 0, /* threads, signals, files: not in a simulated network */
     NEEDS_BARE = 1 << 1, /* no port is made for it */
     NEEDS_V6 = 1 << 2,
+    NEEDS_SIGNALS = 1 << 3,
+    NEEDS_UNIX = 1 << 4,   /* sockets with a path */
+    NEEDS_SHARED = 1 << 5, /* listeners that share a port */
+    NEEDS_RESET = 1 << 6,  /* a receive tells also of a reset that came before it */
 };
 
 struct rule {
@@ -39,6 +43,7 @@ struct column {
     struct stage_config config;
 };
 
+/* Those of this system: columns_*.c. */
 extern const struct column columns[];
 extern const unsigned columns_count;
 

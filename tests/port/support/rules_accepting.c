@@ -239,10 +239,10 @@ static const struct rule rules[] = {
     {"P8_05_a_refused_newcomer_sees_what_the_mode_says", refusing},
     {"P8_06_addresses_of_IPv4", addresses_v4},
     {"P8_07_addresses_of_IPv6", addresses_v6, NEEDS_V6},
-    {"P8_08_addresses_of_unix_sockets", addresses_unix, NEEDS_REAL},
+    {"P8_08_addresses_of_unix_sockets", addresses_unix, NEEDS_REAL | NEEDS_UNIX},
     {"P8_09_IPv4_newcomers_at_any_address_are_IPv4", v4_at_any, NEEDS_V6},
     {"P8_10_the_peer_of_a_dead_newcomer_is_gone", peer_has_gone},
-    {"P8_11_two_listeners_share_a_port", two_on_one_port},
+    {"P8_11_two_listeners_share_a_port", two_on_one_port, NEEDS_SHARED},
     {"P8_12_pending_tells_whether_somebody_waits", pending},
 };
 const struct rule_set rules_accepting = {rules, sizeof rules / sizeof rules[0]};

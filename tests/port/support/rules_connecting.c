@@ -200,14 +200,14 @@ static void both_ends_are_ours(struct stage *stage)
 static const struct rule rules[] = {
     {"C_01_connect_to_IPv4", connect_v4},
     {"C_02_connect_to_IPv6", connect_v6, NEEDS_V6},
-    {"C_03_connect_to_unix_sockets", connect_unix, NEEDS_REAL},
+    {"C_03_connect_to_unix_sockets", connect_unix, NEEDS_REAL | NEEDS_UNIX},
     {"C_04_a_refused_connect_may_be_tried_again", connect_refused},
-    {"C_05_connect_to_a_path_that_is_not_there", connect_to_no_file, NEEDS_REAL},
+    {"C_05_connect_to_a_path_that_is_not_there", connect_to_no_file, NEEDS_REAL | NEEDS_UNIX},
     {"C_06_connect_from_a_given_address", connect_from},
     {"C_07_connect_from_an_address_of_another_machine", connect_from_elsewhere, NEEDS_REAL},
     {"C_08_a_socket_does_not_connect_to_itself", connect_to_itself},
     {"C_09_a_hundred_connects_at_once", connect_many},
-    {"C_10_connect_to_one_that_leaves_at_once", connect_to_one_that_leaves},
+    {"C_10_connect_to_one_that_leaves_at_once", connect_to_one_that_leaves, NEEDS_RESET},
     {"C_11_both_ends_on_one_port", both_ends_are_ours},
 };
 const struct rule_set rules_connecting = {rules, sizeof rules / sizeof rules[0]};

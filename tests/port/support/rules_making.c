@@ -233,7 +233,7 @@ static const struct rule rules[] = {
     {"M_08_listen_on_what_can_t_listen", listen_on_nonsense},
     {"M_09_listen_on_a_given_descriptor", listen_on_a_given_one, NEEDS_REAL},
     {"M_10_listen_without_descriptors", listen_without_descriptors},
-    {"M_11_listen_on_unix_paths", listen_on_unix_paths, NEEDS_REAL},
+    {"M_11_listen_on_unix_paths", listen_on_unix_paths, NEEDS_REAL | NEEDS_UNIX},
     {"M_12_listen_on_IPv6_only", listen_v6_only, NEEDS_V6},
     {"M_13_options_never_cost_the_connection", attach_sets_options},
 };

@@ -224,7 +224,7 @@ static const struct rule rules[] = {
     {"P5_01_a_megabyte_and_then_the_end", megabyte_then_end},
     {"P5_02_a_megabyte_and_then_the_end_to_a_slow_reader", slow_reader},
     {"P5_03_bytes_that_wait_come_before_the_end", bytes_before_the_end},
-    {"P5_04_bytes_that_wait_come_before_a_reset", bytes_before_a_reset},
+    {"P5_04_bytes_that_wait_come_before_a_reset", bytes_before_a_reset, NEEDS_RESET},
     {"P5_05_writes_of_many_sizes", many_sizes, 0, 0, 32, 4096},
     {"P5_06_one_byte_at_a_time_wakes_the_port_each_time", one_byte_at_a_time},
     {"P5_07_buffers_all_lent_lose_nothing", buffers_run_out, 0, 0, 2, 1024},

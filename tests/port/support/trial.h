@@ -1,6 +1,7 @@
 /* One rule on one port, in a process of its own: a port that hangs, asserts or leaks fails that one
- * case and the others still run. The verdict comes back through a pipe. POSIX; another system
- * brings its own trial_*.c. */
+ * case and the others still run. The verdict comes back through a pipe. Where a process can be
+ * forked it is; elsewhere the program is started again with "--trial NAME", which has to lead to
+ * trial_child with the same body. */
 #ifndef PORT_SUPPORT_TRIAL_H
 #define PORT_SUPPORT_TRIAL_H
 
@@ -20,6 +21,15 @@ struct trial {
  * standard error, for cases that are meant to fail. */
 void trial_run(struct trial *trial, void (*body)(void *arg), void *arg, unsigned limit_s,
                bool quiet);
+
+/* The name of the next trial, for a system that starts the program again. */
+void trial_again(const char *name);
+
+/* What the program that was started again does: runs the body, tells the verdict, ends. */
+_Noreturn void trial_child(void (*body)(void *arg), void *arg, unsigned limit_s);
+
+/* Lets other threads run. */
+void trial_yield(void);
 
 /* Runs it in this process, for a debugger; ends the process when it fails. */
 void trial_run_here(struct trial *trial, void (*body)(void *arg), void *arg);

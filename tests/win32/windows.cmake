@@ -1,0 +1,72 @@
+# The tests as programs of Windows, run under Wine. Each that needs nothing of another system is
+# here; the list below names those that do. Included by tests/CMakeLists.txt.
+find_program(WINE wine)
+find_program(WINESERVER wineserver)
+set(others "^(documents|install|net|planted|scenario|tidy|tool)/"
+    # of threads, signals and memory mappings of POSIX
+    "^base/mailbox|^os/(thread|error|clock)|^port/(epoll|uring|linux|conformance_canary)"
+    "^sim/violation")
+list(JOIN others "|" others)
+
+file(GLOB cmocka_files win32/cmocka/support/*.c)
+add_library(win32_cmocka OBJECT ${cmocka_files})
+target_include_directories(win32_cmocka PUBLIC ${CMAKE_CURRENT_SOURCE_DIR}
+    ${CMAKE_CURRENT_SOURCE_DIR}/win32/cmocka)
+
+set(wine_environment "WINEPREFIX=${PROJECT_BINARY_DIR}/wineprefix;WINEDEBUG=-all"
+    "WINEDLLOVERRIDES=mscoree,mshtml=")
+if(WINE AND WINESERVER)
+    # The server outlives its clients, so that each test finds it warm.
+    add_test(NAME win32/wine COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/win32/wine.sh
+        ${PROJECT_BINARY_DIR}/wineprefix)
+    set_tests_properties(win32/wine PROPERTIES TIMEOUT 120 FIXTURES_SETUP wine
+        ENVIRONMENT "${wine_environment}" LABELS code)
+else()
+    message(WARNING "wine was not found: the programs are built and their tests are skipped")
+endif()
+
+# win32_test(NAME TARGET [ARGUMENT]...)
+function(win32_test name target)
+    if(WINE AND WINESERVER)
+        add_test(NAME ${name} COMMAND ${WINE} $<TARGET_FILE:${target}> ${ARGN})
+    else()
+        add_test(NAME ${name} COMMAND sh -c "echo 'skipped: wine is not installed'; exit 77")
+    endif()
+    set_tests_properties(${name} PROPERTIES TIMEOUT ${SALLY_TEST_SECONDS} SKIP_RETURN_CODE 77
+        LABELS code FIXTURES_REQUIRED wine ENVIRONMENT "${wine_environment}")
+endfunction()
+
+file(GLOB_RECURSE programs CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} *_test.c)
+list(FILTER programs EXCLUDE REGEX "${others}")
+foreach(program ${programs})
+    string(REGEX REPLACE "_test\\.c$" "" name ${program})
+    string(REPLACE "/" "_" target "test_${name}")
+    get_filename_component(folder ${program} DIRECTORY)
+    add_executable(${target} ${program})
+    target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src)
+    target_link_libraries(${target} PRIVATE win32_cmocka sallyport ws2_32)
+    string(REPLACE "/" "_" support "support_${folder}")
+    file(GLOB support_files CONFIGURE_DEPENDS ${folder}/support/*.c)
+    list(FILTER support_files EXCLUDE REGEX "/(linux|epoll|uring)[^/]*$|_(posix|linux)\\.c$")
+    list(FILTER support_files EXCLUDE REGEX "/(deviant|guard)\\.c$")
+    if(folder STREQUAL "sim")
+        list(APPEND support_files win32/support/guard_win32.c)
+    endif()
+    if(support_files AND NOT TARGET ${support})
+        add_library(${support} OBJECT ${support_files})
+        target_include_directories(${support} PRIVATE ${PROJECT_SOURCE_DIR}/include
+            ${PROJECT_SOURCE_DIR}/src ${CMAKE_CURRENT_SOURCE_DIR}
+            ${CMAKE_CURRENT_SOURCE_DIR}/win32/cmocka)
+    endif()
+    if(support_files)
+        target_link_libraries(${target} PRIVATE ${support})
+    endif()
+    if(name STREQUAL "port/conformance")
+        foreach(column iocp iocp_packets iocp_plain sim)
+            win32_test(port/conformance_${column} ${target} "${column}__*")
+            set_tests_properties(port/conformance_${column} PROPERTIES COST 50)
+        endforeach()
+    else()
+        win32_test(${name} ${target})
+    endif()
+endforeach()
