@@ -20,8 +20,8 @@ def note(one, two_cores):
     return ""
 
 
-HEAD = ("server", "CPU us", "min-max", "/epoll", "/uring", "pairs", "rate/s", "/epoll", "p50 us", "p99 us",
-        "syscalls", "client", "")
+HEAD = ("server", "CPU us", "min-max", "/epoll", "/uring", "pairs", "rate/s", "/epoll", "p50 us",
+        "p99 us", "syscalls", "client", "")
 
 
 def row(name, one, syscalls, two_cores):

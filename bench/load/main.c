@@ -2,8 +2,8 @@
  *
  *   bench_load [options] LOAD PORT       LOAD: echo stream rate churn fanout receive hold
  *
- * Ends with 0, with 1 when there were errors or nothing could be measured, with 2 when it was called
- * wrongly. It never runs longer than its time and a minute. */
+ * Ends with 0, with 1 when there were errors or nothing could be measured, with 2 when it was
+ * called wrongly. It never runs longer than its time and a minute. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* libev: a read watcher for each connection, and a write watcher that runs only while the peer
- * doesn't take its bytes. libev watches and no more: reading and writing are the program's, and done
- * as in raw_epoll.c. One thread. */
+ * doesn't take its bytes. libev watches and no more: reading and writing are the program's, and
+ * done as in raw_epoll.c. One thread. */
 #include <errno.h>
 #include <ev.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* libuv as its documentation has it for speed: one read buffer lent to every read, uv_try_write
- * first, and uv_write with a copy only for what was not taken; reading stops meanwhile. Messages from
- * other threads come by a locked queue and uv_async_send, and those of one turn to one connection go
- * out in one write. One loop, one thread. */
+ * first, and uv_write with a copy only for what was not taken; reading stops meanwhile. Messages
+ * from other threads come by a locked queue and uv_async_send, and those of one turn to one
+ * connection go out in one write. One loop, one thread. */
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>

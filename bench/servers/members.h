@@ -1,5 +1,5 @@
-/* The open connections of a server that sends to all of them, close together; a connection keeps its
- * place, so that it can be taken out. One thread. */
+/* The open connections of a server that sends to all of them, close together; a connection keeps
+ * its place, so that it can be taken out. One thread. */
 #ifndef BENCH_SERVERS_MEMBERS_H
 #define BENCH_SERVERS_MEMBERS_H
 

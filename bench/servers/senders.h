@@ -1,5 +1,5 @@
-/* The threads that send to a server's connections from outside of its loop: 100 of them, each to one
- * connection after the other, as fast as it is taken. What is refused because a queue is full is
+/* The threads that send to a server's connections from outside of its loop: 100 of them, each to
+ * one connection after the other, as fast as it is taken. What is refused because a queue is full is
  * offered again a little later. */
 #ifndef BENCH_SERVERS_SENDERS_H
 #define BENCH_SERVERS_SENDERS_H

@@ -1,5 +1,5 @@
-/* What every server of the comparison has in common, so that they differ in nothing but the library:
- * the command line, the listening socket, the line that says that it is ready. One thread. */
+/* What every server of the comparison has in common, so that they differ in nothing but the
+ * library: the command line, the listening socket, the line that says that it is ready. One thread. */
 #ifndef BENCH_SERVERS_SERVER_H
 #define BENCH_SERVERS_SERVER_H
 
