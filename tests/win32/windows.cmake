@@ -2,7 +2,7 @@
 # here; the list below names those that do. Included by tests/CMakeLists.txt.
 find_program(WINE wine)
 find_program(WINESERVER wineserver)
-set(others "^(documents|install|net|planted|scenario|tidy|tool)/"
+set(others "^(documents|install|net|planted|scenario|tidy|tool|win32)/"
     # of threads, signals and memory mappings of POSIX
     "^base/mailbox|^os/(thread|error|clock)|^port/(epoll|uring|linux|conformance_canary)"
     "^sim/violation")
