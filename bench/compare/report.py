@@ -1,6 +1,8 @@
 """The table at the end."""
 CLIENT_FULL = 0.95
 SERVER_FREE = 0.9
+# No two cores are that far apart: other programs had them when they were measured.
+DISTURBED_NS = 300
 
 
 def number(value, form="{:.2f}"):
@@ -78,5 +80,9 @@ def table(report):
     yield (f"{facts['cpu']}, {facts['cores']} cores, Linux {facts['kernel']}, "
            f"{facts['congestion_control']}, load {facts['load_average']} at the start")
     yield ("client and server on a core each" if two else "client and server on the same core")
+    near = report.get("core_latency_ns")
+    if near:
+        yield (f"a cache line took {near:.0f} ns from core to core at best before the first round"
+               f"{': something else ran, read nothing out of this' if near > DISTURBED_NS else ''}")
     for name, load in report["loads"].items():
         yield from memory_table(name, load) if load.get("memory") else load_table(name, load, two)
