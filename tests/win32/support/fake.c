@@ -123,7 +123,7 @@ static void call_port_close(void *ctx, void *handle)
     struct fake *fake = ctx;
     struct fake_port *port = handle;
     pthread_mutex_lock(&fake->lock);
-    for (int fd = 0; fd < FAKE_FDS_MAX; fd++)
+    for (int fd = 0; fd < fake->fds; fd++)
         if (fake->socks[fd].port == port) abort(); /* a socket is left */
     pthread_mutex_unlock(&fake->lock);
     for (struct queued *next; port->head; port->head = next) {
@@ -143,6 +143,7 @@ static int call_port_add(void *ctx, void *port, port_handle handle, uint64_t key
     int sys = fake_fault(fake, FAKE_ADD);
     if (!sys && sock->port) sys = WIN32_ERROR_INVALID_PARAMETER;
     if (!sys) *sock = (struct fake_sock){.port = port, .key = key};
+    if (handle >= fake->fds) fake->fds = (int)handle + 1;
     pthread_mutex_unlock(&fake->lock);
     return sys;
 }
@@ -172,7 +173,7 @@ static int call_port_post(void *ctx, void *port, uint64_t key)
  * itself. */
 static void go_on(struct fake *fake, struct fake_port *port)
 {
-    for (int fd = 0; fd < FAKE_FDS_MAX; fd++) {
+    for (int fd = 0; fd < fake->fds; fd++) {
         struct fake_sock *sock = &fake->socks[fd];
         if (sock->port != port) continue;
         for (struct fake_op **link = &sock->ops; *link;) {
@@ -206,7 +207,7 @@ static unsigned poll_set(struct fake *fake, struct fake_port *port, struct pollf
 {
     unsigned count = 0;
     fds[count++] = (struct pollfd){.fd = port->wake_fd, .events = POLLIN};
-    for (int fd = 0; fd < FAKE_FDS_MAX && count < PORT_FDS_MAX; fd++) {
+    for (int fd = 0; fd < fake->fds && count < PORT_FDS_MAX; fd++) {
         if (fake->socks[fd].port != port || !fake->socks[fd].ops) continue;
         short events = 0;
         for (struct fake_op *op = fake->socks[fd].ops; op; op = op->next)

@@ -1,12 +1,12 @@
 /* A kernel of Windows in little, on Linux' sockets: the table of calls that the completion port is
- * made on, with its rules. An operation that finishes at once says so and queues a packet unless the
- * handle skips them; what goes on says pending and queues exactly one; a cancelled one is told by
- * its packet; a closed handle ends what is pending on it. So the state machine of the port runs
+ * made on, with its rules. An operation that finishes at once says so and queues a packet unless
+ * the handle skips them; what goes on says pending and queues exactly one; a cancelled one is told
+ * by its packet; a closed handle ends what is pending on it. So the state machine of the port runs
  * natively, under the sanitizers, against peers that are real.
  *
  * And it does what the real ones do under duress only: any call can be told to fail so many times,
- * accepts finish at once, completions are held back. All memory is the fake's own, from malloc. Any
- * thread; one lock. */
+ * accepts finish at once, operations that could finish say pending. All memory is the fake's own,
+ * from malloc. Any thread; one lock. */
 #ifndef WIN32_SUPPORT_FAKE_H
 #define WIN32_SUPPORT_FAKE_H
 
@@ -60,6 +60,7 @@ struct fake {
     bool accepts_at_once;    /* Wine's never do */
     uint32_t closed_status;  /* of what was pending on a handle that is closed */
     uint64_t random;
+    int fds; /* none from here on was ever added to a port */
     struct fake_sock socks[FAKE_FDS_MAX];
 };
 
