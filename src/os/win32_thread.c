@@ -15,6 +15,8 @@ _Static_assert(sizeof(CONDITION_VARIABLE) == sizeof(void *), "it is kept as a po
 
 /* ---- Threads ---- */
 
+_Thread_local char os_thread_mark; /* its address names the calling thread */
+
 struct start {
     void (*body)(void *arg);
     void *arg;

@@ -70,3 +70,24 @@ foreach(program ${programs})
         win32_test(${name} ${target})
     endif()
 endforeach()
+
+# The tool, driven by the same clients as on Linux: programs of this machine, not of Windows.
+find_program(HOST_CC NAMES cc gcc)
+find_program(PYTEST NAMES pytest-3 pytest)
+if(WINE AND WINESERVER AND HOST_CC AND PYTEST)
+    set(host_bin ${PROJECT_BINARY_DIR}/host-bin)
+    add_custom_command(OUTPUT ${host_bin}/peer_rst_storm
+        COMMAND ${CMAKE_COMMAND} -E make_directory ${host_bin}
+        COMMAND ${HOST_CC} -std=c11 -D_GNU_SOURCE -O2 -pthread -o ${host_bin}/peer_rst_storm
+            ${CMAKE_CURRENT_SOURCE_DIR}/scenario/peers/rst_storm.c
+        DEPENDS scenario/peers/rst_storm.c)
+    add_custom_target(win32_host_peers ALL DEPENDS ${host_bin}/peer_rst_storm)
+    add_test(NAME win32/exe_scenario COMMAND ${PYTEST} -q -rs -p no:cacheprovider
+        --rootdir ${CMAKE_CURRENT_SOURCE_DIR}/win32/scenario
+        --junitxml ${PROJECT_BINARY_DIR}/scenario/exe.xml
+        ${CMAKE_CURRENT_SOURCE_DIR}/win32/scenario/exe_scenario.py)
+    set(scenario_environment ${wine_environment} "PYTHONDONTWRITEBYTECODE=1"
+        "SALLYPORT_BIN=${host_bin}" "WINE_TOOL=$<TARGET_FILE:sallyport_tool>")
+    set_tests_properties(win32/exe_scenario PROPERTIES TIMEOUT 400 LABELS scenario COST 100
+        FIXTURES_REQUIRED wine ENVIRONMENT "${scenario_environment}")
+endif()

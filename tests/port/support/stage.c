@@ -144,6 +144,7 @@ void stage_shut_port(struct stage *stage)
     give_all(stage);
     stage_settle(stage); /* a late event would now reach a slot that has been given back */
     check_counters(stage);
+    if (stage->config.no_strays) CHECK_EQUAL(counter_get(&stage->port->counters.stray_events), 0);
     stage_release_held(stage);
     CHECK_EQUAL(stage->port->bufs_lent, 0);
     port_destroy(stage->port);

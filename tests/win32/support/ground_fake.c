@@ -42,12 +42,16 @@ __attribute__((constructor)) static void make_grounds(void)
 }
 
 const struct column columns[] = {
-    {"iocp", {.ops = &port_iocp_ops, .ground = &ground_fake}},
-    {"iocp_prompt", {.ops = &port_iocp_ops, .ground = &ground_prompt_fake}},
+    {"iocp", {.ops = &port_iocp_ops, .no_strays = true, .ground = &ground_fake}},
+    {"iocp_prompt", {.ops = &port_iocp_ops, .no_strays = true, .ground = &ground_prompt_fake}},
     {"iocp_packets",
-     {.ops = &port_iocp_ops, .ground = &ground_fake, .features_off = PORT_NO_PACKET_SKIP}},
+     {.ops = &port_iocp_ops,
+      .no_strays = true,
+      .ground = &ground_fake,
+      .features_off = PORT_NO_PACKET_SKIP}},
     {"iocp_plain",
      {.ops = &port_iocp_ops,
+      .no_strays = true,
       .ground = &ground_prompt_fake,
       .features_off = PORT_NO_PACKET_SKIP | PORT_NO_POSTED_RECV}},
 };
