@@ -1,0 +1,52 @@
+"""The tool of Windows under Wine, driven by the same clients: scenarios of tests/scenario run here
+with another way to start and to stop the server.
+
+WINE_TOOL names sallyport.exe; SALLYPORT_BIN the folder with the clients that are Linux programs.
+"""
+import os
+import pathlib
+import signal
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scenario"))
+import tool  # noqa: E402
+
+SERVER = tool.Server
+
+
+class WineServer(SERVER):
+    """Wine becomes the program by exec, so its pid is the server's. Of the signals it makes a
+    control event of SIGINT only; SIGTERM would end the process as a power cut does."""
+
+    def __init__(self, *options, wrap=(), **more):
+        options = list(map(str, options))
+        if "--port-kind" in options:  # there is one kind here
+            at = options.index("--port-kind")
+            del options[at:at + 2]
+        tool.TOOL = os.environ["WINE_TOOL"]
+        super().__init__(*options, wrap=[*wrap, "wine"], **more)
+
+    def signal(self, number=signal.SIGINT):
+        super().signal(signal.SIGINT)
+
+
+tool.Server = WineServer
+
+
+@pytest.fixture
+def kind():
+    return "iocp"
+
+
+@pytest.fixture(params=[1, 2])
+def shards(request):
+    return request.param
+
+
+@pytest.fixture
+def server(shards):
+    with tool.Server("--shards", shards) as running:
+        assert running.start["port"] == "iocp"
+        yield running

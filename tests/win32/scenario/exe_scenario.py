@@ -1,0 +1,62 @@
+"""What `sallyport serve` has to keep on Windows too, by the scenarios of Linux."""
+import resource
+import socket
+
+import pytest
+import tool
+from half_close_scenario import (  # noqa: F401
+    payload, test_all_bytes_come_back_after_half_close,
+    test_bytes_after_the_peers_end_are_those_before_it)
+from redis_scenario import test_redis_benchmark  # noqa: F401
+from rst_storm_scenario import test_every_good_client_is_served  # noqa: F401
+from stop_scenario import (  # noqa: F401
+    test_a_second_signal_cuts, test_drain_first_sends_what_is_queued,
+    test_no_newcomer_is_served_during_the_drain, test_sigterm_lets_connections_finish,
+    test_statistics_lines, test_stop_under_traffic, test_stop_without_connections,
+    test_the_drains_time_cuts, test_the_port_is_free_afterwards, test_time_limits_close)
+
+CYCLES = 20_000 if tool.LONG else 2_000
+SILENT = 5_000 if tool.LONG else 500
+GOOD = 100
+
+
+def test_connect_and_close_in_cycles(server):
+    before = server.descriptors()
+    for number in range(CYCLES):
+        with tool.dial(server.port) as client:
+            tool.echo(client, b"%08d" % number)
+    tool.wait_until(lambda: server.descriptors() <= before, "every descriptor given back")
+    report = server.stop()
+    assert report["accepted"] == CYCLES
+    assert report["bytes_in"] == report["bytes_out"] == 8 * CYCLES
+
+
+def test_silent_clients_keep_nobody_waiting(shards):
+    """Those who say nothing are many; who speaks is served within a second, and the silent ones are
+    cut in their time although nobody new comes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < SILENT + 2000:
+        pytest.skip(f"the hard descriptor limit is {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        with tool.Server("--shards", shards, "--first-byte-timeout", "15s") as server:
+            with tool.closing([tool.dial(server.port) for _ in range(SILENT)]) as silent:
+                for _ in range(GOOD):
+                    with tool.dial(server.port, seconds=1) as client:
+                        tool.echo(client)
+                for client in silent:
+                    try:
+                        assert client.recv(1) == b""
+                    except ConnectionResetError:
+                        pass
+            report = server.stop()
+            assert report["accepted"] == SILENT + GOOD
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_second_server_on_the_address_is_refused(server):
+    with pytest.raises(AssertionError, match="SALLY_EADDRINUSE"):
+        tool.Server(listen=[f"127.0.0.1:{server.port}"])
+    with socket.create_connection(("127.0.0.1", server.port), timeout=tool.LIMIT) as client:
+        tool.echo(client)
