@@ -28,6 +28,12 @@ class WineServer(SERVER):
         tool.TOOL = os.environ["WINE_TOOL"]
         super().__init__(*options, wrap=[*wrap, "wine"], **more)
 
+    def __exit__(self, kind, *rest):
+        if kind is not None:
+            print(f"the server's exit status is {self.process.poll()}, on its standard error:\n"
+                  + "".join(self.err.all))
+        super().__exit__(kind, *rest)
+
     def signal(self, number=signal.SIGINT):
         super().signal(signal.SIGINT)
 
