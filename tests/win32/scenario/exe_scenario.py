@@ -56,8 +56,8 @@ def test_silent_clients_keep_nobody_waiting(shards):
 
 
 def test_stop_under_traffic(shards):
-    """Clients that never stop sending: their bytes are dropped, nothing hangs. As on Linux, but each
-    has an answer first: Wine may take long to accept twenty."""
+    """Clients that never stop sending: their bytes are dropped, nothing hangs. As on Linux, but
+    each has an answer first: Wine may take long to accept twenty."""
     with tool.Server("--shards", shards, "--drain", "500ms") as server:
         with tool.closing([tool.dial(server.port) for _ in range(20)]) as clients:
             for client in clients:
