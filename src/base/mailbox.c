@@ -92,8 +92,3 @@ struct letter *mailbox_take(struct mailbox *mailbox)
     atomic_fetch_sub_explicit(&mailbox->bytes, letter->bytes, memory_order_relaxed);
     return letter;
 }
-
-bool mailbox_has(const struct mailbox *mailbox)
-{
-    return mailbox->opened || atomic_load_explicit(&mailbox->posted, memory_order_acquire);
-}

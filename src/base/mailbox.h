@@ -38,6 +38,9 @@ int mailbox_post(struct mailbox *mailbox, struct letter *letter, bool must);
 struct letter *mailbox_take(struct mailbox *mailbox);
 
 /* Whether a letter waits; the consumer. */
-bool mailbox_has(const struct mailbox *mailbox);
+static inline bool mailbox_has(const struct mailbox *mailbox)
+{
+    return mailbox->opened || atomic_load_explicit(&mailbox->posted, memory_order_acquire);
+}
 
 #endif

@@ -4,8 +4,10 @@
 #ifndef BASE_POOL_H
 #define BASE_POOL_H
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/mem.h"
 
@@ -28,9 +30,34 @@ void pool_init(struct pool *pool, struct mem *mem, size_t buf_bytes, uint32_t ou
 /* Every buffer must have been given back. */
 void pool_free(struct pool *pool);
 
-/* NULL at the cap or without memory. */
-void *pool_take(struct pool *pool);
-void pool_give(struct pool *pool, void *buf);
+/* What is rare of the two below: no buffer is kept, too many are. */
+void *pool_take_slow(struct pool *pool);
+void pool_give_slow(struct pool *pool, void *buf);
+
+/* NULL at the cap or without memory. Free buffers are linked through their own first bytes; memcpy
+ * because a buffer has no type of its own here. */
+static inline void *pool_take(struct pool *pool)
+{
+    void *buf = pool->free_head;
+    if (!buf || pool->out >= pool->out_max) return pool_take_slow(pool);
+    memcpy(&pool->free_head, buf, sizeof buf);
+    pool->kept--;
+    if (++pool->out > pool->out_high) pool->out_high = pool->out;
+    return buf;
+}
+
+static inline void pool_give(struct pool *pool, void *buf)
+{
+    assert(buf && pool->out > 0);
+    pool->out--;
+    if (pool->kept >= pool->keep_max) {
+        pool_give_slow(pool, buf);
+        return;
+    }
+    memcpy(buf, &pool->free_head, sizeof buf);
+    pool->free_head = buf;
+    pool->kept++;
+}
 
 /* Gives free buffers back to the allocator until `keep` are left. */
 void pool_trim(struct pool *pool, uint32_t keep);

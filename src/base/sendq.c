@@ -3,18 +3,6 @@
  * One thread. */
 #include "base/sendq.h"
 
-#include <assert.h>
-#include <string.h>
-
-#include "sallyport/error.h"
-
-struct segment {
-    struct segment *next;
-    const unsigned char *data;
-    uint32_t bytes;
-    uint32_t bytes_max; /* of a chunk; 0: it is a reference */
-};
-
 struct reference {
     struct segment segment;
     sendq_release *release;
@@ -99,9 +87,8 @@ static size_t segment_fill(struct segment *segment, const void *data, size_t len
     return len;
 }
 
-int sendq_copy(struct sendq *queue, struct sendq_pools *pools, const void *data, size_t len)
+int sendq_copy_slow(struct sendq *queue, struct sendq_pools *pools, const void *data, size_t len)
 {
-    assert(len > 0);
     if (len > UINT32_MAX - queue->bytes) return SALLY_ENOMEM;
     const unsigned char *from = data;
     size_t left = len, room = sendq__room(queue->tail);
@@ -142,7 +129,7 @@ int sendq_refer(struct sendq *queue, struct sendq_pools *pools, const void *data
 
 /* ---- Sending ---- */
 
-unsigned sendq_gather(const struct sendq *queue, struct span *spans, unsigned max)
+unsigned sendq_gather_slow(const struct sendq *queue, struct span *spans, unsigned max)
 {
     unsigned count = 0;
     uint32_t skip = queue->front;
@@ -167,7 +154,7 @@ static void segment_drop(struct segment *segment, struct sendq_pools *pools)
         reference.release(reference.owner, reference.segment.data, reference.token);
 }
 
-void sendq_consume(struct sendq *queue, struct sendq_pools *pools, size_t n)
+void sendq_consume_slow(struct sendq *queue, struct sendq_pools *pools, size_t n)
 {
     assert(n <= queue->bytes);
     while (n) {

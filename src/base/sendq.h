@@ -8,13 +8,22 @@
 #ifndef BASE_SENDQ_H
 #define BASE_SENDQ_H
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/pool.h"
 #include "base/span.h"
+#include "sallyport/error.h"
 
-struct segment;
+/* The bytes of a chunk follow it; of a reference they are elsewhere. */
+struct segment {
+    struct segment *next;
+    const unsigned char *data;
+    uint32_t bytes;
+    uint32_t bytes_max; /* of a chunk; 0: it is a reference */
+};
 
 struct sendq {
     struct segment *head;
@@ -35,9 +44,41 @@ int sendq_pools_init(struct sendq_pools *pools, struct mem *mem, size_t chunk_by
                      uint32_t chunks_max);
 void sendq_pools_free(struct sendq_pools *pools);
 
+/* What is rare of the calls below: several segments, references. */
+int sendq_copy_slow(struct sendq *queue, struct sendq_pools *pools, const void *data, size_t len);
+unsigned sendq_gather_slow(const struct sendq *queue, struct span *spans, unsigned max);
+void sendq_consume_slow(struct sendq *queue, struct sendq_pools *pools, size_t n);
+
+/* A new chunk behind an empty queue. */
+static inline struct segment *sendq_begin(struct sendq *queue, struct sendq_pools *pools)
+{
+    struct segment *chunk = pool_take(&pools->chunks);
+    if (!chunk) return NULL;
+    chunk->next = NULL;
+    chunk->data = (unsigned char *)(chunk + 1);
+    chunk->bytes = 0;
+    chunk->bytes_max = (uint32_t)(pools->chunks.buf_bytes - sizeof *chunk);
+    queue->head = queue->tail = chunk;
+    return chunk;
+}
+
 /* Copies. All or nothing: SALLY_ENOMEM takes nothing. Fills the last chunk's room first. len > 0.
  */
-int sendq_copy(struct sendq *queue, struct sendq_pools *pools, const void *data, size_t len);
+static inline int sendq_copy(struct sendq *queue, struct sendq_pools *pools, const void *data,
+                             size_t len)
+{
+    assert(len > 0);
+    struct segment *tail = queue->tail;
+    if (len > pools->chunks.buf_bytes - sizeof *tail)
+        return sendq_copy_slow(queue, pools, data, len);
+    if (!tail && !(tail = sendq_begin(queue, pools))) return SALLY_ENOMEM;
+    if (tail->bytes + len > tail->bytes_max || len > UINT32_MAX - queue->bytes)
+        return sendq_copy_slow(queue, pools, data, len);
+    memcpy((unsigned char *)(tail + 1) + tail->bytes, data, len);
+    tail->bytes += (uint32_t)len;
+    queue->bytes += (uint32_t)len;
+    return 0;
+}
 
 /* Refers: release(owner, data, token) is called once when the bytes were consumed or the queue is
  * cleared. On SALLY_ENOMEM nothing was taken and release is not called. len > 0. */
@@ -45,10 +86,25 @@ int sendq_refer(struct sendq *queue, struct sendq_pools *pools, const void *data
                 sendq_release *release, void *owner, uint64_t token);
 
 /* Fills at most `max` spans from the front; how many. The queue is as it was. */
-unsigned sendq_gather(const struct sendq *queue, struct span *spans, unsigned max);
+static inline unsigned sendq_gather(const struct sendq *queue, struct span *spans, unsigned max)
+{
+    const struct segment *head = queue->head;
+    if (!head || head->next) return sendq_gather_slow(queue, spans, max);
+    spans[0] = (struct span){head->data + queue->front, head->bytes - queue->front};
+    return 1;
+}
 
 /* Drops n bytes from the front; n <= bytes. */
-void sendq_consume(struct sendq *queue, struct sendq_pools *pools, size_t n);
+static inline void sendq_consume(struct sendq *queue, struct sendq_pools *pools, size_t n)
+{
+    struct segment *head = queue->head;
+    if (!head || head->next || !head->bytes_max || n != queue->bytes) {
+        sendq_consume_slow(queue, pools, n);
+        return;
+    }
+    *queue = (struct sendq){0};
+    pool_give(&pools->chunks, head);
+}
 
 /* Drops all. */
 void sendq_clear(struct sendq *queue, struct sendq_pools *pools);

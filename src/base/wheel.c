@@ -62,24 +62,29 @@ static unsigned wheel__place(uint64_t now_ms, uint64_t due_ms)
     return level * WHEEL_SLOTS + digit_of(due_ms, level);
 }
 
-static void wheel__link(struct wheel *wheel, struct timer *timer)
+/* True when its slot was empty. */
+static bool wheel__link(struct wheel *wheel, struct timer *timer)
 {
     unsigned place = wheel__place(wheel->now_ms, timer->due_ms);
     unsigned level = place / WHEEL_SLOTS, slot = place % WHEEL_SLOTS;
+    bool first = !(wheel->occupied[level] >> slot & 1);
     list_append(&wheel->slots[level][slot], timer);
     wheel->occupied[level] |= UINT64_C(1) << slot;
+    return first;
 }
 
-static void wheel__unlink(struct wheel *wheel, struct timer *timer)
+/* True when its list is empty now. */
+static bool wheel__unlink(struct wheel *wheel, struct timer *timer)
 {
     struct timer *head = timer->prev;
-    bool last = head == timer->next && head != &wheel->due;
+    bool last = head == timer->next;
     head->next = timer->next;
     timer->next->prev = head;
     timer->prev = timer->next = NULL;
-    if (!last) return;
+    if (!last || head == &wheel->due) return last;
     unsigned place = (unsigned)(head - &wheel->slots[0][0]);
     wheel->occupied[place / WHEEL_SLOTS] &= ~(UINT64_C(1) << place % WHEEL_SLOTS);
+    return true;
 }
 
 /* When the first occupied slot begins: a slot of a level begins before any of the next level. */
@@ -100,6 +105,14 @@ static uint64_t wheel__next_slot_ms(const struct wheel *wheel)
     return WHEEL_NEVER;
 }
 
+/* Whenever a list was filled or emptied: it is asked for in every turn of a shard, and changes
+ * seldom. */
+static void wheel__refresh(struct wheel *wheel)
+{
+    /* somebody stopped handing out half-way: there is something to do now */
+    wheel->next_ms = list_is_empty(&wheel->due) ? wheel__next_slot_ms(wheel) : wheel->now_ms;
+}
+
 /* ---- The wheel ---- */
 
 void wheel_init(struct wheel *wheel, uint64_t now_ms)
@@ -110,6 +123,7 @@ void wheel_init(struct wheel *wheel, uint64_t now_ms)
     for (unsigned level = 0; level < WHEEL_LEVELS; level++) {
         for (unsigned slot = 0; slot < WHEEL_SLOTS; slot++) list_init(&wheel->slots[level][slot]);
     }
+    wheel__refresh(wheel);
 }
 
 void wheel_set(struct wheel *wheel, struct timer *timer, uint64_t due_ms)
@@ -117,22 +131,15 @@ void wheel_set(struct wheel *wheel, struct timer *timer, uint64_t due_ms)
     wheel_cancel(wheel, timer);
     if (due_ms < wheel->now_ms) due_ms = wheel->now_ms;
     timer->due_ms = (due_ms < WHEEL_MS_MAX ? due_ms : WHEEL_MS_MAX) & WHEEL_MS_MAX;
-    wheel__link(wheel, timer);
     wheel->count++;
+    if (wheel__link(wheel, timer)) wheel__refresh(wheel);
 }
 
 void wheel_cancel(struct wheel *wheel, struct timer *timer)
 {
     if (!timer_is_set(timer)) return;
-    wheel__unlink(wheel, timer);
     wheel->count--;
-}
-
-uint64_t wheel_next_ms(const struct wheel *wheel)
-{
-    /* somebody stopped handing out half-way: there is something to do now */
-    if (!list_is_empty(&wheel->due)) return wheel->now_ms;
-    return wheel__next_slot_ms(wheel);
+    if (wheel__unlink(wheel, timer)) wheel__refresh(wheel);
 }
 
 /* Spreads a slot over the levels below, from its head. What still lies past the top level's reach
@@ -147,7 +154,7 @@ static void wheel__cascade(struct wheel *wheel, unsigned level, unsigned slot)
         struct timer *timer = spread.next;
         spread.next = timer->next;
         timer->next->prev = &spread;
-        wheel__link(wheel, timer);
+        (void)wheel__link(wheel, timer);
     }
 }
 
@@ -181,6 +188,7 @@ void wheel_advance(struct wheel *wheel, uint64_t now_ms)
         wheel__collect(wheel);
     }
     wheel->now_ms = now_ms;
+    wheel__refresh(wheel);
 }
 
 struct timer *wheel_pop_due(struct wheel *wheel)
@@ -227,5 +235,7 @@ void wheel_check(const struct wheel *wheel)
             count += wheel__check_slot(wheel, level, slot);
     }
     assert(count == wheel->count);
+    assert(wheel->next_ms ==
+           (list_is_empty(&wheel->due) ? wheel__next_slot_ms(wheel) : wheel->now_ms));
     assert(count > 0 || wheel_next_ms(wheel) == WHEEL_NEVER);
 }

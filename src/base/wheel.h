@@ -25,6 +25,7 @@ enum { WHEEL_BITS = 6, WHEEL_SLOTS = 1 << WHEEL_BITS, WHEEL_LEVELS = 6 };
 
 struct wheel {
     uint64_t now_ms;
+    uint64_t next_ms; /* what wheel_next_ms says */
     size_t count;
     uint64_t occupied[WHEEL_LEVELS]; /* a bit for each slot that is not empty */
     struct timer slots[WHEEL_LEVELS][WHEEL_SLOTS];
@@ -43,7 +44,7 @@ static inline bool timer_is_set(const struct timer *timer) { return timer->prev 
 
 /* The earliest time at which wheel_advance may have something to do: never later than the earliest
  * timer, possibly earlier; WHEEL_NEVER without timers. */
-uint64_t wheel_next_ms(const struct wheel *wheel);
+static inline uint64_t wheel_next_ms(const struct wheel *wheel) { return wheel->next_ms; }
 
 /* Moves time on and collects what is due. Time never goes back: an earlier now changes nothing. */
 void wheel_advance(struct wheel *wheel, uint64_t now_ms);
