@@ -110,6 +110,10 @@ static void conn__said_all(sally_conn *conn)
 
 void conn_progress(sally_conn *conn)
 {
+    if (conn_is_plain(conn)) {
+        if (conn->out.bytes) conn_flush(conn);
+        if (conn_is_plain(conn) && !conn->out.bytes && conn_in_flight(conn, PORT_RECV)) return;
+    }
     if (conn->state == CONN_OPEN && (conn->held || conn_has(conn, CONN_EOF_HELD)))
         conn_deliver_held(conn);
     if (!conn_alive(conn)) return;

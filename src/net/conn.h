@@ -46,6 +46,10 @@ enum conn_flag {
     CONN_FIRST_BYTE = 1 << 10,   /* one came, or nobody waits for it */
     CONN_FOREIGN = 1 << 11,      /* other threads send to it */
     CONN_CUT = 1 << 12,          /* ended by the end of a drain or a stop */
+    CONN_HELD = 1 << 13,         /* held is not NULL */
+    /* none of these, and open: nearly every connection, nearly always */
+    CONN_SPECIAL = CONN_PAUSED | CONN_AUTO_PAUSED | CONN_RECV_STOPPING | CONN_EOF | CONN_EOF_HELD |
+                   CONN_SHUT_ASKED | CONN_SHUT | CONN_HELD,
 };
 
 struct dial;
@@ -54,34 +58,36 @@ struct held {
     struct sendq queue;
 };
 
+/* In the order of use: a request touches the first three cache lines, the rest is for beginning, end
+ * and timer. */
 struct sally_conn {
     struct port_sock sock; /* first: the slot is in it */
     struct shard *shard;
     struct policy *policy; /* a reference */
-    void *user;
-    struct timer timer; /* one for all limits: set to the earliest, looked at again when it fires */
     struct sendq out;
-    uint32_t foreign_bytes; /* of those queued, charged to the shard's inbound account */
     uint16_t flags;
     uint8_t state;
-    uint8_t reason; /* sally_close_reason, once has_reason */
-    bool has_reason;
-    bool counted_server; /* in the server's count */
-    int16_t error;
-    int32_t sys_error;
+    uint8_t reason;         /* sally_close_reason, once has_reason */
+    uint32_t foreign_bytes; /* of those queued, charged to the shard's inbound account */
+    uint64_t active_ms;     /* last byte in or out */
+    uint64_t write_ms;      /* last time that the peer took a byte or the queue began */
+    uint64_t bytes_in;
+    uint64_t bytes_out;
+    sally_conn *dirty_next;
+    void *user;
     union {
         struct dial *dial; /* DIALING */
         struct held *held; /* later: bytes that came while reading was paused; NULL: none */
     };
-    sally_conn *dirty_next;
-    uint64_t bytes_in;
-    uint64_t bytes_out;
+    struct timer timer; /* one for all limits: set to the earliest, looked at again when it fires */
     uint64_t opened_ms;
-    uint64_t active_ms;   /* last byte in or out */
-    uint64_t write_ms;    /* last time that the peer took a byte or the queue began */
     uint64_t phase_ms;    /* start of what has a limit of its own: first byte, linger, attempt */
     uint64_t user_due_ms; /* sally_conn_timer; 0: not set */
     struct addr peer;
+    bool has_reason;
+    bool counted_server; /* in the server's count */
+    int16_t error;
+    int32_t sys_error;
 };
 
 /* ---- conn.c ---- */
@@ -129,6 +135,11 @@ static inline bool conn_has(const sally_conn *conn, unsigned flags) { return con
 static inline bool conn_in_flight(const sally_conn *conn, enum port_op op)
 {
     return conn->sock.in_flight & PORT_BIT(op);
+}
+/* Open both ways, nothing paused: bytes are handed out as they come, and taken. */
+static inline bool conn_is_plain(const sally_conn *conn)
+{
+    return conn->state == CONN_OPEN && !conn_has(conn, CONN_SPECIAL);
 }
 static inline bool conn_alive(const sally_conn *conn)
 {

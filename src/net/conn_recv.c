@@ -30,6 +30,7 @@ void conn_drop_held(sally_conn *conn)
     struct held *held = conn->held;
     if (!held) return;
     conn->held = NULL;
+    conn->flags &= (uint16_t)~CONN_HELD;
     sendq_clear(&held->queue, &conn->shard->pools);
     mem_free(&conn->shard->engine->mem, held, sizeof *held);
 }
@@ -40,6 +41,7 @@ static int conn__hold(sally_conn *conn, const void *data, size_t len)
 {
     if (!conn->held) conn->held = mem_zalloc(&conn->shard->engine->mem, sizeof *conn->held);
     if (!conn->held) return SALLY_ENOMEM;
+    conn->flags |= CONN_HELD;
     return sendq_copy(&conn->held->queue, &conn->shard->pools, data, len);
 }
 
@@ -77,9 +79,11 @@ void conn_deliver_held(sally_conn *conn)
          * still read these bytes until it returns */
         struct held *held = conn->held;
         conn->held = NULL;
+        conn->flags &= (uint16_t)~CONN_HELD;
         if (handler->on_data) handler->on_data(conn, span.data, span.len);
         sendq_consume(&held->queue, &conn->shard->pools, span.len);
         conn->held = held;
+        conn->flags |= CONN_HELD;
         if (conn->state != CONN_OPEN) conn_drop_held(conn);
     }
     if (conn->state == CONN_OPEN && !conn->held && !conn__paused(conn) &&
@@ -92,15 +96,11 @@ void conn_deliver_held(sally_conn *conn)
 static void conn__deliver(sally_conn *conn, const struct port_event *event)
 {
     struct shard *shard = conn->shard;
-    if (!conn->policy->handler.on_data) {
-        port_buf_release(shard->port, event->buf, event->data);
-        return;
-    }
+    void (*on_data)(sally_conn *, const void *, size_t) = conn->policy->handler.on_data;
     shard->lent = (struct lent){.data = event->data, .len = event->bytes, .buf = event->buf};
-    conn->policy->handler.on_data(conn, event->data, event->bytes);
-    bool referred = shard->lent.referred;
+    if (on_data) on_data(conn, event->data, event->bytes);
     shard->lent.data = NULL;
-    if (!referred) port_buf_release(shard->port, event->buf, event->data);
+    if (!shard->lent.referred) port_buf_release(shard->port, event->buf, event->data);
 }
 
 static void conn__bytes(sally_conn *conn, const struct port_event *event)
@@ -110,7 +110,7 @@ static void conn__bytes(sally_conn *conn, const struct port_event *event)
     conn->active_ms = shard->now_ms;
     conn->flags |= CONN_FIRST_BYTE;
     counter_add(&shard->counters.bytes_in, event->bytes);
-    if (conn->state == CONN_OPEN && !conn__paused(conn) && !conn->held) {
+    if (conn_is_plain(conn) || (conn->state == CONN_OPEN && !conn__paused(conn) && !conn->held)) {
         conn__deliver(conn, event);
         return;
     }

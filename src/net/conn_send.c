@@ -10,22 +10,23 @@ enum {
 
 /* ---- In ---- */
 
-static void conn__queued(sally_conn *conn, bool was_empty)
+static void conn__above_high(sally_conn *conn)
 {
-    const struct policy *policy = conn->policy;
+    conn->flags |= CONN_DRAIN_DUE;
+    if (!conn->policy->auto_pause || conn_has(conn, CONN_AUTO_PAUSED)) return;
+    conn->flags |= CONN_AUTO_PAUSED;
+    conn_update_reading(conn);
+}
+
+static inline void conn__queued(sally_conn *conn, bool was_empty)
+{
     if (was_empty) conn->write_ms = conn->shard->now_ms;
-    if (conn->out.bytes > policy->send_high_bytes) {
-        conn->flags |= CONN_DRAIN_DUE;
-        if (policy->auto_pause && !conn_has(conn, CONN_AUTO_PAUSED)) {
-            conn->flags |= CONN_AUTO_PAUSED;
-            conn_update_reading(conn);
-        }
-    }
+    if (conn->out.bytes > conn->policy->send_high_bytes) conn__above_high(conn);
     shard_mark_dirty(conn->shard, conn);
 }
 
 /* 0 when len more bytes may be queued. */
-static int conn__may_send(sally_conn *conn, size_t len)
+static inline int conn__may_send(sally_conn *conn, size_t len)
 {
     if (conn->state != CONN_OPEN || conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT))
         return SALLY_ECLOSED;
@@ -43,7 +44,7 @@ static void release_lent(void *port, const void *data, uint64_t buf)
 
 /* The receive buffer that the handler is looking at needs no copy, as long as enough buffers are
  * left to receive with. A buffer has one reference at most; a second send of it copies. */
-static bool conn__may_refer(const struct shard *shard, const void *data, size_t len)
+static inline bool conn__may_refer(const struct shard *shard, const void *data, size_t len)
 {
     const struct lent *lent = &shard->lent;
     const unsigned char *from = data;
@@ -127,7 +128,7 @@ static void conn__low(sally_conn *conn)
         conn->policy->handler.on_drain(conn);
 }
 
-static void conn__took(sally_conn *conn, size_t bytes)
+static inline void conn__took(sally_conn *conn, size_t bytes)
 {
     struct shard *shard = conn->shard;
     sendq_consume(&conn->out, &shard->pools, bytes);
@@ -136,18 +137,20 @@ static void conn__took(sally_conn *conn, size_t bytes)
     counter_add(&shard->counters.bytes_out, bytes);
     if (conn_has(conn, CONN_FOREIGN)) conn__return_foreign(conn, bytes);
     if (conn->policy->handler.on_sent) conn->policy->handler.on_sent(conn, bytes);
-    if (conn->out.bytes <= conn->policy->send_low_bytes) conn__low(conn);
+    if (conn_has(conn, CONN_AUTO_PAUSED | CONN_DRAIN_DUE | CONN_FOREIGN) &&
+        conn->out.bytes <= conn->policy->send_low_bytes)
+        conn__low(conn);
 }
 
-static size_t spans_bytes(const struct span *spans, unsigned count)
+static inline size_t spans_bytes(const struct span *spans, unsigned count)
 {
-    size_t bytes = 0;
-    for (unsigned i = 0; i < count; i++) bytes += spans[i].len;
+    size_t bytes = spans[0].len;
+    for (unsigned i = 1; i < count; i++) bytes += spans[i].len;
     return bytes;
 }
 
 /* True when all of it went at once and there may be more to send. */
-static bool conn__send_now(sally_conn *conn, const struct span *spans, unsigned count)
+static inline bool conn__send_now(sally_conn *conn, const struct span *spans, unsigned count)
 {
     int sys_error = 0;
     size_t wanted = spans_bytes(spans, count);

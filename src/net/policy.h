@@ -17,18 +17,18 @@
 
 struct policy {
     atomic_uint refs;
-    struct mem *mem;
-    sally_server *server; /* NULL: outgoing */
+    uint32_t send_bytes_max;
+    uint32_t send_high_bytes;
+    uint32_t send_low_bytes;
     sally_handler handler;
+    struct mem *mem;
+    sally_server *server;   /* NULL: outgoing */
     uint64_t first_byte_ms; /* POLICY_NEVER: no limit; so with all times */
     uint64_t idle_ms;
     uint64_t write_stall_ms;
     uint64_t linger_ms;
     uint64_t connect_ms;
     uint64_t attempt_ms;
-    uint32_t send_bytes_max;
-    uint32_t send_high_bytes;
-    uint32_t send_low_bytes;
     bool auto_pause;
     bool has_from;
     struct addr from; /* outgoing: the local address to bind */

@@ -15,9 +15,7 @@ enum {
     POOL_KEEP_MS = 1000,
 };
 
-static _Thread_local struct shard *current;
-
-struct shard *shard_current(void) { return current; }
+_Thread_local struct shard *shard_of_thread;
 
 /* ---- Making and freeing ---- */
 
@@ -105,7 +103,7 @@ int shard_post(struct shard *shard, struct letter *letter, bool must)
         atomic_fetch_add_explicit(&shard->letters_refused, 1, memory_order_relaxed);
         return posted;
     }
-    if (posted > 0 && current != shard) shard_wake(shard);
+    if (posted > 0 && shard_current() != shard) shard_wake(shard);
     return 0;
 }
 
@@ -153,9 +151,9 @@ static void shard__events(struct shard *shard)
     shard->events_left = false;
     for (;;) {
         unsigned count = port_take(shard->port, events, left < SHARD_BATCH ? left : SHARD_BATCH);
-        if (!count) return;
         for (unsigned i = 0; i < count; i++) shard__dispatch(&events[i]);
         if (shard->dirty_head) shard__progress(shard);
+        if (!count || shard->port->emptied) return;
         left -= count;
         if (!left) break;
         if (count == SHARD_BATCH) port_flush(shard->port);
@@ -279,6 +277,16 @@ uint32_t shard_patience_ms(const struct shard *shard)
     return shard__patience_ms(shard, engine_now_ms(shard->engine));
 }
 
+/* Whether the port ends the wait in time by itself. */
+static bool shard__alarm(struct shard *shard, uint32_t delay_ms)
+{
+    uint64_t due_ms = shard->now_ms + delay_ms;
+    if (shard->alarm_ms > shard->now_ms && shard->alarm_ms <= due_ms) return true;
+    if (!port_alarm(shard->port, delay_ms)) return false;
+    shard->alarm_ms = due_ms;
+    return true;
+}
+
 static void shard__wait(struct shard *shard, uint32_t timeout_ms)
 {
     if (shard->events_left) {
@@ -287,7 +295,12 @@ static void shard__wait(struct shard *shard, uint32_t timeout_ms)
     }
     /* the last turn's time: a turn is short, and reading the clock twice in each is not free */
     uint32_t patience_ms = shard__patience_ms(shard, shard->now_ms);
-    int err = port_wait(shard->port, patience_ms < timeout_ms ? patience_ms : timeout_ms);
+    if (timeout_ms < patience_ms) {
+        patience_ms = timeout_ms;
+    } else if (patience_ms && patience_ms != PORT_FOREVER && shard__alarm(shard, patience_ms)) {
+        patience_ms = PORT_FOREVER;
+    }
+    int err = port_wait(shard->port, patience_ms);
     if (err)
         engine_log(shard->engine, SALLY_LOG_ERROR, "shard %u: the port failed: %s", shard->index,
                    sally_strerror(err));
@@ -295,9 +308,9 @@ static void shard__wait(struct shard *shard, uint32_t timeout_ms)
 
 bool shard_turn(struct shard *shard, uint32_t timeout_ms)
 {
-    struct shard *outer = current;
+    struct shard *outer = shard_current();
     if (atomic_load_explicit(&shard->ended, memory_order_relaxed)) return true;
-    current = shard;
+    shard_of_thread = shard;
     shard__wait(shard, timeout_ms);
     shard->now_ms = engine_now_ms(shard->engine);
     shard__events(shard);
@@ -311,7 +324,7 @@ bool shard_turn(struct shard *shard, uint32_t timeout_ms)
     if (shard->dirty_head) shard__progress(shard);
     counter_add(&shard->counters.turns, 1);
     bool ended = level && shard__at_end(shard);
-    current = outer;
+    shard_of_thread = outer;
     return ended;
 }
 

@@ -34,35 +34,38 @@ struct lent {
 
 /* Readable by any thread. */
 struct shard_counters {
+    counter bytes_in;
+    counter bytes_out;
+    counter turns;
+    counter letters;
     counter accepted;
     counter accept_failures;
     counter refused;
     counter connected;
     counter connect_failures;
     counter closed;
-    counter bytes_in;
-    counter bytes_out;
-    counter letters;
-    counter turns;
 };
 
 struct shard {
-    sally_engine *engine;
+    /* for every request */
     struct port *port;
-    unsigned index;
+    uint64_t now_ms;
+    sally_conn *dirty_head; /* connections with something to do before the turn ends */
+    sally_conn *dirty_tail;
+    struct lent lent;
+    struct shard_counters counters;
+    struct sendq_pools pools;
+    /* for every turn */
+    sally_engine *engine;
     bool events_left;  /* the last turn's bound was reached */
     bool owned;        /* a thread has taken the port */
     bool has_thread;   /* of its own */
     uint8_t stop_seen; /* enum stop_level it has acted on */
-    uint64_t now_ms;
-    struct lent lent;
-    sally_conn *dirty_head; /* connections with something to do before the turn ends */
-    sally_conn *dirty_tail;
+    unsigned index;
+    uint64_t alarm_ms; /* when the port's alarm is set for; past: it is not */
     struct listener *listeners;
     struct wheel wheel;
     struct slots slots;
-    struct sendq_pools pools;
-    struct shard_counters counters;
     struct os_thread thread;
     uint64_t owner; /* os_thread_self of who steps it */
 
@@ -76,7 +79,8 @@ struct shard {
 };
 
 /* The shard whose callback or turn runs on this thread, or NULL. */
-struct shard *shard_current(void);
+extern _Thread_local struct shard *shard_of_thread OS_THREAD_LOCAL_NEAR;
+static inline struct shard *shard_current(void) { return shard_of_thread; }
 
 int shard_create(struct shard **shard, sally_engine *engine, unsigned index);
 

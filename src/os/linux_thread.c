@@ -69,6 +69,8 @@ int os_thread_start(struct os_thread *thread, const char *name, void (*body)(voi
 
 void os_thread_join(struct os_thread *thread) { must_be_0(pthread_join(thread->id, NULL)); }
 
+_Thread_local char os_thread_mark;
+
 uint64_t os_thread_self(void) { return (uint64_t)pthread_self(); }
 
 unsigned os_cores(void)

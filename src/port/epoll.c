@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "os/error.h"
+#include "port/linux_alarm.h"
+#include "port/linux_call.h"
 #include "port/linux_sock.h"
 #include "sallyport/error.h"
 
@@ -25,26 +27,35 @@ enum {
 #define NEVER_INLINE __attribute__((noinline))
 
 /* An even generation: no socket's. */
-static const uint64_t WAKE_KEY = 0;
+static const uint64_t WAKE_KEY = 0, ALARM_KEY = 1;
 
 /* --- making --- */
 
 static void port_free(struct epoll_port *port)
 {
     if (port->wake_fd >= 0) close(port->wake_fd);
+    if (port->alarm_fd >= 0) close(port->alarm_fd);
     if (port->epoll_fd >= 0) close(port->epoll_fd);
     mem_free(port->port.mem, port, sizeof *port);
 }
 
-/* Edge-triggered: each write is told once, and nobody has to read the counter down. */
+/* Edge-triggered: each write or expiry is told once, and nobody has to read a counter down. */
+static int watch(const struct epoll_port *port, int fd, uint64_t key)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = key};
+    if (fd < 0) return errno;
+    return epoll_ctl(port->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;
+}
+
 static int port_open(struct epoll_port *port)
 {
-    struct epoll_event wake = {.events = EPOLLIN | EPOLLET, .data.u64 = WAKE_KEY};
     port->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (port->epoll_fd < 0) return errno;
     port->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (port->wake_fd < 0) return errno;
-    return epoll_ctl(port->epoll_fd, EPOLL_CTL_ADD, port->wake_fd, &wake) == 0 ? 0 : errno;
+    int sys = watch(port, port->wake_fd, WAKE_KEY);
+    if (sys) return sys;
+    port->alarm_fd = linux_alarm_open();
+    return watch(port, port->alarm_fd, ALARM_KEY);
 }
 
 static int epoll_create_port(struct port **out, const struct port_config *config)
@@ -59,6 +70,7 @@ static int epoll_create_port(struct port **out, const struct port_config *config
     port->port.bufs_total = bufs_max;
     port->epoll_fd = -1;
     port->wake_fd = -1;
+    port->alarm_fd = -1;
     port->burst = ACCEPT_BURST;
     port->buf_bytes = config->buf_bytes ? config->buf_bytes : BUF_BYTES;
     int sys = port_open(port);
@@ -85,9 +97,8 @@ static void epoll_destroy(struct port *base)
 static int epoll_own_port(struct port *base)
 {
     struct epoll_port *port = epoll_of(base);
-    assert(!port->owned);
-    port->owned = true;
-    port->owner = pthread_self();
+    assert(!port->owner);
+    port->owner = &os_thread_mark;
     return 0;
 }
 
@@ -101,6 +112,13 @@ static void epoll_wake(struct port *base)
     int saved = errno;
     (void)!write(epoll_of(base)->wake_fd, &one, sizeof one);
     errno = saved;
+}
+
+static bool epoll_alarm(struct port *base, uint32_t delay_ms)
+{
+    struct epoll_port *port = epoll_of(base);
+    assert_owner(port);
+    return linux_alarm_set(port->alarm_fd, delay_ms) == 0;
 }
 
 static int64_t epoll_poll_fd(struct port *base)
@@ -133,7 +151,7 @@ static int epoll_wait_port(struct port *base, uint32_t timeout_ms)
     port->next = 0;
     port->count = 0;
     int count =
-        epoll_wait(port->epoll_fd, port->ready, EPOLL_READY_MAX, sleep_ms(port, timeout_ms));
+        linux_epoll_wait(port->epoll_fd, port->ready, EPOLL_READY_MAX, sleep_ms(port, timeout_ms));
     if (count > 0) {
         port->count = (uint32_t)count;
     } else if (count == 0) {
@@ -209,15 +227,22 @@ static inline bool recv_got(struct epoll_port *port, struct port_sock *sock, voi
                             ssize_t got, struct port_event *event)
 {
     port->port.bufs_lent = port->bufs.out;
-    *event = (struct port_event){
-        .sock = sock, .op = PORT_RECV, .more = true, .bytes = (uint32_t)got, .data = data};
+    /* one by one: what is an accept's stays as it is */
+    event->sock = sock;
+    event->op = PORT_RECV;
+    event->more = true;
+    event->error = 0;
+    event->sys_error = 0;
+    event->bytes = (uint32_t)got;
+    event->buf = 0;
+    event->data = data;
     return true;
 }
 
 static inline ssize_t recv_once(const struct epoll_port *port, const struct port_sock *sock,
                                 void *data)
 {
-    return recv((int)sock->handle, data, port->buf_bytes, MSG_DONTWAIT);
+    return linux_recv((int)sock->handle, data, port->buf_bytes, MSG_DONTWAIT);
 }
 
 /* After a read that brought no bytes: a signal, nothing, the end, or an error. */
@@ -396,7 +421,7 @@ static NEVER_INLINE unsigned ready_take(struct epoll_port *port, struct port_eve
     uint32_t ready = entry->events;
     struct port_sock *sock = slots_find(port->port.socks, (uint32_t)key, (uint32_t)(key >> 32));
     if (!sock) {
-        if (key != WAKE_KEY) counter_add(&port->port.counters.stray_events, 1);
+        if (key != WAKE_KEY && key != ALARM_KEY) counter_add(&port->port.counters.stray_events, 1);
         ready_next(port);
         return 0;
     }
@@ -451,19 +476,32 @@ static NEVER_INLINE unsigned ready_take_all(struct epoll_port *port, struct port
     return count;
 }
 
+static NEVER_INLINE unsigned take_any(struct epoll_port *port, struct port_event *events,
+                                      unsigned max)
+{
+    if (port->due_head) return due_take(port, events, max);
+    if (port->starved_head && starved_take(port, events)) return 1;
+    return ready_take_all(port, events, max);
+}
+
 static unsigned epoll_take(struct port *base, struct port_event *events, unsigned max)
 {
     struct epoll_port *port = epoll_of(base);
-    assert_owner(port);
-    if (port->due_head) return due_take(port, events, max);
-    if (port->starved_head && starved_take(port, events)) return 1;
-    return port->next < port->count ? ready_take_all(port, events, max) : 0;
+    bool calm = !port->due_head && !port->starved_head;
+    struct port_sock *sock = calm && port->next < port->count ? ready_plain_recv(port) : NULL;
+    void *data = sock ? pool_take(&port->bufs) : NULL;
+    if (data) { /* nearly always */
+        base->emptied = ++port->next == port->count;
+        if (recv_into(port, sock, data, events)) return 1;
+    }
+    unsigned count = take_any(port, events, max);
+    base->emptied = port->next == port->count && !port->due_head && !port->starved_head;
+    return count;
 }
 
 static void epoll_buf_release(struct port *base, uint32_t buf, const void *data)
 {
     struct epoll_port *port = epoll_of(base);
-    assert_owner(port);
     assert(buf == 0);
     (void)buf;
     buf_give(port, (void *)(uintptr_t)data);
@@ -478,6 +516,7 @@ const struct port_ops port_epoll_ops = {
     .destroy = epoll_destroy,
     .own = epoll_own_port,
     .wait = epoll_wait_port,
+    .alarm = epoll_alarm,
     .take = epoll_take,
     .flush = epoll_flush,
     .wake = epoll_wake,

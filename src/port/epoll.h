@@ -14,10 +14,10 @@
 #define PORT_EPOLL_H
 
 #include <assert.h>
-#include <pthread.h>
 #include <sys/epoll.h>
 
 #include "base/pool.h"
+#include "os/thread.h"
 #include "port/port.h"
 
 enum { EPOLL_READY_MAX = 256 };
@@ -26,13 +26,13 @@ struct epoll_port {
     struct port port;
     int epoll_fd;
     int wake_fd;
-    bool polled;    /* port_fd's descriptor is watched by somebody else's loop */
-    bool buf_freed; /* a buffer came back while sockets waited for one */
-    bool owned;
-    pthread_t owner;
-    uint32_t next;  /* in ready: the first that port_take hasn't dealt with */
-    uint32_t count; /* in ready */
-    uint32_t burst; /* what the listener at `next` may still accept in this turn */
+    int alarm_fd;
+    bool polled;       /* port_fd's descriptor is watched by somebody else's loop */
+    bool buf_freed;    /* a buffer came back while sockets waited for one */
+    const char *owner; /* &os_thread_mark of the owning thread; NULL: nobody's yet */
+    uint32_t next;     /* in ready: the first that port_take hasn't dealt with */
+    uint32_t count;    /* in ready */
+    uint32_t burst;    /* what the listener at `next` may still accept in this turn */
     /* Lists of sockets linked through their own[] by slot index + 1, 0 at the end. */
     uint32_t due_head; /* have an ended operation to hand out */
     uint32_t due_tail;
@@ -94,9 +94,7 @@ static inline uint32_t ops_parked(struct port_sock *sock)
 
 static inline void assert_owner(const struct epoll_port *port)
 {
-#ifndef NDEBUG
-    assert(port->owned && pthread_equal(port->owner, pthread_self()));
-#endif
+    assert(port->owner == &os_thread_mark);
     (void)port;
 }
 

@@ -1,6 +1,7 @@
-/* The calls of port.h: each asserts what the port may assume of its caller, counts, and hands on to
- * the kind's own function. It allocates nothing and keeps nothing but the counters, which belong to
- * the port's thread; so everything here may be called where port.h says that the call itself may.
+/* The calls of port.h but those that every request makes, which are in the header: each asserts
+ * what the port may assume of its caller, counts, and hands on to the kind's own function. It
+ * allocates nothing and keeps nothing but the counters, which belong to the port's thread; so
+ * everything here may be called where port.h says that the call itself may.
  *
  * The counts are kept here and not in the ports so that they mean the same on each: an operation is
  * started when its start is called and ends when the owner has its last event in hand. */
@@ -50,20 +51,14 @@ void port_disown(struct port *port)
     if (port->ops->disown) port->ops->disown(port);
 }
 
-int port_wait(struct port *port, uint32_t timeout_ms)
+bool port_alarm(struct port *port, uint32_t delay_ms)
 {
-    counter_add(&port->counters.waits, 1);
-    return port->ops->wait(port, timeout_ms);
+    return port->ops->alarm && port->ops->alarm(port, delay_ms);
 }
 
-static void count_event(struct port_counters *counters, const struct port_event *event)
+void port_count_end(struct port_counters *counters, const struct port_event *event)
 {
     assert(event->op < PORT_OPS);
-    if (event->more) {
-        assert(event->op == PORT_ACCEPT || event->op == PORT_RECV);
-        if (event->op == PORT_ACCEPT && event->error == 0) counter_add(&counters->accepted, 1);
-        return;
-    }
     assert(event->op != PORT_ACCEPT || event->error != 0); /* accepting ends for a reason only */
     if (event->error == 0) {
         counter_add(&counters->completed[event->op], 1);
@@ -72,15 +67,6 @@ static void count_event(struct port_counters *counters, const struct port_event 
     } else {
         counter_add(&counters->failed[event->op], 1);
     }
-}
-
-unsigned port_take(struct port *port, struct port_event *events, unsigned max)
-{
-    assert(max > 0);
-    unsigned count = port->ops->take(port, events, max);
-    assert(count <= max);
-    for (unsigned i = 0; i < count; i++) count_event(&port->counters, &events[i]);
-    return count;
 }
 
 void port_flush(struct port *port) { port->ops->flush(port); }
@@ -159,22 +145,6 @@ void port_recv_stop(struct port *port, struct port_sock *sock)
     port->ops->recv_stop(port, sock);
 }
 
-int64_t port_send_now(struct port *port, struct port_sock *sock, const struct span *spans,
-                      unsigned count, int *sys_error)
-{
-    assert_living(sock);
-    assert(!(sock->in_flight & PORT_BIT(PORT_SEND)));
-    assert(count > 0 && spans[0].len > 0);
-    return port->ops->send_now(port, sock, spans, count, sys_error);
-}
-
-void port_send(struct port *port, struct port_sock *sock, const struct span *spans, unsigned count)
-{
-    assert(count > 0 && spans[0].len > 0);
-    count_start(port, sock, PORT_SEND);
-    port->ops->send(port, sock, spans, count);
-}
-
 int port_shutdown(struct port *port, struct port_sock *sock)
 {
     assert_living(sock);
@@ -186,10 +156,4 @@ void port_close(struct port *port, struct port_sock *sock, enum port_close_mode 
 {
     count_start(port, sock, PORT_CLOSE);
     port->ops->close(port, sock, mode);
-}
-
-void port_buf_release(struct port *port, uint32_t buf, const void *data)
-{
-    assert(data && port->bufs_lent > 0);
-    port->ops->buf_release(port, buf, data);
 }

@@ -30,6 +30,8 @@
  *   P11 A wake-up is never lost: after port_wake the current or the next port_wait returns.
  *   P12 An event never reaches another socket than the one its operation was started on, also when
  *       descriptors and slots are used again.
+ *   P13 After port_alarm the current or the next port_wait that is under way when its time is over
+ *       returns, once; never early.
  *
  * An operation is over for the port when port_take hands out its last event, and in_flight says so
  * from then on. Who takes several events at once must therefore not start an operation on a socket
@@ -42,6 +44,7 @@
 #ifndef PORT_PORT_H
 #define PORT_PORT_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -104,7 +107,8 @@ struct port_event {
     struct addr peer;     /* PORT_ACCEPT: the peer, ADDR_NONE where the system did not tell */
 };
 
-/* What a port can do beyond the contract's core; bits of port.abilities. */
+/* What a port can do beyond the contract's core; bits of port.abilities, which port_wait may change
+ * (PORT_CAN_SEND_NOW: as it pays). */
 enum port_ability {
     PORT_CAN_SEND_NOW = 1 << 0, /* port_send_now may take bytes at once: try it before port_send */
     PORT_CAN_POLL_FD =
@@ -176,6 +180,7 @@ struct port_ops {
     int (*own)(struct port *port);
     void (*disown)(struct port *port); /* NULL: there is nothing to let go */
     int (*wait)(struct port *port, uint32_t timeout_ms);
+    bool (*alarm)(struct port *port, uint32_t delay_ms); /* NULL: has none */
     unsigned (*take)(struct port *port, struct port_event *events, unsigned max);
     void (*flush)(struct port *port);
     void (*wake)(struct port *port);
@@ -212,7 +217,8 @@ struct port {
     uint32_t abilities;
     uint32_t bufs_total; /* receive buffers */
     uint32_t bufs_lent;  /* of those, lent and not yet released */
-    uint32_t reserved;
+    bool emptied;        /* port_take has just handed out the last event of the last port_wait: the
+                            next would bring none. False says nothing */
     struct port_counters counters;
 };
 
@@ -239,12 +245,36 @@ void port_disown(struct port *port);
 /* Submits what was started and waits until something may be taken, a wake-up came, or the time is
  * over (0: doesn't sleep). 0, also when nothing came; SALLY_ESYSTEM when the port is broken. A
  * signal only makes it return early. */
-int port_wait(struct port *port, uint32_t timeout_ms);
+static inline int port_wait(struct port *port, uint32_t timeout_ms)
+{
+    counter_add(&port->counters.waits, 1);
+    return port->ops->wait(port, timeout_ms);
+}
+
+/* The port's one alarm, set anew by each call: in so many ms a port_wait returns. It stays set over
+ * any number of waits, so a wait that would have to end in time for the next timer needs no limit
+ * of its own, whose setting up and taking down costs the system more than all else in a wait. False
+ * where there is none, now and later: then the wait has to have the limit. */
+bool port_alarm(struct port *port, uint32_t delay_ms);
+
+/* Counts an operation's last event. */
+void port_count_end(struct port_counters *counters, const struct port_event *event);
 
 /* At most `max` events of what the last port_wait found, possibly fewer than there are: 0 means
  * that there are none left. The kernel may be read from on the way, so a port with little memory
  * hands out one event at a time. */
-unsigned port_take(struct port *port, struct port_event *events, unsigned max);
+static inline unsigned port_take(struct port *port, struct port_event *events, unsigned max)
+{
+    unsigned count = port->ops->take(port, events, max);
+    assert(count <= max);
+    for (unsigned i = 0; i < count; i++) {
+        if (!events[i].more)
+            port_count_end(&port->counters, &events[i]);
+        else if (events[i].op == PORT_ACCEPT && events[i].error == 0)
+            counter_add(&port->counters.accepted, 1);
+    }
+    return count;
+}
 
 /* Submits what was started since, without waiting: bounds the time that a reply waits for the rest
  * of its batch. */
@@ -306,12 +336,24 @@ void port_recv_stop(struct port *port, struct port_sock *sock);
 /* Takes what the system takes at once, without an operation; no send may be in flight. Bytes taken
  * (0: it would have to wait, or this port doesn't), or SALLY_E* (the connection is broken). Nothing
  * here keeps the spans. */
-int64_t port_send_now(struct port *port, struct port_sock *sock, const struct span *spans,
-                      unsigned count, int *sys_error);
+static inline int64_t port_send_now(struct port *port, struct port_sock *sock,
+                                    const struct span *spans, unsigned count, int *sys_error)
+{
+    assert(!(sock->in_flight & (PORT_BIT(PORT_SEND) | PORT_BIT(PORT_CLOSE))));
+    assert(count > 0 && spans[0].len > 0);
+    return port->ops->send_now(port, sock, spans, count, sys_error);
+}
 
 /* One send at a time on a socket. The spans' bytes stay as they are until the event; the array
  * itself is not kept. At least one span, none empty. */
-void port_send(struct port *port, struct port_sock *sock, const struct span *spans, unsigned count);
+static inline void port_send(struct port *port, struct port_sock *sock, const struct span *spans,
+                             unsigned count)
+{
+    assert(!(sock->in_flight & (PORT_BIT(PORT_SEND) | PORT_BIT(PORT_CLOSE))));
+    assert(count > 0 && spans[0].len > 0);
+    counter_add(&port->counters.started[PORT_SEND], 1);
+    port->ops->send(port, sock, spans, count);
+}
 
 /* Half-close: the peer sees the end of the stream after the bytes taken so far. No send may be in
  * flight. 0, or an error that says the connection is broken, which its receive will say too. */
@@ -322,6 +364,10 @@ int port_shutdown(struct port *port, struct port_sock *sock);
 void port_close(struct port *port, struct port_sock *sock, enum port_close_mode mode);
 
 /* Ends the loan of received bytes; the event's `buf` and `data`. */
-void port_buf_release(struct port *port, uint32_t buf, const void *data);
+static inline void port_buf_release(struct port *port, uint32_t buf, const void *data)
+{
+    assert(data && port->bufs_lent > 0);
+    port->ops->buf_release(port, buf, data);
+}
 
 #endif

@@ -11,12 +11,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "port/linux_alarm.h"
 #include "port/linux_sock.h"
 #include "sallyport/error.h"
 
 enum { SQ_ENTRIES = 1024, CQ_ENTRIES = 8192, DRAIN_ROUNDS = 100, DRAIN_MS = 10 };
-
-_Thread_local char uring_thread;
 
 /* --- create --- */
 
@@ -39,6 +38,8 @@ static int create_parts(struct uring *uring, const struct port_config *config)
     if (!uring->arena) return SALLY_ENOMEM;
     uring->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (uring->wake_fd < 0) return SALLY_EEXHAUSTED;
+    uring->alarm_fd = linux_alarm_open();
+    if (uring->alarm_fd < 0) return SALLY_EEXHAUSTED;
     /* a child of fork that touches the ring crashes instead of stealing from its parent */
     (void)io_uring_ring_dontfork(&uring->ring);
     return 0;
@@ -47,6 +48,7 @@ static int create_parts(struct uring *uring, const struct port_config *config)
 static void uring_dispose(struct uring *uring)
 {
     if (uring->wake_fd >= 0) close(uring->wake_fd);
+    if (uring->alarm_fd >= 0) close(uring->alarm_fd);
     if (uring->told_fd >= 0) close(uring->told_fd);
     if (uring->ring.ring_fd >= 0) {
         if (uring->bufs.block) uring_bufs_unregister(uring);
@@ -68,6 +70,7 @@ static int create(struct port **port, const struct port_config *config, uint32_t
     uring->features_off = features_off;
     uring->ring.ring_fd = -1;
     uring->wake_fd = -1;
+    uring->alarm_fd = -1;
     uring->told_fd = -1;
     uring->pid = getpid();
     int err = create_parts(uring, config);
@@ -94,17 +97,30 @@ static int uring_create(struct port **port, const struct port_config *config)
 
 /* --- the wake-up --- */
 
-/* The counter of the eventfd is never read: each write is an edge for the poll, and a poll that is
- * armed anew reports at once what was written before. */
+/* Wake-ups and the alarm are descriptors that are polled. What they count is never read: each write
+ * or expiry is an edge for the poll, and a poll that is armed anew reports at once what was there
+ * before. */
+static bool poll_arm(struct uring *uring, int fd, enum uring_kind kind)
+{
+    uint64_t user_data = (uint64_t)kind << SLOTS_INDEX_BITS;
+    struct io_uring_sqe *sqe = uring_sqe(uring, IORING_OP_POLL_ADD, fd, user_data);
+    if (!sqe) return false;
+    io_uring_prep_poll_multishot(sqe, fd, POLLIN);
+    sqe->user_data = user_data;
+    return true;
+}
+
 static void wake_arm(struct uring *uring)
 {
-    struct io_uring_sqe *sqe = uring_sqe(uring, IORING_OP_POLL_ADD, uring->wake_fd,
-                                         (uint64_t)URING_WAKE << SLOTS_INDEX_BITS);
-    if (!sqe) return;
-    uint64_t user_data = sqe->user_data;
-    io_uring_prep_poll_multishot(sqe, uring->wake_fd, POLLIN);
-    sqe->user_data = user_data;
-    uring->wake_armed = true;
+    if (!uring->wake_armed) uring->wake_armed = poll_arm(uring, uring->wake_fd, URING_WAKE);
+    if (!uring->alarm_armed) uring->alarm_armed = poll_arm(uring, uring->alarm_fd, URING_ALARM);
+}
+
+static bool uring_alarm(struct port *port, uint32_t delay_ms)
+{
+    struct uring *uring = uring_of(port);
+    uring_assert_owner(uring);
+    return linux_alarm_set(uring->alarm_fd, delay_ms) == 0;
 }
 
 static void tell(int fd)
@@ -133,7 +149,7 @@ static void uring_wake(struct port *port)
 static void prepare(struct uring *uring)
 {
     uring_bufs_publish(uring);
-    if (!uring->wake_armed) wake_arm(uring);
+    wake_arm(uring);
     if (uring->lists[URING_WORK].count) uring_work(uring);
     uring_feed(uring);
 }
@@ -146,6 +162,16 @@ static void tell_clear(struct uring *uring)
     if (fd >= 0) (void)!read(fd, &count, sizeof count);
 }
 
+/* For one alone a send of its own is cheaper than one through the ring, whose completion would cost
+ * a turn; for many at once the ring's is. */
+static void choose_sending(struct uring *uring)
+{
+    if (uring->ready <= 1)
+        uring->port.abilities |= PORT_CAN_SEND_NOW;
+    else
+        uring->port.abilities &= ~(uint32_t)PORT_CAN_SEND_NOW;
+}
+
 static int uring_wait(struct port *port, uint32_t timeout_ms)
 {
     struct uring *uring = uring_of(port);
@@ -156,6 +182,7 @@ static int uring_wait(struct port *port, uint32_t timeout_ms)
     int err = uring_enter(uring, sleep ? timeout_ms : 0);
     uring->ready = io_uring_cq_ready(&uring->ring);
     uring->ripe = uring->lists[URING_DUE].count;
+    choose_sending(uring);
     return err;
 }
 
@@ -193,6 +220,9 @@ static bool resolve(struct uring *uring, uint64_t user_data, int res, uint32_t f
     } else if (kind == URING_WAKE && uring->wake_armed) {
         if (!(flags & IORING_CQE_F_MORE)) uring->wake_armed = false;
         return false;
+    } else if (kind == URING_ALARM && uring->alarm_armed) {
+        if (!(flags & IORING_CQE_F_MORE)) uring->alarm_armed = false;
+        return false;
     } else if (kind == PORT_CLOSE || kind == URING_CANCEL) {
         return false; /* it failed: gone already */
     }
@@ -229,6 +259,7 @@ static unsigned uring_take(struct port *port, struct port_event *events, unsigne
             break;
         }
     }
+    port->emptied = !uring->ready && !uring->ripe && !uring->chunk.sock;
     return count;
 }
 
@@ -241,7 +272,7 @@ static int uring_own_thread(struct port *port)
     /* by hand: the shared liburing 2.3 doesn't export its function for it */
     if (io_uring_register((unsigned)uring->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) < 0)
         return SALLY_ESYSTEM;
-    uring->owner = &uring_thread;
+    uring->owner = &os_thread_mark;
     uring->owned = true;
     if (uring_has(uring, PORT_NO_RING_FD))
         uring->ring_fd_registered = io_uring_register_ring_fd(&uring->ring) == 1;
@@ -249,16 +280,23 @@ static int uring_own_thread(struct port *port)
     return 0;
 }
 
-/* The requests left are the port's own: the poll for wake-ups, and closes that were not submitted
- * yet. False when the kernel doesn't give them back. */
+static void poll_cancel(struct uring *uring, enum uring_kind kind)
+{
+    struct io_uring_sqe *sqe =
+        uring_sqe(uring, IORING_OP_ASYNC_CANCEL, -1, (uint64_t)URING_CANCEL << SLOTS_INDEX_BITS);
+    if (sqe) sqe->addr = (uint64_t)kind << SLOTS_INDEX_BITS;
+}
+
+/* The requests left are the port's own: the polls for wake-ups and the alarm, and closes that were
+ * not submitted yet. False when the kernel doesn't give them back. */
 static bool drain(struct uring *uring)
 {
     struct port_event event;
-    struct io_uring_sqe *sqe =
-        uring_sqe(uring, IORING_OP_ASYNC_CANCEL, -1, (uint64_t)URING_CANCEL << SLOTS_INDEX_BITS);
-    if (sqe) sqe->addr = (uint64_t)URING_WAKE << SLOTS_INDEX_BITS;
+    poll_cancel(uring, URING_WAKE);
+    if (uring->alarm_armed) poll_cancel(uring, URING_ALARM);
     for (int round = 0; round < DRAIN_ROUNDS; round++) {
-        if (!uring->wake_armed && io_uring_sq_ready(&uring->ring) == 0) return true;
+        bool armed = uring->wake_armed || uring->alarm_armed;
+        if (!armed && io_uring_sq_ready(&uring->ring) == 0) return true;
         if (uring_enter(uring, DRAIN_MS) != 0) return false;
         uring->ready = io_uring_cq_ready(&uring->ring);
         while (uring_take(&uring->port, &event, 1)) continue;
@@ -326,6 +364,7 @@ const struct port_ops port_uring_ops = {
     .own = uring_own_thread,
     .disown = uring_disown,
     .wait = uring_wait,
+    .alarm = uring_alarm,
     .take = uring_take,
     .flush = uring_flush,
     .wake = uring_wake,

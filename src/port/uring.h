@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "os/thread.h"
 #include "port/port.h"
 
 /* Not in the headers of liburing 2.3. */
@@ -34,7 +35,7 @@ struct uring_buf_status { /* io_uring_buf_status, kernel 6.8 */
 
 /* The 8 bits beside slot and generation in user_data. The first five are PORT_ACCEPT to PORT_CLOSE.
  */
-enum uring_kind { URING_CANCEL = PORT_OPS, URING_WAKE };
+enum uring_kind { URING_CANCEL = PORT_OPS, URING_WAKE, URING_ALARM };
 
 enum uring_state { URING_OPEN, URING_CLOSING, URING_CLOSED }; /* port_sock.state */
 
@@ -119,13 +120,15 @@ struct uring {
     uint32_t ready; /* completions that the last wait found and nobody has taken */
     uint32_t ripe;  /* the same of the due list */
     int wake_fd;
+    int alarm_fd;
     _Atomic int told_fd; /* what port_fd gave: the kernel writes to it; -1: nobody asked */
     bool owned;
     bool stuck; /* the kernel keeps a request of ours: nothing may be freed */
     bool ring_fd_registered;
     bool wake_armed;
+    bool alarm_armed;
     bool fd_used;      /* somebody polls the ring's descriptor */
-    const char *owner; /* &uring_thread of the owning thread */
+    const char *owner; /* &os_thread_mark of the owning thread */
     pid_t pid;
     struct uring_list lists[URING_LISTS];
     struct uring_list starved;
@@ -149,12 +152,9 @@ static inline bool uring_has(const struct uring *uring, enum port_feature featur
     return !(uring->features_off & feature);
 }
 
-/* Its address names the thread: pthread_self is a call, and this is asked in every operation. */
-extern _Thread_local char uring_thread __attribute__((tls_model("initial-exec")));
-
 static inline void uring_assert_owner(const struct uring *uring)
 {
-    assert(uring->owner == &uring_thread);
+    assert(uring->owner == &os_thread_mark);
     (void)uring;
 }
 

@@ -144,13 +144,15 @@ static bool recv_broken(struct uring *uring, struct port_sock *sock, bool last,
 static void data_event(struct port_sock *sock, uint32_t buf, const void *data, uint32_t bytes,
                        struct port_event *event)
 {
-    *event = (struct port_event){.sock = sock,
-                                 .op = PORT_RECV,
-                                 .more = true,
-                                 .bytes = bytes,
-                                 .buf = buf,
-                                 .data = data,
-                                 .accepted = PORT_NO_HANDLE};
+    /* one by one: what is an accept's stays as it is */
+    event->sock = sock;
+    event->op = PORT_RECV;
+    event->more = true;
+    event->error = 0;
+    event->sys_error = 0;
+    event->bytes = bytes;
+    event->buf = buf;
+    event->data = data;
 }
 
 bool uring_recv_next(struct uring *uring, struct port_event *event)

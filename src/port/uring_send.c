@@ -24,7 +24,6 @@ int64_t uring_send_now(struct port *port, struct port_sock *sock, const struct s
                        unsigned count, int *sys_error)
 {
     uring_assert_owner(uring_of(port));
-    /* off unless somebody sets the bit: batched sends are cheaper at many connections */
     if (!(port->abilities & PORT_CAN_SEND_NOW)) return 0;
     if (count > URING_SPANS_MAX) count = URING_SPANS_MAX;
     struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)spans, .msg_iovlen = count};

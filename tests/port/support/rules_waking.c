@@ -1,9 +1,10 @@
-/* P11: a wake-up is never lost, and waiting. P10: what other threads may do meanwhile. Hand-shakes
- * are exact: a thread goes on only when the owner has seen its wake-up, so one that is lost stops
- * the trial. */
+/* P11: a wake-up is never lost, and waiting. P13: the alarm. P10: what other threads may do
+ * meanwhile. Hand-shakes are exact: a thread goes on only when the owner has seen its wake-up, so
+ * one that is lost stops the trial. */
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "os/clock.h"
 #include "os/thread.h"
 #include "port/support/rules.h"
 #include "sallyport/error.h"
@@ -14,6 +15,61 @@ static void wait_for_ever(struct stage *stage)
 {
     CHECK_EQUAL(port_wait(stage->port, PORT_FOREVER), 0);
     CHECK_EQUAL(stage_take(stage), 0);
+}
+
+/* --- P13 --- */
+
+/* A wait without a limit, ended by an alarm of so many ms. */
+static void alarm_ends_wait(struct stage *stage, uint32_t delay_ms)
+{
+    uint64_t set_ns = os_clock_ns();
+    if (!port_alarm(stage->port, delay_ms)) trial_skip("this port has no alarm");
+    trial_waits_for("the alarm", __FILE__, __LINE__);
+    wait_for_ever(stage);
+    trial_waits_for(NULL, NULL, 0);
+    CHECK(os_clock_ns() - set_ns >= delay_ms * UINT64_C(1000000));
+}
+
+static void alarm_again_and_again(struct stage *stage)
+{
+    for (uint32_t i = 0; i < 20; i++) alarm_ends_wait(stage, i % 7);
+}
+
+static void alarm_is_replaced(struct stage *stage)
+{
+    if (!port_alarm(stage->port, 3600 * 1000)) trial_skip("this port has no alarm");
+    alarm_ends_wait(stage, 5); /* not an hour */
+    CHECK(port_alarm(stage->port, 1));
+    CHECK(port_alarm(stage->port, 3600 * 1000));
+    uint64_t begin_ns = os_clock_ns(); /* the one that was replaced doesn't come */
+    CHECK_EQUAL(port_wait(stage->port, 20), 0);
+    CHECK_EQUAL(stage_take(stage), 0);
+    CHECK(os_clock_ns() - begin_ns >= 15 * UINT64_C(1000000));
+}
+
+/* Over while nobody waits: the next wait returns. Once: the one after it doesn't. */
+static void alarm_before_wait(struct stage *stage)
+{
+    if (!port_alarm(stage->port, 1)) trial_skip("this port has no alarm");
+    for (uint64_t until_ns = os_clock_ns() + 5 * UINT64_C(1000000); os_clock_ns() < until_ns;) {
+    }
+    trial_waits_for("an alarm that was over before the wait", __FILE__, __LINE__);
+    wait_for_ever(stage);
+    uint64_t begin_ns = os_clock_ns();
+    CHECK_EQUAL(port_wait(stage->port, 20), 0);
+    CHECK(os_clock_ns() - begin_ns >= 15 * UINT64_C(1000000));
+}
+
+static void alarm_among_events(struct stage *stage)
+{
+    struct peer *peer;
+    struct actor *actor = stage_pair(stage, &peer);
+    stage_recv(stage, actor);
+    for (unsigned i = 1; i <= 50; i++) {
+        if (!port_alarm(stage->port, i % 3)) trial_skip("this port has no alarm");
+        UNTIL(stage, peer_wrote(peer, i * 1000) && actor->got == i * 1000);
+    }
+    alarm_ends_wait(stage, 2);
 }
 
 /* --- P11 --- */
@@ -337,5 +393,9 @@ static const struct rule rules[] = {
     {"P11_09_a_thousand_signals_a_second_cost_nothing", signals_cost_nothing,
      NEEDS_REAL | NEEDS_SIGNALS},
     {"P11_10_the_descriptor_tells_of_wake_ups_and_events", descriptor_tells, NEEDS_REAL},
+    {"P13_01_alarms_end_waits_one_after_the_other", alarm_again_and_again, NEEDS_REAL},
+    {"P13_02_a_new_alarm_replaces_the_old", alarm_is_replaced, NEEDS_REAL},
+    {"P13_03_an_alarm_before_the_wait_is_heard_once", alarm_before_wait, NEEDS_REAL},
+    {"P13_04_alarms_among_events", alarm_among_events, NEEDS_REAL},
 };
 const struct rule_set rules_waking = {rules, sizeof rules / sizeof rules[0]};
