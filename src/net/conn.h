@@ -58,8 +58,8 @@ struct held {
     struct sendq queue;
 };
 
-/* In the order of use: a request touches the first three cache lines, the rest is for beginning, end
- * and timer. */
+/* In the order of use: a request touches the first three cache lines; the rest is for beginning,
+ * end and timer. */
 struct sally_conn {
     struct port_sock sock; /* first: the slot is in it */
     struct shard *shard;

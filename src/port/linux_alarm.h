@@ -1,6 +1,6 @@
-/* A port's alarm: a timer descriptor that becomes readable when its time is over. Who watches it has
- * to be told of each expiry once (edge-triggered), for it is never read; setting it anew makes it
- * unreadable again. */
+/* A port's alarm: a timer descriptor that becomes readable when its time is over. Who watches it
+ * has to be told of each expiry once (edge-triggered), for it is never read; setting it anew makes
+ * it unreadable again. */
 #ifndef PORT_LINUX_ALARM_H
 #define PORT_LINUX_ALARM_H
 
