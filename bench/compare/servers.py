@@ -51,8 +51,8 @@ def pinned(core):
 class Server:
     """A server process, from its ready line to its end."""
 
-    def __init__(self, binaries, kind, mode, core):
-        command = [str(binaries / kind.program), *kind.args, "--mode", mode, "0"]
+    def __init__(self, binaries, kind, mode, core, under=()):
+        command = [*under, str(binaries / kind.program), *kind.args, "--mode", mode, "0"]
         self.name = kind.name
         self.stderr = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.stderr,
