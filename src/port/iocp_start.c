@@ -7,8 +7,9 @@
 #include "port/win32_sock.h"
 #include "sallyport/error.h"
 
-/* More would lock as much of the owner's memory until the peer has it. */
-enum { SEND_BYTES_MAX = 256 * 1024 };
+/* The system ends a send when it has taken all of it. More at once would lock as much of the
+ * owner's memory until then, and a slow reader would look like one that has stopped. */
+enum { SEND_BYTES_MAX = 64 * 1024 };
 
 /* --- handles --- */
 

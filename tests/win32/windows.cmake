@@ -2,10 +2,13 @@
 # here; the list below names those that do. Included by tests/CMakeLists.txt.
 find_program(WINE wine)
 find_program(WINESERVER wineserver)
-set(others "^(documents|install|net|planted|scenario|tidy|tool|win32)/"
+set(others "^(documents|install|planted|scenario|tidy|tool|win32)/"
     # of threads, signals and memory mappings of POSIX
     "^base/mailbox|^os/(thread|error|clock)|^port/(epoll|uring|linux|conformance_canary)"
-    "^sim/violation")
+    "^sim/violation"
+    # of descriptors, signals and files that only Linux' peers have
+    "^net/(accept|close|connect|drain|engine_life|exhaustion|foreign_loop|listen|memory)_"
+    "^net/(send|watchdog)_")
 list(JOIN others "|" others)
 
 file(GLOB cmocka_files win32/cmocka/support/*.c)
@@ -49,6 +52,12 @@ foreach(program ${programs})
     file(GLOB support_files CONFIGURE_DEPENDS ${folder}/support/*.c)
     list(FILTER support_files EXCLUDE REGEX "/(linux|epoll|uring)[^/]*$|_(posix|linux)\\.c$")
     list(FILTER support_files EXCLUDE REGEX "/(deviant|guard)\\.c$")
+    if(folder STREQUAL "net")
+        list(FILTER support_files EXCLUDE REGEX "/accept_[^/]*$")
+        list(APPEND support_files win32/support/posix_win32.c)
+        target_include_directories(${target} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/win32/posix)
+        target_link_libraries(${target} PRIVATE pthread) # of the tests themselves
+    endif()
     if(folder STREQUAL "sim")
         list(APPEND support_files win32/support/guard_win32.c)
     endif()
@@ -57,6 +66,9 @@ foreach(program ${programs})
         target_include_directories(${support} PRIVATE ${PROJECT_SOURCE_DIR}/include
             ${PROJECT_SOURCE_DIR}/src ${CMAKE_CURRENT_SOURCE_DIR}
             ${CMAKE_CURRENT_SOURCE_DIR}/win32/cmocka)
+        if(folder STREQUAL "net")
+            target_include_directories(${support} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/win32/posix)
+        endif()
     endif()
     if(support_files)
         target_link_libraries(${target} PRIVATE ${support})

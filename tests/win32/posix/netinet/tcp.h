@@ -1,0 +1,7 @@
+/* See win32/posix/sockets.h. */
+#ifndef WIN32_POSIX_NETINET_TCP_H
+#define WIN32_POSIX_NETINET_TCP_H
+
+#include "win32/posix/sockets.h"
+
+#endif
