@@ -150,6 +150,9 @@ static int epoll_wait_port(struct port *base, uint32_t timeout_ms)
     if (port->next < port->count) return 0;
     port->next = 0;
     port->count = 0;
+    /* what is due needs no look at the kernel, which has its turn with the next wait */
+    port->asked = !port->due_head || !port->asked;
+    if (!port->asked) return 0;
     int count =
         linux_epoll_wait(port->epoll_fd, port->ready, EPOLL_READY_MAX, sleep_ms(port, timeout_ms));
     if (count > 0) {

@@ -27,6 +27,7 @@ struct epoll_port {
     int epoll_fd;
     int wake_fd;
     int alarm_fd;
+    bool asked;        /* the last wait asked the kernel */
     bool polled;       /* port_fd's descriptor is watched by somebody else's loop */
     bool buf_freed;    /* a buffer came back while sockets waited for one */
     const char *owner; /* &os_thread_mark of the owning thread; NULL: nobody's yet */
