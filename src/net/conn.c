@@ -112,7 +112,8 @@ void conn_progress(sally_conn *conn)
 {
     if (conn_is_plain(conn)) {
         if (conn->out.bytes) conn_flush(conn);
-        if (conn_is_plain(conn) && !conn->out.bytes && conn_in_flight(conn, PORT_RECV)) return;
+        if (conn_is_plain(conn) && conn_in_flight(conn, PORT_RECV) && conn_write_is_timed(conn))
+            return;
     }
     if (conn->state == CONN_OPEN && (conn->held || conn_has(conn, CONN_EOF_HELD)))
         conn_deliver_held(conn);

@@ -170,4 +170,12 @@ void conn_drop_queue(sally_conn *conn);
 void conn_update_timer(sally_conn *conn);
 void conn_on_timer(sally_conn *conn);
 
+/* Whether the timer is early enough for the limit of what is queued; the subtraction is right for
+ * POLICY_NEVER too. */
+static inline bool conn_write_is_timed(const sally_conn *conn)
+{
+    return !conn->out.bytes || (timer_is_set(&conn->timer) && conn->timer.due_ms - conn->write_ms <=
+                                                                  conn->policy->write_stall_ms);
+}
+
 #endif

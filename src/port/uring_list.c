@@ -142,11 +142,13 @@ void uring_due(struct uring *uring, struct port_sock *sock, enum port_op op)
 void uring_end(struct uring *uring, struct port_sock *sock, enum port_op op, int32_t error,
                int32_t sys_error, struct port_event *event)
 {
-    *event = (struct port_event){.sock = sock,
-                                 .op = (uint8_t)op,
-                                 .error = error,
-                                 .sys_error = sys_error,
-                                 .accepted = PORT_NO_HANDLE};
+    event->sock = sock;
+    event->op = (uint8_t)op;
+    event->more = false;
+    event->error = error;
+    event->sys_error = sys_error;
+    event->bytes = 0;
+    event->accepted = PORT_NO_HANDLE;
     sock->in_flight &= (uint8_t)~uring_bit(op);
     if (op == PORT_ACCEPT || op == PORT_RECV) sock->marks &= (uint8_t)~URING_STOP;
     if (sock->state == URING_CLOSING) uring_close_progress(uring, sock);
