@@ -81,6 +81,10 @@ foreach(program ${programs})
     else()
         win32_test(${name} ${target})
     endif()
+    # Every call goes through Wine's one server: they take minutes, and more beside other tests.
+    if(name MATCHES "^net/(cross_thread|torture)$")
+        set_tests_properties(${name} PROPERTIES TIMEOUT 600 COST 200)
+    endif()
 endforeach()
 
 # The tool, driven by the same clients as on Linux: programs of this machine, not of Windows.
