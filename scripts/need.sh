@@ -6,8 +6,8 @@ need_build='gcc:gcc /usr/include/stdio.h:libc6-dev cmake:cmake ninja:ninja-build
     /usr/include/liburing.h:liburing-dev'
 need_check="$need_build"' g++:g++ clang:clang clang-format-14:clang-format-14 python3:python3
     pytest-3:python3-pytest /usr/include/cmocka.h:libcmocka-dev pkg-config:pkgconf
-    redis-benchmark:redis-tools ncat:ncat socat:socat patch:patch git:git nm:binutils man:man-db strace:strace
-    valgrind:valgrind'
+    redis-benchmark:redis-tools ncat:ncat socat:socat patch:patch git:git nm:binutils man:man-db
+    strace:strace valgrind:valgrind'
 
 need__missing() {
     for pair in $1; do
