@@ -104,6 +104,7 @@ def test_stop_under_traffic(kind, shards):
     with tool.Server("--port-kind", kind, "--shards", shards, "--drain", "500ms") as server:
         with tool.closing([tool.dial(server.port) for _ in range(20)]) as clients:
             for client in clients:
+                tool.echo(client)  # all are accepted
                 client.setblocking(False)
             for turn in range(200):
                 for client in clients:
