@@ -31,7 +31,7 @@
  *   P12 An event never reaches another socket than the one its operation was started on, also when
  *       descriptors and slots are used again.
  *   P13 After port_alarm the current or the next port_wait that is under way when its time is over
- *       returns, once; never early.
+ *       returns, once; never early. One that was over before it was replaced may still end a wait.
  *
  * An operation is over for the port when port_take hands out its last event, and in_flight says so
  * from then on. Who takes several events at once must therefore not start an operation on a socket
@@ -92,6 +92,7 @@ struct port_sock {
     uint64_t own[PORT_OWN_WORDS]; /* the port's */
 };
 
+/* What is said to be an operation's is only set in its events. */
 struct port_event {
     struct port_sock *sock;
     uint8_t op;        /* enum port_op */

@@ -169,7 +169,8 @@ static bool trial_clean(struct trial *trial)
     for (unsigned round = 0; round < ROUNDS / 10 && trial->open; round++) {
         if (port_wait(trial->port, ROUND_MS) != 0) return false;
         while (port_take(trial->port, &event, 1)) {
-            if (event.data) port_buf_release(trial->port, event.buf, event.data);
+            if (event.op == PORT_RECV && event.bytes)
+                port_buf_release(trial->port, event.buf, event.data);
             if (event.op == PORT_ACCEPT && event.accepted != PORT_NO_HANDLE)
                 port_refuse(trial->port, event.accepted, PORT_CLOSE_RST);
             if (event.op != PORT_CLOSE) continue;
