@@ -163,7 +163,7 @@ static void tell_clear(struct uring *uring)
 }
 
 /* For one alone a send of its own is cheaper than one through the ring, whose completion would cost
- * a turn; for many at once the ring's is. */
+ * a turn; for many at once the ring's is. So the first send after such a wait may go by itself. */
 static void choose_sending(struct uring *uring)
 {
     if (uring->ready <= 1)

@@ -31,6 +31,8 @@ int64_t uring_send_now(struct port *port, struct port_sock *sock, const struct s
     do {
         sent = sendmsg((int)sock->handle, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
+    /* a single event may be answered to thousands: those are a batch again */
+    port->abilities &= ~(uint32_t)PORT_CAN_SEND_NOW;
     if (sent >= 0) return sent;
     if (errno == EAGAIN) return 0;
     if (sys_error) *sys_error = errno;

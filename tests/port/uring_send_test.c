@@ -91,6 +91,7 @@ static void test_sending_at_once_works_where_its_bit_is_set(void **state)
     assert_int_equal(port_send_now(rig.port, &conn->sock, spans, 2, &sys_error), 0);
     rig.port->abilities |= PORT_CAN_SEND_NOW;
     assert_int_equal(port_send_now(rig.port, &conn->sock, spans, 2, &sys_error), 100);
+    assert_false(rig.port->abilities & PORT_CAN_SEND_NOW); /* one: the next are a batch */
     for (unsigned i = 0; i < 1000 && client.echoed < 100; i++) {
         rig_client_step(&client, 0);
         rig_turn(&rig, 1);
