@@ -15,9 +15,12 @@ static void ignore_data(sally_conn *conn, const void *data, size_t len)
     (void)len;
 }
 
+/* A limit counts from the beginning of the turn that opened the connection, and on a busy machine
+ * that turn may have been interrupted before on_open looked at the clock. */
 static void assert_at_least_ms(const struct actor *actor, uint64_t ms)
 {
-    if (actor->closed_us - actor->opened_us + 1000 >= ms * 1000) return;
+    enum { INTERRUPTED_US = STAGE_SLOW ? 40000 : 10000 };
+    if (actor->closed_us - actor->opened_us + INTERRUPTED_US >= ms * 1000) return;
     fail_msg("closed after %llu us", (unsigned long long)(actor->closed_us - actor->opened_us));
 }
 
