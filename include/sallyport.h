@@ -84,7 +84,8 @@ SALLY_API const char *sally_build_info(void);
     X(LINGER_TIMEOUT, "the peer did not finish in time after we had")                              \
     X(NO_MEMORY, "no memory for this connection")                                                  \
     X(SHUTDOWN, "the engine stopped")                                                              \
-    X(DRAIN_TIMEOUT, "not finished at the end of the drain")
+    X(DRAIN_TIMEOUT, "not finished at the end of the drain")                                       \
+    X(SEND_LIMIT, "the peer read too slowly: the send queue was full")
 
 typedef enum sally_close_reason {
 #define SALLY__ENUM(name, sentence) SALLY_CLOSE_##name,
@@ -346,6 +347,17 @@ SALLY_API uint32_t sally_engine_next_ms(sally_engine *engine);
 
 /* ---- Servers ---- */
 
+/* What a send does that finds no room in the send queue (send_bytes_max). Sends by id from other threads
+ * always fail. sally_conn_dropped in flow.h counts what was let go. */
+typedef enum sally_at_full {
+    SALLY_FULL_FAIL,        /* it returns SALLY_EFULL */
+    SALLY_FULL_DROP_OLDEST, /* it lets go the oldest whole sends that the system has not begun with,
+                               else itself; each send then has memory of its own, at least
+                               send_chunk_bytes */
+    SALLY_FULL_DROP_NEWEST, /* it lets go itself and returns 0 */
+    SALLY_FULL_CLOSE,       /* it aborts the connection (SALLY_CLOSE_SEND_LIMIT): SALLY_ECLOSED */
+} sally_at_full;
+
 /* Of a connection, accepted or outgoing. Times in milliseconds, 0: the default, SALLY_FOREVER: no
  * limit. */
 typedef struct sally_conn_options {
@@ -357,10 +369,11 @@ typedef struct sally_conn_options {
     uint32_t send_high_bytes; /* above it reading pauses and on_drain is due; default a quarter of
                                  the maximum */
     uint32_t
-        send_low_bytes;   /* at or below it reading goes on; default a quarter of send_high_bytes */
-    bool no_auto_pause;   /* read on though the send queue is above send_high_bytes */
-    bool delay;           /* leave Nagle's algorithm on (tcp(7), TCP_NODELAY) */
-    uint32_t keepalive_s; /* idle seconds before the system probes (SO_KEEPALIVE); 0: off */
+        send_low_bytes; /* at or below it reading goes on; default a quarter of send_high_bytes */
+    sally_at_full at_full;
+    bool no_auto_pause;      /* read on though the send queue is above send_high_bytes */
+    bool delay;              /* leave Nagle's algorithm on (tcp(7), TCP_NODELAY) */
+    uint32_t keepalive_s;    /* idle seconds before the system probes (SO_KEEPALIVE); 0: off */
     uint32_t send_buf_bytes; /* SO_SNDBUF; 0: the system's */
     uint32_t recv_buf_bytes; /* SO_RCVBUF; 0: the system's */
 } sally_conn_options;

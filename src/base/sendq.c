@@ -87,25 +87,41 @@ static size_t segment_fill(struct segment *segment, const void *data, size_t len
     return len;
 }
 
-int sendq_copy_slow(struct sendq *queue, struct sendq_pools *pools, const void *data, size_t len)
+/* The segment that the copy begins in, with room for all of it from there on; NULL without memory. */
+static struct segment *sendq__extend(struct sendq *queue, struct sendq_pools *pools, size_t len,
+                                     bool unit)
 {
+    struct segment *tail = queue->tail;
+    size_t room = unit ? 0 : sendq__room(tail);
+    if (len <= room) return tail;
+    struct segment *first = chain_take(&pools->chunks, len - room);
+    if (!first) return NULL;
+    first->unit = unit;
+    struct segment *last = first;
+    while (last->next) last = last->next;
+    sendq__link(queue, first, last);
+    return room ? tail : first;
+}
+
+int sendq_copy_spans(struct sendq *queue, struct sendq_pools *pools, const struct span *spans,
+                     size_t len, bool unit)
+{
+    assert(len > 0);
     if (len > UINT32_MAX - queue->bytes) return SALLY_ENOMEM;
-    const unsigned char *from = data;
-    size_t left = len, room = sendq__room(queue->tail);
-    struct segment *segment = queue->tail;
-    if (left > room) {
-        segment = chain_take(&pools->chunks, left - room);
-        if (!segment) return SALLY_ENOMEM;
-        struct segment *last = segment;
-        while (last->next) last = last->next;
-        struct segment *tail = queue->tail;
-        sendq__link(queue, segment, last);
-        if (room) segment = tail;
-    }
-    for (; left; segment = segment->next) {
-        size_t filled = segment_fill(segment, from, left);
-        from += filled;
+    struct segment *segment = sendq__extend(queue, pools, len, unit);
+    if (!segment) return SALLY_ENOMEM;
+    size_t left = len, taken = 0;
+    while (left) {
+        if (taken == spans->len) {
+            spans++;
+            taken = 0;
+            continue;
+        }
+        const unsigned char *from = spans->data;
+        size_t filled = segment_fill(segment, from + taken, spans->len - taken);
+        taken += filled;
         left -= filled;
+        if (!filled) segment = segment->next;
     }
     queue->bytes += (uint32_t)len;
     return 0;
@@ -118,7 +134,7 @@ int sendq_refer(struct sendq *queue, struct sendq_pools *pools, const void *data
     if (len > UINT32_MAX - queue->bytes) return SALLY_ENOMEM;
     struct reference *reference = pool_take(&pools->refs);
     if (!reference) return SALLY_ENOMEM;
-    *reference = (struct reference){.segment = {.data = data, .bytes = (uint32_t)len},
+    *reference = (struct reference){.segment = {.data = data, .bytes = (uint32_t)len, .unit = true},
                                     .release = release,
                                     .owner = owner,
                                     .token = token};
@@ -172,6 +188,41 @@ void sendq_consume_slow(struct sendq *queue, struct sendq_pools *pools, size_t n
         if (!queue->head) queue->tail = NULL;
         segment_drop(head, pools);
     }
+}
+
+/* Where the unit begins; `before` gets what is in front. */
+static struct segment **sendq__unit(struct sendq *queue, unsigned kept, struct segment **previous,
+                                    uint32_t *before)
+{
+    struct segment **link = &queue->head;
+    uint32_t skip = queue->front;
+    *previous = NULL;
+    *before = 0;
+    for (unsigned at = 0; *link && (at < kept || !(*link)->unit); at++) {
+        *before += (*link)->bytes - skip;
+        skip = 0;
+        *previous = *link;
+        link = &(*link)->next;
+    }
+    return link;
+}
+
+uint32_t sendq_drop_unit(struct sendq *queue, struct sendq_pools *pools, unsigned kept,
+                         uint32_t *before)
+{
+    assert(kept || !queue->front);
+    struct segment *previous;
+    struct segment **link = sendq__unit(queue, kept, &previous, before), *segment = *link;
+    uint32_t dropped = 0;
+    for (struct segment *next; segment && (!dropped || !segment->unit); segment = next) {
+        next = segment->next;
+        dropped += segment->bytes;
+        *link = next;
+        if (!next) queue->tail = previous;
+        queue->bytes -= segment->bytes;
+        segment_drop(segment, pools);
+    }
+    return dropped;
 }
 
 void sendq_clear(struct sendq *queue, struct sendq_pools *pools)

@@ -9,6 +9,7 @@
 #define BASE_SENDQ_H
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -23,6 +24,7 @@ struct segment {
     const unsigned char *data;
     uint32_t bytes;
     uint32_t bytes_max; /* of a chunk; 0: it is a reference */
+    bool unit;          /* begins what may only be dropped as a whole; see sendq_drop_unit */
 };
 
 struct sendq {
@@ -44,8 +46,17 @@ int sendq_pools_init(struct sendq_pools *pools, struct mem *mem, size_t chunk_by
                      uint32_t chunks_max);
 void sendq_pools_free(struct sendq_pools *pools);
 
+/* Copies the bytes of all spans, `len` in sum and > 0. All or nothing: SALLY_ENOMEM takes nothing. As a
+ * `unit` they begin a segment of their own, and nothing is appended to it but by sendq_copy. */
+int sendq_copy_spans(struct sendq *queue, struct sendq_pools *pools, const struct span *spans,
+                     size_t len, bool unit);
+
+/* Drops the first whole unit behind the first `kept` segments: from a segment that begins one to the
+ * next that does. How many bytes; 0: there is none. `before`: how many bytes are in front of it. */
+uint32_t sendq_drop_unit(struct sendq *queue, struct sendq_pools *pools, unsigned kept,
+                         uint32_t *before);
+
 /* What is rare of the calls below: several segments, references. */
-int sendq_copy_slow(struct sendq *queue, struct sendq_pools *pools, const void *data, size_t len);
 unsigned sendq_gather_slow(const struct sendq *queue, struct span *spans, unsigned max);
 void sendq_consume_slow(struct sendq *queue, struct sendq_pools *pools, size_t n);
 
@@ -57,6 +68,7 @@ static inline struct segment *sendq_begin(struct sendq *queue, struct sendq_pool
     chunk->next = NULL;
     chunk->data = (unsigned char *)(chunk + 1);
     chunk->bytes = 0;
+    chunk->unit = false;
     chunk->bytes_max = (uint32_t)(pools->chunks.buf_bytes - sizeof *chunk);
     queue->head = queue->tail = chunk;
     return chunk;
@@ -70,10 +82,10 @@ static inline int sendq_copy(struct sendq *queue, struct sendq_pools *pools, con
     assert(len > 0);
     struct segment *tail = queue->tail;
     if (len > pools->chunks.buf_bytes - sizeof *tail)
-        return sendq_copy_slow(queue, pools, data, len);
+        return sendq_copy_spans(queue, pools, &(struct span){data, len}, len, false);
     if (!tail && !(tail = sendq_begin(queue, pools))) return SALLY_ENOMEM;
     if (tail->bytes + len > tail->bytes_max || len > UINT32_MAX - queue->bytes)
-        return sendq_copy_slow(queue, pools, data, len);
+        return sendq_copy_spans(queue, pools, &(struct span){data, len}, len, false);
     memcpy((unsigned char *)(tail + 1) + tail->bytes, data, len);
     tail->bytes += (uint32_t)len;
     queue->bytes += (uint32_t)len;

@@ -4,6 +4,12 @@
 
 #include <stdint.h>
 
+struct shard;
+
+/* Receive buffers that programs kept and other threads released. The shard's thread, or nobody's after
+ * its end. */
+void buf_take_back(struct shard *shard);
+
 /* A sendq_release: the queue's reference goes. */
 void buf_release_sent(void *buf, const void *data, uint64_t token);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "net/dial.h"
+#include "net/flow.h"
 #include "net/inbound.h"
 #include "net/server.h"
 
@@ -119,6 +120,7 @@ void conn_progress(sally_conn *conn)
         conn_deliver_held(conn);
     if (!conn_alive(conn)) return;
     if (conn->out.bytes) conn_flush(conn);
+    if (conn_has(conn, CONN_FLOW)) flow_notify(conn);
     if (!conn_alive(conn)) return;
     conn_update_reading(conn);
     if (conn->out.bytes) {
@@ -207,6 +209,14 @@ static void conn__release(sally_conn *conn)
     policy_release(policy);
 }
 
+static uint32_t conn__unsent(const sally_conn *conn)
+{
+    uint64_t dropped = 0;
+    (void)sally_conn_dropped(conn, &dropped);
+    return dropped < UINT32_MAX - conn->out.bytes ? (uint32_t)dropped + conn->out.bytes
+                                                  : UINT32_MAX;
+}
+
 void conn_finish(sally_conn *conn)
 {
     struct shard *shard = conn->shard;
@@ -216,7 +226,7 @@ void conn_finish(sally_conn *conn)
         .sys_error = conn->sys_error,
         .bytes_in = conn->bytes_in,
         .bytes_out = conn->bytes_out,
-        .bytes_unsent = conn->out.bytes,
+        .bytes_unsent = conn__unsent(conn),
     };
     conn->state = CONN_GONE;
     conn_drop_queue(conn);
@@ -225,6 +235,7 @@ void conn_finish(sally_conn *conn)
         atomic_fetch_add(&shard->engine->stop_cut, 1);
         atomic_fetch_add(&shard->engine->stop_unsent, info.bytes_unsent);
     }
+    flow_end(conn);
     if (conn->policy->handler.on_close) conn->policy->handler.on_close(conn, &info);
     assert(!timer_is_set(&conn->timer));
     if (conn_has(conn, CONN_DIRTY)) return; /* released when the dirty list gets to it */

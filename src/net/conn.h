@@ -11,6 +11,7 @@
 #ifndef NET_CONN_H
 #define NET_CONN_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -47,12 +48,17 @@ enum conn_flag {
     CONN_FOREIGN = 1 << 11,      /* other threads send to it */
     CONN_CUT = 1 << 12,          /* ended by the end of a drain or a stop */
     CONN_HELD = 1 << 13,         /* held is not NULL */
+    CONN_FLOW = 1 << 14,         /* flow has a note or a cork */
     /* none of these, and open: nearly every connection, nearly always */
     CONN_SPECIAL = CONN_PAUSED | CONN_AUTO_PAUSED | CONN_RECV_STOPPING | CONN_EOF | CONN_EOF_HELD |
-                   CONN_SHUT_ASKED | CONN_SHUT | CONN_HELD,
+                   CONN_SHUT_ASKED | CONN_SHUT | CONN_HELD | CONN_FLOW,
 };
 
+/* A send returns it inside the library: taken, and dropped by the policy. */
+enum { CONN_LET_GO = 1 };
+
 struct dial;
+struct flow;
 /* What came while reading was paused. */
 struct held {
     struct sendq queue;
@@ -75,6 +81,7 @@ struct sally_conn {
     uint64_t bytes_out;
     sally_conn *dirty_next;
     void *user;
+    struct flow *flow; /* what few connections have; NULL: none */
     union {
         struct dial *dial; /* DIALING */
         struct held *held; /* later: bytes that came while reading was paused; NULL: none */
@@ -154,11 +161,21 @@ void conn_update_reading(sally_conn *conn);
 void conn_deliver_held(sally_conn *conn);
 void conn_drop_held(sally_conn *conn);
 
-/* ---- conn_send.c ---- */
+/* A pointer is only good on its own shard: elsewhere an id is the way. */
+static inline bool conn_here(const sally_conn *conn)
+{
+    assert(!conn || shard_current() == conn->shard || !shard_current());
+    return conn != NULL;
+}
+/* What a send tells the caller. */
+static inline int conn_told(int err) { return err == CONN_LET_GO ? 0 : err; }
+
+/* ---- conn_send.c: 0, SALLY_E*, or CONN_LET_GO ---- */
 int conn_send(sally_conn *conn, const void *data, size_t len);
+int conn_send_spans(sally_conn *conn, const struct span *spans, size_t len);
 /* From another thread: its bytes were accepted there, so they are taken past the limit. */
 void conn_send_foreign(sally_conn *conn, const void *data, uint32_t len);
-/* A reference: release as in sendq.h. */
+/* A reference: release as in sendq.h; not called unless the result is 0. */
 int conn_send_ref(sally_conn *conn, const void *data, size_t len, sendq_release *release,
                   void *owner, uint64_t token);
 void conn_on_sent(sally_conn *conn, const struct port_event *event);

@@ -1,5 +1,4 @@
 /* The public face of a connection: inside its callbacks by pointer, from anywhere by id. */
-#include <assert.h>
 #include <string.h>
 
 #include "net/buf.h"
@@ -7,35 +6,45 @@
 #include "net/inbound.h"
 #include "net/letter.h"
 #include "os/address.h"
+#include "sallyport/flow.h"
 
-/* A pointer is only good on its own shard: elsewhere an id is the way. */
-static bool conn__here(const sally_conn *conn)
-{
-    assert(!conn || shard_current() == conn->shard || !shard_current());
-    return conn != NULL;
-}
+enum { PIECES_MAX = 1024 };
 
 /* ---- By pointer ---- */
 
 int sally_conn_send(sally_conn *conn, const void *data, size_t len)
 {
-    if (!conn__here(conn) || (!data && len)) return SALLY_EINVAL;
-    return conn_send(conn, data, len);
+    if (!conn_here(conn) || (!data && len)) return SALLY_EINVAL;
+    return conn_told(conn_send(conn, data, len));
 }
 
 int sally_conn_send_buf(sally_conn *conn, sally_buf *buf)
 {
-    if (!conn__here(conn) || !buf) return SALLY_EINVAL;
+    if (!conn_here(conn) || !buf) return SALLY_EINVAL;
     size_t len = sally_buf_len(buf);
     if (len == 0) return 0;
     int err = conn_send_ref(conn, sally_buf_data(buf), len, buf_release_sent, buf, 0);
     if (!err) sally_buf_ref(buf);
-    return err;
+    return conn_told(err);
+}
+
+int sally_conn_sendv(sally_conn *conn, const sally_bytes *pieces, size_t count)
+{
+    if (!conn_here(conn) || (!pieces && count) || count > PIECES_MAX) return SALLY_EINVAL;
+    struct span spans[PIECES_MAX];
+    size_t len = 0;
+    for (size_t i = 0; i < count; i++) {
+        if ((!pieces[i].data && pieces[i].len) || pieces[i].len > SIZE_MAX - len)
+            return SALLY_EINVAL;
+        spans[i] = (struct span){pieces[i].data, pieces[i].len};
+        len += pieces[i].len;
+    }
+    return conn_told(conn_send_spans(conn, spans, len));
 }
 
 int sally_conn_shutdown(sally_conn *conn)
 {
-    if (!conn__here(conn)) return SALLY_EINVAL;
+    if (!conn_here(conn)) return SALLY_EINVAL;
     if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
     conn->flags |= CONN_SHUT_ASKED;
     shard_mark_dirty(conn->shard, conn);
@@ -44,21 +53,21 @@ int sally_conn_shutdown(sally_conn *conn)
 
 int sally_conn_close(sally_conn *conn)
 {
-    if (!conn__here(conn)) return SALLY_EINVAL;
+    if (!conn_here(conn)) return SALLY_EINVAL;
     conn_close_by_us(conn);
     return 0;
 }
 
 int sally_conn_abort(sally_conn *conn)
 {
-    if (!conn__here(conn)) return SALLY_EINVAL;
+    if (!conn_here(conn)) return SALLY_EINVAL;
     conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_ABORTED, 0, 0);
     return 0;
 }
 
 int sally_conn_pause(sally_conn *conn)
 {
-    if (!conn__here(conn)) return SALLY_EINVAL;
+    if (!conn_here(conn)) return SALLY_EINVAL;
     if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
     conn->flags |= CONN_PAUSED;
     conn_update_reading(conn);
@@ -67,7 +76,7 @@ int sally_conn_pause(sally_conn *conn)
 
 int sally_conn_resume(sally_conn *conn)
 {
-    if (!conn__here(conn)) return SALLY_EINVAL;
+    if (!conn_here(conn)) return SALLY_EINVAL;
     if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
     if (!conn_has(conn, CONN_PAUSED)) return 0;
     conn->flags &= (uint16_t)~CONN_PAUSED;
@@ -86,7 +95,7 @@ static uint64_t conn__due_after(const sally_conn *conn, uint32_t after_ms)
 
 int sally_conn_timer(sally_conn *conn, uint32_t after_ms)
 {
-    if (!conn__here(conn)) return SALLY_EINVAL;
+    if (!conn_here(conn)) return SALLY_EINVAL;
     if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
     conn->user_due_ms = after_ms ? conn__due_after(conn, after_ms) : 0;
     conn_update_timer(conn);
@@ -102,7 +111,7 @@ void *sally_conn_user(const sally_conn *conn) { return conn ? conn->user : NULL;
 
 void sally_conn_set_user(sally_conn *conn, void *user)
 {
-    if (conn__here(conn)) conn->user = user;
+    if (conn_here(conn)) conn->user = user;
 }
 
 sally_engine *sally_conn_engine(const sally_conn *conn)
@@ -160,7 +169,7 @@ int sally_send(sally_engine *engine, sally_id id, const void *data, size_t len)
     if (!shard) return SALLY_ENOCONN;
     if (len == 0) return 0;
     sally_conn *conn = id__here(shard, id);
-    if (conn) return conn_send(conn, data, len);
+    if (conn) return conn_told(conn_send(conn, data, len));
     struct inbound *account = &shard->inbound[id_index(id)];
     int err = inbound_charge(account, id_generation(id), len);
     if (err) return err;

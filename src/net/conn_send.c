@@ -1,5 +1,6 @@
 /* What goes: a bounded queue of copies and references, handed to the port once a turn. */
 #include "net/conn.h"
+#include "net/flow.h"
 #include "net/inbound.h"
 
 enum {
@@ -25,6 +26,40 @@ static inline void conn__queued(sally_conn *conn, bool was_empty)
     shard_mark_dirty(conn->shard, conn);
 }
 
+static void conn__return_foreign(sally_conn *conn, size_t bytes);
+
+/* The oldest send that the system is not looking at yet. */
+static bool conn__drop_oldest(sally_conn *conn)
+{
+    uint32_t before;
+    unsigned kept = conn_in_flight(conn, PORT_SEND) ? SEND_SPANS_MAX : conn->out.front > 0;
+    uint32_t bytes = sendq_drop_unit(&conn->out, &conn->shard->pools, kept, &before);
+    if (!bytes) return false;
+    flow_dropped(conn, before, bytes);
+    conn__return_foreign(conn, bytes);
+    return flow_count_drop(conn, bytes) == 0;
+}
+
+/* The queue has no room for len bytes: what the options say. */
+static int conn__full(sally_conn *conn, size_t len)
+{
+    const struct policy *policy = conn->policy;
+    conn->flags |= CONN_DRAIN_DUE;
+    switch (policy->at_full) {
+    case SALLY_FULL_FAIL: return SALLY_EFULL;
+    case SALLY_FULL_CLOSE:
+        conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_SEND_LIMIT, SALLY_EFULL, 0);
+        return SALLY_ECLOSED;
+    case SALLY_FULL_DROP_OLDEST:
+        while (conn->out.bytes > policy->send_bytes_max - len && conn__drop_oldest(conn)) continue;
+        if (conn->out.bytes <= policy->send_bytes_max - len) return 0;
+        break;
+    case SALLY_FULL_DROP_NEWEST: break;
+    }
+    int err = flow_count_drop(conn, len);
+    return err ? err : CONN_LET_GO;
+}
+
 /* 0 when len more bytes may be queued. */
 static inline int conn__may_send(sally_conn *conn, size_t len)
 {
@@ -33,8 +68,7 @@ static inline int conn__may_send(sally_conn *conn, size_t len)
     uint32_t max = conn->policy->send_bytes_max;
     if (len > max) return SALLY_ELIMIT;
     if (conn->out.bytes <= max - len) return 0;
-    conn->flags |= CONN_DRAIN_DUE;
-    return SALLY_EFULL;
+    return conn__full(conn, len);
 }
 
 static void release_lent(void *port, const void *data, uint64_t buf)
@@ -42,14 +76,18 @@ static void release_lent(void *port, const void *data, uint64_t buf)
     port_buf_release(port, (uint32_t)buf, data);
 }
 
-/* The receive buffer that the handler is looking at needs no copy, as long as enough buffers are
- * left to receive with. A buffer has one reference at most; a second send of it copies. */
+static inline int conn__copy(sally_conn *conn, const void *data, size_t len)
+{
+    struct sendq_pools *pools = &conn->shard->pools;
+    if (conn->policy->at_full != SALLY_FULL_DROP_OLDEST)
+        return sendq_copy(&conn->out, pools, data, len);
+    return sendq_copy_spans(&conn->out, pools, &(struct span){data, len}, len, true);
+}
+
+/* Handed on as it was received; the rest of a buffer could not be given back by its end. */
 static inline bool conn__may_refer(const struct shard *shard, const void *data, size_t len)
 {
-    const struct lent *lent = &shard->lent;
-    const unsigned char *from = data;
-    return len >= REFER_BYTES_MIN && lent->data && !lent->referred && from == lent->data &&
-           len <= lent->len && shard->port->bufs_lent <= shard->port->bufs_total / 2;
+    return len >= REFER_BYTES_MIN && data == shard->lent.data && shard_may_lend(shard, data, len);
 }
 
 int conn_send(sally_conn *conn, const void *data, size_t len)
@@ -64,8 +102,20 @@ int conn_send(sally_conn *conn, const void *data, size_t len)
                           shard->lent.buf);
         shard->lent.referred = err == 0;
     } else {
-        err = sendq_copy(&conn->out, &shard->pools, data, len);
+        err = conn__copy(conn, data, len);
     }
+    if (!err) conn__queued(conn, was_empty);
+    return err;
+}
+
+int conn_send_spans(sally_conn *conn, const struct span *spans, size_t len)
+{
+    if (len == 0) return 0;
+    int err = conn__may_send(conn, len);
+    if (err) return err;
+    bool was_empty = conn->out.bytes == 0;
+    err = sendq_copy_spans(&conn->out, &conn->shard->pools, spans, len,
+                           conn->policy->at_full == SALLY_FULL_DROP_OLDEST);
     if (!err) conn__queued(conn, was_empty);
     return err;
 }
@@ -92,7 +142,7 @@ void conn_send_foreign(sally_conn *conn, const void *data, uint32_t len)
     /* while it is being made too: what was taken may not be missing from the stream later */
     bool open = (conn->state == CONN_OPEN || conn->state == CONN_DIALING) &&
                 !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT);
-    if (!open || sendq_copy(&conn->out, &conn->shard->pools, data, len) != 0) {
+    if (!open || conn__copy(conn, data, len) != 0) {
         inbound_return(conn__inbound(conn), slot_generation(&conn->sock.slot), len);
         /* a stream with a hole must not go on */
         if (open) conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_NO_MEMORY, SALLY_ENOMEM, 0);
@@ -137,6 +187,7 @@ static inline void conn__took(sally_conn *conn, size_t bytes)
     counter_add(&shard->counters.bytes_out, bytes);
     if (conn_has(conn, CONN_FOREIGN)) conn__return_foreign(conn, bytes);
     if (conn->policy->handler.on_sent) conn->policy->handler.on_sent(conn, bytes);
+    if (conn_has(conn, CONN_FLOW)) flow_notify(conn);
     if (conn_has(conn, CONN_AUTO_PAUSED | CONN_DRAIN_DUE | CONN_FOREIGN) &&
         conn->out.bytes <= conn->policy->send_low_bytes)
         conn__low(conn);
@@ -165,6 +216,7 @@ static inline bool conn__send_now(sally_conn *conn, const struct span *spans, un
 
 void conn_flush(sally_conn *conn)
 {
+    if (conn_has(conn, CONN_FLOW) && flow_holds(conn)) return;
     struct port *port = conn->shard->port;
     bool at_once = port->abilities & PORT_CAN_SEND_NOW;
     for (int tries = 0; conn->out.bytes && !conn_in_flight(conn, PORT_SEND); tries++) {

@@ -3,6 +3,7 @@
  */
 #include "net/conn.h"
 #include "net/dial.h"
+#include "net/flow.h"
 
 static uint64_t due_after(uint64_t since_ms, uint64_t limit_ms)
 {
@@ -19,7 +20,7 @@ static uint64_t first_byte_due(const sally_conn *conn)
 
 static uint64_t write_due(const sally_conn *conn)
 {
-    if (!conn->out.bytes) return WHEEL_NEVER;
+    if (!conn->out.bytes || flow_holds(conn)) return WHEEL_NEVER;
     return due_after(conn->write_ms, conn->policy->write_stall_ms);
 }
 

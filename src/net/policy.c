@@ -23,6 +23,7 @@ static int policy__queue(struct policy *policy, const sally_conn_options *option
     uint32_t high = options->send_high_bytes ? options->send_high_bytes : max / 4;
     uint32_t low = options->send_low_bytes ? options->send_low_bytes : high / 4;
     if (max > SEND_BYTES_LIMIT || high > max || low > high) return SALLY_EINVAL;
+    if (options->at_full > SALLY_FULL_CLOSE) return SALLY_EINVAL;
     policy->send_bytes_max = max;
     policy->send_high_bytes = high;
     policy->send_low_bytes = low;
@@ -42,6 +43,7 @@ int policy_create(struct policy **out, struct mem *mem, sally_server *server,
     policy->idle_ms = time_or(options->idle_ms, IDLE_MS);
     policy->write_stall_ms = time_or(options->write_stall_ms, WRITE_STALL_MS);
     policy->linger_ms = time_or(options->linger_ms, LINGER_MS);
+    policy->at_full = options->at_full;
     policy->auto_pause = !options->no_auto_pause;
     policy->sock.delay = options->delay;
     policy->sock.keepalive_s = options->keepalive_s;

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "net/buf.h"
 #include "net/conn.h"
 #include "net/letter.h"
 #include "net/listener.h"
@@ -83,6 +84,7 @@ void shard_destroy(struct shard *shard)
     if (!shard) return;
     for (struct letter *letter; (letter = mailbox_take(&shard->mailbox));)
         letter_dispose(shard, letter);
+    buf_take_back(shard);
     shard__release(shard);
 }
 
@@ -315,6 +317,7 @@ bool shard_turn(struct shard *shard, uint32_t timeout_ms)
     shard->now_ms = engine_now_ms(shard->engine);
     shard__events(shard);
     if (mailbox_has(&shard->mailbox)) shard__letters(shard);
+    if (atomic_load_explicit(&shard->returned, memory_order_relaxed)) buf_take_back(shard);
     if (atomic_load_explicit(&shard->retry, memory_order_relaxed) &&
         atomic_exchange(&shard->retry, false))
         shard__retry(shard);

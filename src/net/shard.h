@@ -75,7 +75,8 @@ struct shard {
     atomic_bool retry; /* listeners that wait should try again */
     atomic_bool ended;
     _Atomic uint64_t letters_refused;
-    struct inbound *inbound; /* one a slot: bytes from other threads */
+    _Atomic(sally_buf *) returned; /* kept receive buffers that other threads released */
+    struct inbound *inbound;       /* one a slot: bytes from other threads */
 };
 
 /* The shard whose callback or turn runs on this thread, or NULL. */
@@ -110,6 +111,17 @@ void shard_withdraw(struct shard *shard);
 
 /* In every turn, before it ends, the connection gets its conn_progress. */
 void shard_mark_dirty(struct shard *shard, sally_conn *conn);
+
+/* Whether what lies in the received bytes that a callback looks at may stay in its buffer: a buffer has
+ * one reference at most, and enough of them must be left to receive with. len > 0. */
+static inline bool shard_may_lend(const struct shard *shard, const void *data, size_t len)
+{
+    const struct lent *lent = &shard->lent;
+    const unsigned char *from = data;
+    return lent->data && !lent->referred && from >= lent->data && len <= lent->len &&
+           (size_t)(from - lent->data) <= lent->len - len &&
+           shard->port->bufs_lent <= shard->port->bufs_total / 2;
+}
 
 static inline sally_id shard_id(const struct shard *shard, const struct slot *slot)
 {

@@ -496,6 +496,45 @@ static void random_use_agrees_with_a_flat_array(void **state)
     free(model);
 }
 
+/* ---- Units ---- */
+
+static void a_unit_is_dropped_whole_and_what_is_kept_stays(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_init(&bench);
+    struct sendq *queue = &bench.queue;
+    char text[3 * CHUNK];
+    for (char unit = 'a'; unit < 'e'; unit++) {
+        memset(text, unit, sizeof text);
+        struct span halves[] = {{text, 100}, {text, 0}, {text, sizeof text - 100}};
+        assert_int_equal(sendq_copy_spans(queue, &bench.pools, halves, sizeof text, true), 0);
+    }
+    sendq_consume(queue, &bench.pools, 1);
+    uint32_t before = 0;
+    assert_int_equal(sendq_drop_unit(queue, &bench.pools, 1, &before), sizeof text); /* b */
+    assert_int_equal(before, sizeof text - 1);
+    assert_int_equal(queue->bytes, 3 * sizeof text - 1);
+    assert_int_equal(sendq_drop_unit(queue, &bench.pools, 7, &before),
+                     sizeof text); /* d, the tail */
+    assert_int_equal(before, 2 * sizeof text - 1);
+    assert_int_equal(sendq_drop_unit(queue, &bench.pools, 7, &before), 0);
+    assert_int_equal(sendq_copy(queue, &bench.pools, "z", 1), 0); /* the tail is right */
+    char expected[6 * CHUNK];
+    memset(expected, 'a', sizeof text - 1);
+    memset(expected + sizeof text - 1, 'c', sizeof text);
+    expected[2 * sizeof text - 1] = 'z';
+    for (size_t at = 0; at < 2 * sizeof text;) {
+        struct span span;
+        assert_int_equal(sendq_gather(queue, &span, 1), 1);
+        assert_memory_equal(span.data, expected + at, span.len);
+        at += span.len;
+        sendq_consume(queue, &bench.pools, span.len);
+    }
+    assert_int_equal(queue->bytes, 0);
+    bench_free(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -514,6 +553,7 @@ int main(void)
         cmocka_unit_test(failed_nth_allocation_takes_nothing),
         cmocka_unit_test(steady_state_allocates_nothing),
         cmocka_unit_test(random_use_agrees_with_a_flat_array),
+        cmocka_unit_test(a_unit_is_dropped_whole_and_what_is_kept_stays),
     };
     return cmocka_run_group_tests_name("sendq", tests, NULL, NULL);
 }

@@ -1,0 +1,173 @@
+/* Completions of sends, corks and drops; see flow.h. */
+#include "net/flow.h"
+
+#include "net/conn.h"
+
+enum { NOTES_MAX = 4096 };
+
+static struct mem *flow__mem(const sally_conn *conn) { return &conn->shard->engine->mem; }
+
+static int flow__need(sally_conn *conn)
+{
+    if (!conn->flow) conn->flow = mem_zalloc(flow__mem(conn), sizeof *conn->flow);
+    return conn->flow ? 0 : SALLY_ENOMEM;
+}
+
+/* The flag says that progress and flush have to look here. */
+static void flow__flag(sally_conn *conn)
+{
+    if (conn->flow->notes || conn->flow->corked)
+        conn->flags |= CONN_FLOW;
+    else
+        conn->flags &= (uint16_t)~CONN_FLOW;
+}
+
+/* ---- Notes ---- */
+
+static struct note *note__create(sally_conn *conn, sally_sent_fn done, void *arg, int *err)
+{
+    *err = flow__need(conn);
+    if (!*err && conn->flow->notes == NOTES_MAX) {
+        conn->flags |= CONN_DRAIN_DUE;
+        *err = SALLY_EFULL;
+    }
+    if (*err) return NULL;
+    struct note *note = mem_zalloc(flow__mem(conn), sizeof *note);
+    if (!note) *err = SALLY_ENOMEM;
+    if (note) *note = (struct note){.done = done, .arg = arg};
+    return note;
+}
+
+static void flow__append(sally_conn *conn, struct note *note)
+{
+    struct flow *flow = conn->flow;
+    note->at = conn->bytes_out + conn->out.bytes;
+    if (flow->last)
+        flow->last->next = note;
+    else
+        flow->first = note;
+    flow->last = note;
+    flow->notes++;
+    flow__flag(conn);
+    shard_mark_dirty(conn->shard, conn); /* there may be nothing to wait for */
+}
+
+static void flow__tell_first(sally_conn *conn, bool sent)
+{
+    struct flow *flow = conn->flow;
+    struct note note = *flow->first;
+    mem_free(flow__mem(conn), flow->first, sizeof note);
+    flow->first = note.next;
+    if (!flow->first) flow->last = NULL;
+    flow->notes--;
+    flow__flag(conn);
+    note.done(conn, note.arg, sent && !note.dropped);
+}
+
+/* Those that the callbacks add are for the next time. */
+void flow_notify(sally_conn *conn)
+{
+    uint32_t notes = conn->flow ? conn->flow->notes : 0;
+    for (; notes && conn->flow->first->at <= conn->bytes_out; notes--) flow__tell_first(conn, true);
+}
+
+int sally_conn_when_sent(sally_conn *conn, sally_sent_fn done, void *arg)
+{
+    if (!conn_here(conn) || !done) return SALLY_EINVAL;
+    if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
+    int err;
+    struct note *note = note__create(conn, done, arg, &err);
+    if (note) flow__append(conn, note);
+    return err;
+}
+
+int sally_conn_send_owned(sally_conn *conn, const void *data, size_t len, sally_sent_fn done,
+                          void *arg)
+{
+    if (!conn_here(conn) || (!data && len)) return SALLY_EINVAL;
+    if (!done) return len ? conn_told(conn_send_ref(conn, data, len, NULL, NULL, 0)) : 0;
+    int err;
+    struct note *note = note__create(conn, done, arg, &err);
+    if (!note) return err;
+    if (len == 0 && conn->state != CONN_OPEN) err = SALLY_ECLOSED;
+    if (len) err = conn_send_ref(conn, data, len, NULL, NULL, 0);
+    if (err < 0) {
+        mem_free(flow__mem(conn), note, sizeof *note);
+        return err;
+    }
+    note->dropped = err == CONN_LET_GO;
+    flow__append(conn, note);
+    return 0;
+}
+
+/* ---- Cork ---- */
+
+bool flow_holds(const sally_conn *conn)
+{
+    return conn->flow && conn->flow->corked && conn->state == CONN_OPEN &&
+           !conn_has(conn, CONN_SHUT_ASKED) && conn->out.bytes <= conn->policy->send_high_bytes;
+}
+
+int sally_conn_cork(sally_conn *conn)
+{
+    if (!conn_here(conn)) return SALLY_EINVAL;
+    if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
+    int err = flow__need(conn);
+    if (err) return err;
+    conn->flow->corked = true;
+    flow__flag(conn);
+    return 0;
+}
+
+int sally_conn_uncork(sally_conn *conn)
+{
+    if (!conn_here(conn)) return SALLY_EINVAL;
+    if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
+    if (!conn->flow || !conn->flow->corked) return 0;
+    conn->flow->corked = false;
+    flow__flag(conn);
+    conn->write_ms = conn->shard->now_ms;
+    shard_mark_dirty(conn->shard, conn);
+    return 0;
+}
+
+/* ---- Drops ---- */
+
+int flow_count_drop(sally_conn *conn, size_t bytes)
+{
+    int err = flow__need(conn);
+    if (err) return err;
+    conn->flow->dropped++;
+    conn->flow->dropped_bytes += bytes;
+    return 0;
+}
+
+/* Offsets are of the stream as it goes out, so those behind the gap move. Who waited for the dropped
+ * bytes themselves is told in turn, with what became of them. */
+void flow_dropped(sally_conn *conn, uint32_t before, uint32_t bytes)
+{
+    uint64_t from = conn->bytes_out + before;
+    for (struct note *note = conn->flow ? conn->flow->first : NULL; note; note = note->next) {
+        if (note->at <= from) continue;
+        if (note->at <= from + bytes) note->dropped = true;
+        note->at = note->dropped ? from : note->at - bytes;
+    }
+}
+
+uint64_t sally_conn_dropped(const sally_conn *conn, uint64_t *bytes)
+{
+    const struct flow *flow = conn ? conn->flow : NULL;
+    if (bytes) *bytes = flow ? flow->dropped_bytes : 0;
+    return flow ? flow->dropped : 0;
+}
+
+/* ---- End ---- */
+
+void flow_end(sally_conn *conn)
+{
+    struct flow *flow = conn->flow;
+    if (!flow) return;
+    while (flow->first) flow__tell_first(conn, flow->first->at <= conn->bytes_out);
+    conn->flow = NULL;
+    mem_free(flow__mem(conn), flow, sizeof *flow);
+}

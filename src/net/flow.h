@@ -1,0 +1,44 @@
+/* What few connections have: sends with a completion, a cork, drops. Made when the first of these is
+ * asked for, so that the others pay nothing; freed with the connection. Its shard's thread. */
+#ifndef NET_FLOW_H
+#define NET_FLOW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "sallyport/flow.h"
+
+/* Somebody waits for the stream's first `at` bytes to have gone. */
+struct note {
+    struct note *next;
+    uint64_t at;
+    sally_sent_fn done;
+    void *arg;
+    bool dropped;
+};
+
+struct flow {
+    struct note *first;
+    struct note *last;
+    uint32_t notes;
+    bool corked;
+    uint64_t dropped; /* sends */
+    uint64_t dropped_bytes;
+};
+
+/* Corked, and nothing that goes all the same. */
+bool flow_holds(const sally_conn *conn);
+
+/* Calls those whose bytes have gone. */
+void flow_notify(sally_conn *conn);
+
+/* `bytes` behind `before` of the queue's bytes were dropped. */
+void flow_dropped(sally_conn *conn, uint32_t before, uint32_t bytes);
+
+/* A send of so many bytes was let go. 0 or SALLY_ENOMEM. */
+int flow_count_drop(sally_conn *conn, size_t bytes);
+
+/* The connection ends: everybody who waits is told. */
+void flow_end(sally_conn *conn);
+
+#endif
