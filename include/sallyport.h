@@ -347,8 +347,8 @@ SALLY_API uint32_t sally_engine_next_ms(sally_engine *engine);
 
 /* ---- Servers ---- */
 
-/* What a send does that finds no room in the send queue (send_bytes_max). Sends by id from other threads
- * always fail. sally_conn_dropped in flow.h counts what was let go. */
+/* What a send does that finds no room in the send queue (send_bytes_max). Sends by id from other
+ * threads always fail. sally_conn_dropped in flow.h counts what was let go. */
 typedef enum sally_at_full {
     SALLY_FULL_FAIL,        /* it returns SALLY_EFULL */
     SALLY_FULL_DROP_OLDEST, /* it lets go the oldest whole sends that the system has not begun with,

@@ -87,7 +87,8 @@ static size_t segment_fill(struct segment *segment, const void *data, size_t len
     return len;
 }
 
-/* The segment that the copy begins in, with room for all of it from there on; NULL without memory. */
+/* The segment that the copy begins in, with room for all of it from there on; NULL without memory.
+ */
 static struct segment *sendq__extend(struct sendq *queue, struct sendq_pools *pools, size_t len,
                                      bool unit)
 {

@@ -46,13 +46,15 @@ int sendq_pools_init(struct sendq_pools *pools, struct mem *mem, size_t chunk_by
                      uint32_t chunks_max);
 void sendq_pools_free(struct sendq_pools *pools);
 
-/* Copies the bytes of all spans, `len` in sum and > 0. All or nothing: SALLY_ENOMEM takes nothing. As a
- * `unit` they begin a segment of their own, and nothing is appended to it but by sendq_copy. */
+/* Copies the bytes of all spans, `len` in sum and > 0. All or nothing: SALLY_ENOMEM takes nothing.
+ * As a `unit` they begin a segment of their own, and nothing is appended to it but by sendq_copy.
+ */
 int sendq_copy_spans(struct sendq *queue, struct sendq_pools *pools, const struct span *spans,
                      size_t len, bool unit);
 
-/* Drops the first whole unit behind the first `kept` segments: from a segment that begins one to the
- * next that does. How many bytes; 0: there is none. `before`: how many bytes are in front of it. */
+/* Drops the first whole unit behind the first `kept` segments: from a segment that begins one to
+ * the next that does. How many bytes; 0: there is none. `before`: how many bytes are in front of
+ * it. */
 uint32_t sendq_drop_unit(struct sendq *queue, struct sendq_pools *pools, unsigned kept,
                          uint32_t *before);
 

@@ -1,5 +1,6 @@
-/* Bytes with a reference count. Made by a program, one allocation holds the header and the bytes; kept
- * from a receive, they stay in the port's buffer, which goes back on the shard's own thread. */
+/* Bytes with a reference count. Made by a program, one allocation holds the header and the bytes;
+ * kept from a receive, they stay in the port's buffer, which goes back on the shard's own thread.
+ */
 #include "net/buf.h"
 
 #include <stdatomic.h>

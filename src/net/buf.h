@@ -6,8 +6,8 @@
 
 struct shard;
 
-/* Receive buffers that programs kept and other threads released. The shard's thread, or nobody's after
- * its end. */
+/* Receive buffers that programs kept and other threads released. The shard's thread, or nobody's
+ * after its end. */
 void buf_take_back(struct shard *shard);
 
 /* A sendq_release: the queue's reference goes. */

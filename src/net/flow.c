@@ -142,8 +142,8 @@ int flow_count_drop(sally_conn *conn, size_t bytes)
     return 0;
 }
 
-/* Offsets are of the stream as it goes out, so those behind the gap move. Who waited for the dropped
- * bytes themselves is told in turn, with what became of them. */
+/* Offsets are of the stream as it goes out, so those behind the gap move. Who waited for the
+ * dropped bytes themselves is told in turn, with what became of them. */
 void flow_dropped(sally_conn *conn, uint32_t before, uint32_t bytes)
 {
     uint64_t from = conn->bytes_out + before;

@@ -1,5 +1,5 @@
-/* What few connections have: sends with a completion, a cork, drops. Made when the first of these is
- * asked for, so that the others pay nothing; freed with the connection. Its shard's thread. */
+/* What few connections have: sends with a completion, a cork, drops. Made when the first of these
+ * is asked for, so that the others pay nothing; freed with the connection. Its shard's thread. */
 #ifndef NET_FLOW_H
 #define NET_FLOW_H
 

@@ -112,8 +112,8 @@ void shard_withdraw(struct shard *shard);
 /* In every turn, before it ends, the connection gets its conn_progress. */
 void shard_mark_dirty(struct shard *shard, sally_conn *conn);
 
-/* Whether what lies in the received bytes that a callback looks at may stay in its buffer: a buffer has
- * one reference at most, and enough of them must be left to receive with. len > 0. */
+/* Whether what lies in the received bytes that a callback looks at may stay in its buffer: a buffer
+ * has one reference at most, and enough of them must be left to receive with. len > 0. */
 static inline bool shard_may_lend(const struct shard *shard, const void *data, size_t len)
 {
     const struct lent *lent = &shard->lent;

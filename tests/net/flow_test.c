@@ -272,8 +272,8 @@ static void a_cork_holds_what_is_sent_until_it_is_drawn(const struct stage_way *
 
 enum { UNIT_BYTES = 1000, UNITS = 2000 };
 
-/* Numbered sends of one size, far more than there is room for. number[0]: made, number[1], number[2]:
- * told, number[3]: dropped */
+/* Numbered sends of one size, far more than there is room for. number[0]: made, number[1],
+ * number[2]: told, number[3]: dropped */
 static void unit_told(sally_conn *conn, void *arg, bool sent)
 {
     (void)arg;
