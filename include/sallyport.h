@@ -372,6 +372,7 @@ typedef struct sally_conn_options {
         send_low_bytes; /* at or below it reading goes on; default a quarter of send_high_bytes */
     sally_at_full at_full;
     bool no_auto_pause;      /* read on though the send queue is above send_high_bytes */
+    bool no_recorder;        /* of sallyport/why.h */
     bool delay;              /* leave Nagle's algorithm on (tcp(7), TCP_NODELAY) */
     uint32_t keepalive_s;    /* idle seconds before the system probes (SO_KEEPALIVE); 0: off */
     uint32_t send_buf_bytes; /* SO_SNDBUF; 0: the system's */

@@ -7,6 +7,7 @@
 #include "net/dial.h"
 #include "net/flow.h"
 #include "net/inbound.h"
+#include "net/record.h"
 #include "net/server.h"
 
 /* ---- Begin ---- */
@@ -99,11 +100,13 @@ static void conn__said_all(sally_conn *conn)
     }
     if (!conn_has(conn, CONN_SHUT)) {
         conn->flags |= CONN_SHUT;
+        record_add_more(conn, RECORD_SHUT);
         /* what it fails with, the receive will say too */
         (void)port_shutdown(conn->shard->port, &conn->sock);
     }
     if (!closing) return;
     conn->state = CONN_LINGERING;
+    record_add_more(conn, RECORD_LINGERING);
     conn->phase_ms = conn->shard->now_ms;
     conn_update_reading(conn);
     conn_update_timer(conn);
@@ -157,6 +160,7 @@ void conn_close(sally_conn *conn, sally_close_reason reason)
     if (conn->state != CONN_OPEN) return;
     if (!conn->has_reason) conn__tell_reason(conn, reason, 0, 0);
     conn->state = CONN_DRAINING;
+    record_add_more(conn, RECORD_CLOSING);
     conn->user_due_ms = 0;
     conn->write_ms = conn->shard->now_ms;
     conn_drop_held(conn);
@@ -209,12 +213,22 @@ static void conn__release(sally_conn *conn)
     policy_release(policy);
 }
 
-static uint32_t conn__unsent(const sally_conn *conn)
+uint32_t conn_unsent(const sally_conn *conn)
 {
     uint64_t dropped = 0;
     (void)sally_conn_dropped(conn, &dropped);
     return dropped < UINT32_MAX - conn->out.bytes ? (uint32_t)dropped + conn->out.bytes
                                                   : UINT32_MAX;
+}
+
+static void conn__log_end(const sally_conn *conn)
+{
+    const sally_engine *engine = conn->shard->engine;
+    if (engine->options.log_level < SALLY_LOG_DEBUG) return;
+    char peer[64], why[400];
+    engine_log(engine, SALLY_LOG_DEBUG, "connection %llx of %s: %s",
+               (unsigned long long)sally_conn_id(conn), sally_conn_peer(conn, peer, sizeof peer),
+               sally_conn_why(conn, why, sizeof why));
 }
 
 void conn_finish(sally_conn *conn)
@@ -226,10 +240,10 @@ void conn_finish(sally_conn *conn)
         .sys_error = conn->sys_error,
         .bytes_in = conn->bytes_in,
         .bytes_out = conn->bytes_out,
-        .bytes_unsent = conn__unsent(conn),
+        .bytes_unsent = conn_unsent(conn),
     };
     conn->state = CONN_GONE;
-    conn_drop_queue(conn);
+    conn__log_end(conn);
     counter_add(&shard->counters.closed, 1);
     if (conn_has(conn, CONN_CUT)) {
         atomic_fetch_add(&shard->engine->stop_cut, 1);
@@ -237,6 +251,8 @@ void conn_finish(sally_conn *conn)
     }
     flow_end(conn);
     if (conn->policy->handler.on_close) conn->policy->handler.on_close(conn, &info);
+    conn_drop_queue(conn); /* what was left of it is told until here */
+    flow_free(conn);
     assert(!timer_is_set(&conn->timer));
     if (conn_has(conn, CONN_DIRTY)) return; /* released when the dirty list gets to it */
     conn__release(conn);

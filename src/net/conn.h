@@ -49,6 +49,7 @@ enum conn_flag {
     CONN_CUT = 1 << 12,          /* ended by the end of a drain or a stop */
     CONN_HELD = 1 << 13,         /* held is not NULL */
     CONN_FLOW = 1 << 14,         /* flow has a note or a cork */
+    CONN_BY_ID = 1 << 15,        /* its end was asked for by id */
     /* none of these, and open: nearly every connection, nearly always */
     CONN_SPECIAL = CONN_PAUSED | CONN_AUTO_PAUSED | CONN_RECV_STOPPING | CONN_EOF | CONN_EOF_HELD |
                    CONN_SHUT_ASKED | CONN_SHUT | CONN_HELD | CONN_FLOW,
@@ -137,6 +138,9 @@ void conn_broken(sally_conn *conn, int error, int sys_error);
  * list gets to it. */
 void conn_finish(sally_conn *conn);
 void conn_release(sally_conn *conn);
+
+/* Accepted by a send call, and not gone out: queued or dropped. */
+uint32_t conn_unsent(const sally_conn *conn);
 
 static inline bool conn_has(const sally_conn *conn, unsigned flags) { return conn->flags & flags; }
 static inline bool conn_in_flight(const sally_conn *conn, enum port_op op)

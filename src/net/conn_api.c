@@ -5,6 +5,7 @@
 #include "net/conn.h"
 #include "net/inbound.h"
 #include "net/letter.h"
+#include "net/record.h"
 #include "os/address.h"
 #include "sallyport/flow.h"
 
@@ -70,6 +71,7 @@ int sally_conn_pause(sally_conn *conn)
     if (!conn_here(conn)) return SALLY_EINVAL;
     if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
     conn->flags |= CONN_PAUSED;
+    record_add(conn, RECORD_PAUSED);
     conn_update_reading(conn);
     return 0;
 }
@@ -80,6 +82,7 @@ int sally_conn_resume(sally_conn *conn)
     if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
     if (!conn_has(conn, CONN_PAUSED)) return 0;
     conn->flags &= (uint16_t)~CONN_PAUSED;
+    record_add(conn, RECORD_RESUMED);
     shard_mark_dirty(conn->shard, conn); /* held bytes come from there, not from inside this call */
     return 0;
 }
@@ -193,7 +196,10 @@ static int id__close(sally_engine *engine, sally_id id, enum letter_kind kind)
     struct shard *shard = engine_find_shard(engine, id);
     if (!shard) return SALLY_ENOCONN;
     sally_conn *conn = id__here(shard, id);
-    if (conn) return kind == LETTER_CLOSE ? sally_conn_close(conn) : sally_conn_abort(conn);
+    if (conn) {
+        if (!conn->has_reason) conn->flags |= CONN_BY_ID;
+        return kind == LETTER_CLOSE ? sally_conn_close(conn) : sally_conn_abort(conn);
+    }
     struct letter_conn *letter = mem_zalloc(&engine->mem, sizeof *letter);
     if (!letter) return SALLY_ENOMEM;
     letter->id = id;

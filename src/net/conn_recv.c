@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "net/conn.h"
+#include "net/record.h"
 
 static bool conn__paused(const sally_conn *conn)
 {
@@ -54,6 +55,7 @@ static void conn__eof(sally_conn *conn)
         return;
     }
     conn->flags = (uint16_t)((conn->flags | CONN_EOF) & ~CONN_EOF_HELD);
+    record_add_more(conn, RECORD_PEER_FINISHED);
     if (conn->state == CONN_LINGERING) {
         conn_end(conn, PORT_CLOSE_FIN, (sally_close_reason)conn->reason, conn->error,
                  conn->sys_error);

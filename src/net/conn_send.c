@@ -2,6 +2,7 @@
 #include "net/conn.h"
 #include "net/flow.h"
 #include "net/inbound.h"
+#include "net/record.h"
 
 enum {
     SEND_SPANS_MAX = 64,   /* of one call; the system's IOV_MAX is 1024 */
@@ -16,6 +17,7 @@ static void conn__above_high(sally_conn *conn)
     conn->flags |= CONN_DRAIN_DUE;
     if (!conn->policy->auto_pause || conn_has(conn, CONN_AUTO_PAUSED)) return;
     conn->flags |= CONN_AUTO_PAUSED;
+    record_add(conn, RECORD_HIGH);
     conn_update_reading(conn);
 }
 
@@ -45,6 +47,7 @@ static int conn__full(sally_conn *conn, size_t len)
 {
     const struct policy *policy = conn->policy;
     conn->flags |= CONN_DRAIN_DUE;
+    record_add(conn, RECORD_FULL);
     switch (policy->at_full) {
     case SALLY_FULL_FAIL: return SALLY_EFULL;
     case SALLY_FULL_CLOSE:
@@ -168,6 +171,7 @@ static void conn__low(sally_conn *conn)
 {
     if (conn_has(conn, CONN_AUTO_PAUSED)) {
         conn->flags &= (uint16_t)~CONN_AUTO_PAUSED;
+        record_add_more(conn, RECORD_LOW);
         shard_mark_dirty(conn->shard, conn);
     }
     bool due = conn_has(conn, CONN_DRAIN_DUE);

@@ -4,6 +4,7 @@
 #include "net/conn.h"
 #include "net/dial.h"
 #include "net/flow.h"
+#include "net/record.h"
 
 static uint64_t due_after(uint64_t since_ms, uint64_t limit_ms)
 {
@@ -56,10 +57,12 @@ void conn_update_timer(sally_conn *conn)
 static const struct {
     sally_close_reason reason;
     enum port_close_mode mode;
+    enum record_kind kept;
 } on_limit[] = {
-    [SALLY_TIMEOUT_FIRST_BYTE] = {SALLY_CLOSE_FIRST_BYTE_TIMEOUT, PORT_CLOSE_FIN},
-    [SALLY_TIMEOUT_IDLE] = {SALLY_CLOSE_IDLE_TIMEOUT, PORT_CLOSE_FIN},
-    [SALLY_TIMEOUT_WRITE] = {SALLY_CLOSE_WRITE_TIMEOUT, PORT_CLOSE_RST},
+    [SALLY_TIMEOUT_FIRST_BYTE] = {SALLY_CLOSE_FIRST_BYTE_TIMEOUT, PORT_CLOSE_FIN,
+                                  RECORD_FIRST_BYTE_OVER},
+    [SALLY_TIMEOUT_IDLE] = {SALLY_CLOSE_IDLE_TIMEOUT, PORT_CLOSE_FIN, RECORD_IDLE_OVER},
+    [SALLY_TIMEOUT_WRITE] = {SALLY_CLOSE_WRITE_TIMEOUT, PORT_CLOSE_RST, RECORD_WRITE_OVER},
 };
 
 /* `since_ms` is what the limit counts from. */
@@ -68,10 +71,12 @@ static void conn__limit(sally_conn *conn, sally_timeout which, uint64_t *since_m
     const sally_handler *handler = &conn->policy->handler;
     bool close = !handler->on_timeout || handler->on_timeout(conn, which);
     if (conn->state != CONN_OPEN) return;
-    if (close)
+    if (close) {
         conn_end(conn, on_limit[which].mode, on_limit[which].reason, SALLY_ETIMEDOUT, 0);
-    else
-        *since_ms = conn->shard->now_ms;
+        return;
+    }
+    *since_ms = conn->shard->now_ms;
+    record_add(conn, on_limit[which].kept);
 }
 
 static void conn__open_limits(sally_conn *conn)

@@ -2,12 +2,13 @@
 #include "net/flow.h"
 
 #include "net/conn.h"
+#include "net/record.h"
 
 enum { NOTES_MAX = 4096 };
 
 static struct mem *flow__mem(const sally_conn *conn) { return &conn->shard->engine->mem; }
 
-static int flow__need(sally_conn *conn)
+int flow_need(sally_conn *conn)
 {
     if (!conn->flow) conn->flow = mem_zalloc(flow__mem(conn), sizeof *conn->flow);
     return conn->flow ? 0 : SALLY_ENOMEM;
@@ -26,7 +27,7 @@ static void flow__flag(sally_conn *conn)
 
 static struct note *note__create(sally_conn *conn, sally_sent_fn done, void *arg, int *err)
 {
-    *err = flow__need(conn);
+    *err = flow_need(conn);
     if (!*err && conn->flow->notes == NOTES_MAX) {
         conn->flags |= CONN_DRAIN_DUE;
         *err = SALLY_EFULL;
@@ -112,7 +113,7 @@ int sally_conn_cork(sally_conn *conn)
 {
     if (!conn_here(conn)) return SALLY_EINVAL;
     if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
-    int err = flow__need(conn);
+    int err = flow_need(conn);
     if (err) return err;
     conn->flow->corked = true;
     flow__flag(conn);
@@ -135,8 +136,9 @@ int sally_conn_uncork(sally_conn *conn)
 
 int flow_count_drop(sally_conn *conn, size_t bytes)
 {
-    int err = flow__need(conn);
+    int err = flow_need(conn);
     if (err) return err;
+    record_add(conn, RECORD_DROPPED);
     conn->flow->dropped++;
     conn->flow->dropped_bytes += bytes;
     return 0;
@@ -168,6 +170,12 @@ void flow_end(sally_conn *conn)
     struct flow *flow = conn->flow;
     if (!flow) return;
     while (flow->first) flow__tell_first(conn, flow->first->at <= conn->bytes_out);
+}
+
+void flow_free(sally_conn *conn)
+{
+    if (!conn->flow) return;
+    record_drop(conn);
+    mem_free(flow__mem(conn), conn->flow, sizeof *conn->flow);
     conn->flow = NULL;
-    mem_free(flow__mem(conn), flow, sizeof *flow);
 }

@@ -17,6 +17,7 @@ struct note {
     bool dropped;
 };
 
+struct record;
 struct flow {
     struct note *first;
     struct note *last;
@@ -24,7 +25,11 @@ struct flow {
     bool corked;
     uint64_t dropped; /* sends */
     uint64_t dropped_bytes;
+    struct record *record; /* NULL: nothing recorded */
 };
+
+/* conn->flow is there after 0; else SALLY_ENOMEM. */
+int flow_need(sally_conn *conn);
 
 /* Corked, and nothing that goes all the same. */
 bool flow_holds(const sally_conn *conn);
@@ -40,5 +45,7 @@ int flow_count_drop(sally_conn *conn, size_t bytes);
 
 /* The connection ends: everybody who waits is told. */
 void flow_end(sally_conn *conn);
+
+void flow_free(sally_conn *conn);
 
 #endif

@@ -41,6 +41,7 @@ static void letter__send(struct shard *shard, struct letter_send *send)
 static void letter__conn(struct shard *shard, struct letter_conn *close)
 {
     sally_conn *conn = letter__to(shard, close->id);
+    if (conn && !conn->has_reason) conn->flags |= CONN_BY_ID;
     if (conn && close->letter.kind == LETTER_CLOSE)
         conn_close_by_us(conn);
     else if (conn)
