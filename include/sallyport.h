@@ -85,7 +85,8 @@ SALLY_API const char *sally_build_info(void);
     X(NO_MEMORY, "no memory for this connection")                                                  \
     X(SHUTDOWN, "the engine stopped")                                                              \
     X(DRAIN_TIMEOUT, "not finished at the end of the drain")                                       \
-    X(SEND_LIMIT, "the peer read too slowly: the send queue was full")
+    X(SEND_LIMIT, "the peer read too slowly: the send queue was full")                             \
+    X(MEMORY, "memory was short, and this connection held the most")
 
 typedef enum sally_close_reason {
 #define SALLY__ENUM(name, sentence) SALLY_CLOSE_##name,
@@ -237,6 +238,11 @@ typedef struct sally_engine_options {
     sally_log_fn log;         /* NULL: warnings and errors to stderr */
     void *log_user;
     sally_log_level log_level; /* 0: errors; only with `log` */
+    uint64_t
+        memory_max; /* bytes of all the engine's allocations; 0: no limit. From 70 % on send queues
+                       stop growing, from 85 % on newcomers wait in the backlog, from 95 % on
+                       the connections that hold the most are aborted (SALLY_CLOSE_MEMORY), and
+                       beyond it nothing is allocated. At least 1 MiB */
     sally_allocator allocator; /* zero: the C library's */
 } sally_engine_options;
 
@@ -388,6 +394,8 @@ typedef struct sally_server_options {
     sally_conn_options conn;
     uint32_t conns_max; /* of this server; 0: only the engine's limit */
     sally_at_limit at_limit;
+    uint64_t memory_max;  /* bytes in the queues of all its connections, with the levels of the
+                             engine's  memory_max; 0: no limit */
     int backlog;          /* listen(2); 0: the system's maximum */
     bool v6_only;         /* an IPv6 address doesn't take IPv4 peers */
     bool share_port;      /* SO_REUSEPORT: other processes may listen on it too */

@@ -3,6 +3,8 @@
 #include "base/mem.h"
 
 #include <assert.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,24 +26,36 @@ void mem_init(struct mem *mem)
     mem->alloc = mem__system_alloc;
     mem->free = mem__system_free;
     mem->user = NULL;
+    mem->bytes_max = SIZE_MAX;
     atomic_init(&mem->bytes_in_use, 0);
+}
+
+/* Counted before it is there, so that all threads together stay below the maximum. */
+static bool mem__charge(struct mem *mem, size_t bytes)
+{
+    size_t before = atomic_fetch_add_explicit(&mem->bytes_in_use, bytes, memory_order_relaxed);
+    if (before <= mem->bytes_max && bytes <= mem->bytes_max - before) return true;
+    atomic_fetch_sub_explicit(&mem->bytes_in_use, bytes, memory_order_relaxed);
+    return false;
 }
 
 static void *mem__counted(struct mem *mem, void *block, size_t bytes)
 {
-    if (block) atomic_fetch_add_explicit(&mem->bytes_in_use, bytes, memory_order_relaxed);
+    if (!block) atomic_fetch_sub_explicit(&mem->bytes_in_use, bytes, memory_order_relaxed);
     return block;
 }
 
 void *mem_alloc(struct mem *mem, size_t bytes)
 {
     assert(bytes > 0);
+    if (!mem__charge(mem, bytes)) return NULL;
     return mem__counted(mem, mem->alloc(mem->user, bytes), bytes);
 }
 
 void *mem_zalloc(struct mem *mem, size_t bytes)
 {
     assert(bytes > 0);
+    if (!mem__charge(mem, bytes)) return NULL;
     /* calloc knows which pages come zeroed from the system and leaves them untouched */
     if (mem->alloc == mem__system_alloc) return mem__counted(mem, calloc(1, bytes), bytes);
     void *block = mem->alloc(mem->user, bytes);

@@ -11,6 +11,7 @@ struct mem {
                    size_t bytes); /* as malloc: aligned for any type, NULL when there is none */
     void (*free)(void *user, void *block, size_t bytes);
     void *user;
+    size_t bytes_max;           /* more is refused */
     atomic_size_t bytes_in_use; /* ours, not the allocator's overhead */
 };
 

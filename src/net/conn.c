@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "net/budget.h"
 #include "net/dial.h"
 #include "net/flow.h"
 #include "net/inbound.h"
@@ -221,6 +222,12 @@ uint32_t conn_unsent(const sally_conn *conn)
                                                   : UINT32_MAX;
 }
 
+uint32_t conn_holds(const sally_conn *conn)
+{
+    uint32_t held = conn_has(conn, CONN_HELD) ? conn->held->queue.bytes : 0;
+    return conn->out.bytes + held;
+}
+
 static void conn__log_end(const sally_conn *conn)
 {
     const sally_engine *engine = conn->shard->engine;
@@ -251,6 +258,7 @@ void conn_finish(sally_conn *conn)
     }
     flow_end(conn);
     if (conn->policy->handler.on_close) conn->policy->handler.on_close(conn, &info);
+    if (conn->policy->has_budget) budget_charge(conn);
     conn_drop_queue(conn); /* what was left of it is told until here */
     flow_free(conn);
     assert(!timer_is_set(&conn->timer));

@@ -142,6 +142,9 @@ void conn_release(sally_conn *conn);
 /* Accepted by a send call, and not gone out: queued or dropped. */
 uint32_t conn_unsent(const sally_conn *conn);
 
+/* Bytes of its queues. */
+uint32_t conn_holds(const sally_conn *conn);
+
 static inline bool conn_has(const sally_conn *conn, unsigned flags) { return conn->flags & flags; }
 static inline bool conn_in_flight(const sally_conn *conn, enum port_op op)
 {

@@ -2,6 +2,7 @@
  * is closing. */
 #include <string.h>
 
+#include "net/budget.h"
 #include "net/conn.h"
 #include "net/record.h"
 
@@ -43,7 +44,9 @@ static int conn__hold(sally_conn *conn, const void *data, size_t len)
     if (!conn->held) conn->held = mem_zalloc(&conn->shard->engine->mem, sizeof *conn->held);
     if (!conn->held) return SALLY_ENOMEM;
     conn->flags |= CONN_HELD;
-    return sendq_copy(&conn->held->queue, &conn->shard->pools, data, len);
+    int err = sendq_copy(&conn->held->queue, &conn->shard->pools, data, len);
+    if (conn->policy->has_budget) budget_charge(conn);
+    return err;
 }
 
 /* ---- End of stream ---- */
@@ -86,6 +89,7 @@ void conn_deliver_held(sally_conn *conn)
         sendq_consume(&held->queue, &conn->shard->pools, span.len);
         conn->held = held;
         conn->flags |= CONN_HELD;
+        if (conn->policy->has_budget) budget_charge(conn);
         if (conn->state != CONN_OPEN) conn_drop_held(conn);
     }
     if (conn->state == CONN_OPEN && !conn->held && !conn__paused(conn) &&

@@ -1,4 +1,5 @@
 /* What goes: a bounded queue of copies and references, handed to the port once a turn. */
+#include "net/budget.h"
 #include "net/conn.h"
 #include "net/flow.h"
 #include "net/inbound.h"
@@ -24,7 +25,10 @@ static void conn__above_high(sally_conn *conn)
 static inline void conn__queued(sally_conn *conn, bool was_empty)
 {
     if (was_empty) conn->write_ms = conn->shard->now_ms;
-    if (conn->out.bytes > conn->policy->send_high_bytes) conn__above_high(conn);
+    if (conn->out.bytes > conn->policy->send_low_bytes &&
+        (conn->out.bytes > conn->policy->send_high_bytes || budget_is_tight(conn)))
+        conn__above_high(conn);
+    if (conn->policy->has_budget) budget_charge(conn);
     shard_mark_dirty(conn->shard, conn);
 }
 
@@ -70,7 +74,9 @@ static inline int conn__may_send(sally_conn *conn, size_t len)
         return SALLY_ECLOSED;
     uint32_t max = conn->policy->send_bytes_max;
     if (len > max) return SALLY_ELIMIT;
-    if (conn->out.bytes <= max - len) return 0;
+    bool fits = conn->out.bytes <= max - len && budget_has_room(conn, len);
+    if (fits && (conn->out.bytes <= conn->policy->send_low_bytes || !budget_is_tight(conn)))
+        return 0;
     return conn__full(conn, len);
 }
 
@@ -192,6 +198,7 @@ static inline void conn__took(sally_conn *conn, size_t bytes)
     if (conn_has(conn, CONN_FOREIGN)) conn__return_foreign(conn, bytes);
     if (conn->policy->handler.on_sent) conn->policy->handler.on_sent(conn, bytes);
     if (conn_has(conn, CONN_FLOW)) flow_notify(conn);
+    if (conn->policy->has_budget) budget_charge(conn);
     if (conn_has(conn, CONN_AUTO_PAUSED | CONN_DRAIN_DUE | CONN_FOREIGN) &&
         conn->out.bytes <= conn->policy->send_low_bytes)
         conn__low(conn);

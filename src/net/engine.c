@@ -22,6 +22,7 @@ enum {
     MAILBOX_BYTES_MAX = 64 << 20,
     SEND_CHUNK_BYTES = 4096,
     SEND_CHUNKS_MAX = 65536,
+    MEMORY_MAX_MIN = 1 << 20,
     SIGNAL_DRAIN_MS = 10 * 1000,
     DESCRIPTORS_KEPT = 32, /* for the program's own files, the ports' and what libraries open */
     DESCRIPTORS_KEPT_MAX = 512,
@@ -98,6 +99,12 @@ static int engine__options(sally_engine *engine, const sally_engine_options *giv
         (!hooks && !no_hooks) || (unsigned)options->log_level > SALLY_LOG_DEBUG)
         return SALLY_EINVAL;
     if (options->send_chunk_bytes && options->send_chunk_bytes < 256) return SALLY_EINVAL;
+    if (options->memory_max && options->memory_max < MEMORY_MAX_MIN) return SALLY_EINVAL;
+    if (options->memory_max) {
+        engine->mem.bytes_max =
+            options->memory_max < SIZE_MAX ? (size_t)options->memory_max : SIZE_MAX;
+        atomic_store(&engine->has_budget, true);
+    }
     if (!options->log && !options->log_level) options->log_level = SALLY_LOG_WARN;
     if (!options->shards) options->shards = engine->host.threads ? os_cores() : 1;
     if (options->shards > ENGINE_SHARDS_MAX) options->shards = ENGINE_SHARDS_MAX;

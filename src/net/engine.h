@@ -29,6 +29,8 @@ struct sally_engine {
     unsigned shard_count;
     struct shard **shards;
     uint32_t conns_max;
+    atomic_bool has_budget; /* memory_max here or in a server */
+    _Atomic(sally_server *) budgeted;
 
     atomic_uint conns;   /* live, connecting ones and those handed from shard to shard among them */
     atomic_uint waiting; /* listeners that wait for room or resources */

@@ -25,6 +25,7 @@ struct flow {
     bool corked;
     uint64_t dropped; /* sends */
     uint64_t dropped_bytes;
+    uint32_t charged;      /* to its server's budget */
     struct record *record; /* NULL: nothing recorded */
 };
 

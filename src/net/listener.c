@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "net/budget.h"
 #include "net/conn.h"
 #include "net/letter.h"
 #include "os/address.h"
@@ -79,6 +80,9 @@ static void listener__set_armed(struct listener *listener, bool armed)
 static bool server__has_room(const sally_server *server)
 {
     const sally_engine *engine = server->engine;
+    if (engine->has_budget &&
+        (budget_of_engine(engine) >= BUDGET_REFUSES || budget_of_server(server) >= BUDGET_REFUSES))
+        return false;
     return atomic_load(&server->conns) < server->options.conns_max &&
            atomic_load(&engine->conns) < engine->conns_max;
 }

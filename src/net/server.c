@@ -80,6 +80,7 @@ static int server_create(sally_server **out, sally_engine *engine, const sally_h
         server_destroy(server);
         return err;
     }
+    server->policy->has_budget = server->options.memory_max != 0;
     *out = server;
     return 0;
 }
@@ -204,6 +205,11 @@ int sally_listen(sally_engine *engine, const char *address, const sally_handler 
     if (begun) {
         server->next = engine->servers;
         engine->servers = server;
+        if (server->options.memory_max) {
+            server->next_budgeted = atomic_load(&engine->budgeted);
+            atomic_store(&engine->budgeted, server);
+            atomic_store(&engine->has_budget, true);
+        }
         engine->server_count++;
     }
     os_lock_give(&engine->lock);

@@ -32,6 +32,8 @@ struct sally_server {
     unsigned address_count;       /* under the engine's lock, as the addresses */
     struct listening addresses[SERVER_LISTENERS_MAX];
 
+    _Atomic uint64_t held;       /* bytes in its connections' queues, with memory_max */
+    sally_server *next_budgeted; /* of the engine, of those with memory_max */
     atomic_uint conns;
     atomic_uint listeners; /* that have not ended */
     atomic_uint armed;     /* of those, with an accept outstanding */

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "net/budget.h"
 #include "net/buf.h"
 #include "net/conn.h"
 #include "net/letter.h"
@@ -14,6 +15,7 @@ enum {
     TURN_TIMERS_MAX = 4096,
     LISTENER_SLOTS = SERVER_LISTENERS_MAX * 4,
     POOL_KEEP_MS = 1000,
+    RELIEVE_WAIT_MS = 10, /* as budget.c looks again */
 };
 
 _Thread_local struct shard *shard_of_thread;
@@ -196,24 +198,26 @@ static void shard__retry(struct shard *shard)
 
 /* ---- The end ---- */
 
-static void shard__each_conn(struct shard *shard, void (*fn)(sally_conn *conn))
+void shard_each_conn(struct shard *shard, void (*fn)(sally_conn *conn, void *arg), void *arg)
 {
     for (uint32_t i = 0; i < shard->slots.capacity; i++) {
         struct port_sock *sock = slots_at(&shard->slots, i);
         if (!sock) break;
         /* a name that another thread has just taken is seen with nothing in it */
         bool taken = atomic_load_explicit(&sock->slot.generation, memory_order_acquire) & 1;
-        if (taken && sock->role == ROLE_CONN) fn((sally_conn *)sock);
+        if (taken && sock->role == ROLE_CONN) fn((sally_conn *)sock, arg);
     }
 }
 
-static void stop__gently(sally_conn *conn)
+static void stop__gently(sally_conn *conn, void *arg)
 {
+    (void)arg;
     if (conn->state != CONN_NEW) conn_close(conn, SALLY_CLOSE_SHUTDOWN);
 }
 
-static void stop__cut(sally_conn *conn)
+static void stop__cut(sally_conn *conn, void *arg)
 {
+    (void)arg;
     if (conn->state == CONN_NEW || conn->state >= CONN_ENDING) return;
     bool drained = atomic_load(&conn->shard->engine->stop_deadline_ms) != 0;
     conn->flags |= CONN_CUT;
@@ -229,7 +233,7 @@ static void shard__stop_level(struct shard *shard, int level)
     }
     if (shard->stop_seen < level) {
         if (shard->stop_seen == STOP_NO) shard__retry(shard); /* listeners end */
-        shard__each_conn(shard, level == STOP_DRAIN ? stop__gently : stop__cut);
+        shard_each_conn(shard, level == STOP_DRAIN ? stop__gently : stop__cut, NULL);
         shard->stop_seen = (uint8_t)level;
     }
 }
@@ -270,6 +274,8 @@ static uint32_t shard__patience_ms(const struct shard *shard, uint64_t now_ms)
     if (shard->events_left || mailbox_has(&shard->mailbox) || shard->dirty_head) return 0;
     if (atomic_load_explicit(&shard->retry, memory_order_relaxed)) return 0;
     uint64_t next = shard_next_ms(shard);
+    if (shard->relieves && next > shard->relieved_ms + RELIEVE_WAIT_MS)
+        next = shard->relieved_ms + RELIEVE_WAIT_MS;
     if (next <= now_ms) return 0;
     return next - now_ms < SALLY_FOREVER ? (uint32_t)(next - now_ms) : SALLY_FOREVER;
 }
@@ -325,6 +331,7 @@ bool shard_turn(struct shard *shard, uint32_t timeout_ms)
     int level = atomic_load_explicit(&shard->engine->stop_level, memory_order_relaxed);
     if (level) shard__stop_level(shard, level);
     if (shard->dirty_head) shard__progress(shard);
+    if (shard->engine->has_budget) budget_turn(shard);
     counter_add(&shard->counters.turns, 1);
     bool ended = level && shard__at_end(shard);
     shard_of_thread = outer;

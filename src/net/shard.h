@@ -61,6 +61,9 @@ struct shard {
     bool owned;        /* a thread has taken the port */
     bool has_thread;   /* of its own */
     uint8_t stop_seen; /* enum stop_level it has acted on */
+    uint8_t budget;    /* enum budget_level of the engine, at this turn's end */
+    bool relieves;     /* some budget is at its highest level */
+    uint64_t relieved_ms;
     unsigned index;
     uint64_t alarm_ms; /* when the port's alarm is set for; past: it is not */
     struct listener *listeners;
@@ -108,6 +111,8 @@ void shard_wake(struct shard *shard);
 
 /* What engine_pick_shard promised doesn't come. Any thread. */
 void shard_withdraw(struct shard *shard);
+
+void shard_each_conn(struct shard *shard, void (*fn)(sally_conn *conn, void *arg), void *arg);
 
 /* In every turn, before it ends, the connection gets its conn_progress. */
 void shard_mark_dirty(struct shard *shard, sally_conn *conn);

@@ -1,0 +1,132 @@
+/* Levels of memory and who is closed at the highest; see budget.h. */
+#include "net/budget.h"
+
+#include "net/conn.h"
+#include "net/flow.h"
+#include "net/server.h"
+
+enum {
+    RELIEVE_MS = 10,      /* between two looks for the worst */
+    RELIEVED_PERCENT = 80 /* what closing aims at */
+};
+
+enum budget_level budget_of_engine(const sally_engine *engine)
+{
+    return budget_level(mem_in_use(&engine->mem), engine->options.memory_max);
+}
+
+enum budget_level budget_of_server(const sally_server *server)
+{
+    if (!server) return BUDGET_FREE;
+    uint64_t max = server->options.memory_max;
+    return max ? budget_level(atomic_load_explicit(&server->held, memory_order_relaxed), max)
+               : BUDGET_FREE;
+}
+
+bool budget_has_room(const sally_conn *conn, size_t len)
+{
+    if (!conn->policy->has_budget) return true;
+    const sally_server *server = conn->policy->server;
+    uint64_t held = atomic_load_explicit(&server->held, memory_order_relaxed);
+    return held + len <= server->options.memory_max;
+}
+
+bool budget_is_tight(const sally_conn *conn)
+{
+    return conn->shard->budget != BUDGET_FREE ||
+           (conn->policy->has_budget && budget_of_server(conn->policy->server) != BUDGET_FREE);
+}
+
+/* ---- A server's account ---- */
+
+void budget_charge(sally_conn *conn)
+{
+    sally_server *server = conn->policy->server;
+    uint32_t now = conn->state < CONN_GONE ? conn_holds(conn) : 0;
+    uint32_t before = conn->flow ? conn->flow->charged : 0;
+    if (now == before || flow_need(conn)) return;
+    conn->flow->charged = now;
+    if (now > before)
+        atomic_fetch_add_explicit(&server->held, now - before, memory_order_relaxed);
+    else
+        atomic_fetch_sub_explicit(&server->held, before - now, memory_order_relaxed);
+}
+
+/* ---- The worst ---- */
+
+struct worst {
+    const sally_server *server;
+    uint32_t most;
+    int64_t excess;
+};
+
+/* What a connection holds of a budget: of the engine's when `server` is NULL. */
+static uint32_t worst__holds(const sally_conn *conn, const sally_server *server)
+{
+    bool alive = conn_alive(conn) && (!server || conn->policy->server == server);
+    return alive ? conn_holds(conn) : 0;
+}
+
+static void worst__find(sally_conn *conn, void *arg)
+{
+    struct worst *worst = arg;
+    uint32_t holds = worst__holds(conn, worst->server);
+    if (holds > worst->most) worst->most = holds;
+}
+
+/* All that hold at least half of what the worst does, until enough is on its way back. */
+static void worst__close(sally_conn *conn, void *arg)
+{
+    struct worst *worst = arg;
+    uint32_t holds = worst__holds(conn, worst->server);
+    if (worst->excess <= 0 || !holds || holds < worst->most / 2) return;
+    worst->excess -= holds;
+    conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_MEMORY, SALLY_ELIMIT, 0);
+}
+
+static void budget__close_worst(struct shard *shard, const sally_server *server, uint64_t used,
+                                uint64_t max)
+{
+    uint64_t aim = max / 100 * RELIEVED_PERCENT;
+    if (used <= aim) return;
+    struct worst worst = {.server = server,
+                          .excess = (int64_t)((used - aim) / shard->engine->shard_count)};
+    shard_each_conn(shard, worst__find, &worst);
+    if (worst.most) shard_each_conn(shard, worst__close, &worst);
+}
+
+static void budget__relieve(struct shard *shard)
+{
+    sally_engine *engine = shard->engine;
+    if (budget_of_engine(engine) == BUDGET_CLOSES)
+        budget__close_worst(shard, NULL, mem_in_use(&engine->mem), engine->options.memory_max);
+    for (sally_server *server = atomic_load(&engine->budgeted); server;
+         server = server->next_budgeted)
+        if (budget_of_server(server) == BUDGET_CLOSES)
+            budget__close_worst(shard, server, atomic_load(&server->held),
+                                server->options.memory_max);
+}
+
+static enum budget_level budget__highest(const sally_engine *engine)
+{
+    enum budget_level highest = budget_of_engine(engine);
+    for (sally_server *server = atomic_load(&engine->budgeted); server;
+         server = server->next_budgeted) {
+        enum budget_level level = budget_of_server(server);
+        if (level > highest) highest = level;
+    }
+    return highest;
+}
+
+void budget_turn(struct shard *shard)
+{
+    sally_engine *engine = shard->engine;
+    shard->budget = (uint8_t)budget_of_engine(engine);
+    shard->relieves = budget__highest(engine) == BUDGET_CLOSES;
+    if (!shard->relieves || shard->now_ms < shard->relieved_ms + RELIEVE_MS) return;
+    shard->relieved_ms = shard->now_ms;
+    for (unsigned i = 0; i < engine->shard_count;
+         i++) /* the worst may be those of one that sleeps */
+        if (engine->shards[i] != shard) shard_wake(engine->shards[i]);
+    budget__relieve(shard);
+}

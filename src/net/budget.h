@@ -1,0 +1,46 @@
+/* The memory budget: process (all of an engine's allocations, memory_max), server (what its
+ * connections hold in queues, server memory_max), connection (send_bytes_max). What happens on the
+ * way up: 70 %  TIGHT    queues stop growing: a send queue counts as full from its low mark on, and
+ * who is above it is not read from 85 %  REFUSES  no newcomers; they wait in the backlog 95 %
+ * CLOSES   the connections that hold the most are aborted (SALLY_CLOSE_MEMORY) 100 % allocations
+ * fail; of a server: sends find the queue full Levels are looked at once a turn, and by whoever
+ * accepts. */
+#ifndef NET_BUDGET_H
+#define NET_BUDGET_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "net/shard.h"
+
+enum budget_level { BUDGET_FREE, BUDGET_TIGHT, BUDGET_REFUSES, BUDGET_CLOSES };
+
+/* How full `used` of `max` is; max 0: no limit. */
+static inline enum budget_level budget_level(uint64_t used, uint64_t max)
+{
+    if (!max || used < max / 100 * 70) return BUDGET_FREE;
+    if (used < max / 100 * 85) return BUDGET_TIGHT;
+    return used < max / 100 * 95 ? BUDGET_REFUSES : BUDGET_CLOSES;
+}
+
+/* Of the engine's memory. Any thread. */
+enum budget_level budget_of_engine(const sally_engine *engine);
+
+/* Of the server's connections. Any thread. */
+enum budget_level budget_of_server(const sally_server *server);
+
+/* Whether its server's budget has room for more; of the engine's the allocator knows. */
+bool budget_has_room(const sally_conn *conn, size_t len);
+
+/* Whether a queue may not grow past its low mark. */
+bool budget_is_tight(const sally_conn *conn);
+
+/* Brings what the connection holds to its server's account. */
+void budget_charge(sally_conn *conn);
+
+/* In each turn of an engine or with a server that has a budget: notes the level, closes the worst
+ * at the highest. */
+void budget_turn(struct shard *shard);
+
+#endif

@@ -1,0 +1,138 @@
+/* The memory budget: hostile peers against it, while good ones are served. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "support/raw.h"
+#include "support/stage.h"
+
+enum { MB = 1 << 20, HOGS = 150, GOODS = 10 };
+
+/* number[0]: 1 for a hog. It asks for as much as is taken, again and again. */
+static void hog_more(sally_conn *conn)
+{
+    static const char many[32 * 1024];
+    if (!atomic_load(&actor_of(conn)->number[0])) return;
+    while (sally_conn_send(conn, many, sizeof many) == 0) continue;
+    sally_conn_timer(conn, 20);
+}
+
+static void hog_or_echo(sally_conn *conn, const void *data, size_t len)
+{
+    struct actor *actor = actor_of(conn);
+    if (*(const char *)data == 'h') {
+        atomic_store(&actor->number[0], 1);
+        hog_more(conn);
+    } else {
+        STAGE_CHECK(actor->stage, sally_conn_send(conn, data, len) == 0);
+    }
+}
+
+static struct stage *budget_stage(const struct stage_way *way, uint64_t engine, uint64_t server)
+{
+    return stage_begin(way, &(struct stage_options){.handler.on_data = hog_or_echo,
+                                                    .handler.on_timer = hog_more,
+                                                    .engine = {.memory_max = engine,
+                                                               .recv_bufs = 64,
+                                                               .recv_buf_bytes = 4096,
+                                                               .conns_max = 1000},
+                                                    .server = {.memory_max = server,
+                                                               .watchdog_ms = 20,
+                                                               .conn.no_auto_pause = true,
+                                                               .conn.send_buf_bytes = 4096}});
+}
+
+static void echo_once(int fd)
+{
+    char got[5];
+    assert_true(raw_send(fd, "echo!", 5));
+    assert_true(raw_read(fd, got, 5));
+    assert_memory_equal(got, "echo!", 5);
+}
+
+/* Clients that want everything and read nothing; one that was cut is replaced. */
+static unsigned hogs_against_goods(struct stage *stage, uint64_t max, const char *good_address)
+{
+    int hogs[HOGS], goods[GOODS];
+    for (int i = 0; i < GOODS; i++) {
+        goods[i] = raw_connect(good_address, 0);
+        assert_true(goods[i] >= 0);
+        echo_once(goods[i]);
+    }
+    for (int i = 0; i < HOGS; i++) {
+        hogs[i] = raw_connect(stage->address, 2048);
+        assert_true(hogs[i] >= 0 && raw_send(hogs[i], "h", 1));
+        if (i % 5 == 0) echo_once(goods[i % GOODS]);
+        assert_true(atomic_load(&stage->memory_high_bytes) <= max);
+    }
+    for (int round = 0; round < 20; round++) {
+        for (int i = 0; i < GOODS; i++) echo_once(goods[i]);
+        stage_nap();
+    }
+    unsigned cut = 0;
+    for (int i = 0; i < HOGS; i++) raw_close(hogs[i]);
+    for (unsigned i = 0; i < atomic_load(&stage->actor_count); i++) {
+        struct actor *actor = stage_actor(stage, i);
+        if (!atomic_load(&actor->number[0])) continue;
+        cut += actor_wait_closed(actor)->reason == SALLY_CLOSE_MEMORY;
+    }
+    for (int i = 0; i < GOODS; i++) {
+        echo_once(goods[i]);
+        raw_close(goods[i]);
+    }
+    return cut;
+}
+
+static void
+hogs_never_pass_the_engines_budget_and_good_clients_are_served(const struct stage_way *way)
+{
+    enum { BUDGET = 16 * MB };
+    struct stage *stage = budget_stage(way, BUDGET, 0);
+    uint64_t before = atomic_load(&stage->memory_bytes);
+    unsigned cut = hogs_against_goods(stage, BUDGET + BUDGET / 100, stage->address);
+    assert_true(atomic_load(&stage->memory_high_bytes) <= BUDGET + BUDGET / 100);
+    assert_true(atomic_load(&stage->memory_high_bytes) > BUDGET / 2); /* it was hard */
+    assert_true(cut > 0);
+    /* and over: what pools keep is bounded, newcomers are taken */
+    STAGE_WAIT(atomic_load(&stage->memory_bytes) < before + 6 * MB);
+    int fd = raw_connect(stage->address, 0);
+    echo_once(fd);
+    raw_close(fd);
+    stage_end(stage);
+}
+
+static void a_servers_budget_is_its_own(const struct stage_way *way)
+{
+    enum { BUDGET = 4 * MB, SLACK = 8 * MB };
+    struct stage *stage = budget_stage(way, 0, BUDGET);
+    char other[64];
+    assert_non_null(stage_listen(stage, NULL, other, sizeof other));
+    uint64_t before = atomic_load(&stage->memory_bytes);
+    assert_true(hogs_against_goods(stage, before + BUDGET + SLACK, other) > 0);
+    int fd = raw_connect(stage->address, 0); /* the account went back to nothing */
+    echo_once(fd);
+    raw_close(fd);
+    stage_end(stage);
+}
+
+static void a_budget_too_small_to_live_is_refused(const struct stage_way *way)
+{
+    (void)way;
+    sally_engine *engine = NULL;
+    sally_engine_options options = {.memory_max = MB - 1};
+    assert_int_equal(sally_engine_create(&engine, &options), SALLY_EINVAL);
+    options = (sally_engine_options){.memory_max = MB, .shards = 4, .conns_max = 1 << 20};
+    int err = sally_engine_create(&engine, &options); /* its tables alone pass it, or it lives */
+    assert_true(err == 0 || err == SALLY_ENOMEM);
+    sally_engine_destroy(engine);
+}
+
+static const struct stage_test tests[] = {
+    STAGE_TEST(hogs_never_pass_the_engines_budget_and_good_clients_are_served),
+    STAGE_TEST(a_servers_budget_is_its_own),
+    STAGE_TEST_ON(a_budget_too_small_to_live_is_refused, 1),
+};
+
+int main(int argc, char **argv)
+{
+    return stage_run("budget", tests, sizeof tests / sizeof *tests, argc, argv);
+}
