@@ -6,8 +6,10 @@
 #include "net/server.h"
 
 enum {
-    RELIEVE_MS = 10,      /* between two looks for the worst */
-    RELIEVED_PERCENT = 80 /* what closing aims at */
+    FIRST_BYTES_MAX = 64 * 1024, /* of a send to an empty queue while newcomers are refused */
+    FIRST_BYTES_LAST = 4 * 1024, /* while connections are closed */
+    RELIEVE_MS = 10,             /* between two looks for the worst */
+    RELIEVED_PERCENT = 80        /* what closing aims at */
 };
 
 enum budget_level budget_of_engine(const sally_engine *engine)
@@ -23,18 +25,36 @@ enum budget_level budget_of_server(const sally_server *server)
                : BUDGET_FREE;
 }
 
-bool budget_has_room(const sally_conn *conn, size_t len)
+static enum budget_level budget__of(const sally_conn *conn)
 {
-    if (!conn->policy->has_budget) return true;
-    const sally_server *server = conn->policy->server;
-    uint64_t held = atomic_load_explicit(&server->held, memory_order_relaxed);
-    return held + len <= server->options.memory_max;
+    enum budget_level engine = budget_of_engine(conn->shard->engine);
+    enum budget_level server = budget_of_server(conn->policy->server);
+    return engine > server ? engine : server;
 }
 
 bool budget_is_tight(const sally_conn *conn)
 {
-    return conn->shard->budget != BUDGET_FREE ||
-           (conn->policy->has_budget && budget_of_server(conn->policy->server) != BUDGET_FREE);
+    return conn->policy->has_budget && budget__of(conn) != BUDGET_FREE;
+}
+
+static bool server__has_memory(const sally_server *server, size_t len)
+{
+    if (!server || !server->options.memory_max) return true;
+    uint64_t held = atomic_load_explicit(&server->held, memory_order_relaxed);
+    return held + len <= server->options.memory_max;
+}
+
+int budget_judge(const sally_conn *conn, size_t len)
+{
+    static const size_t first_max[] = {SIZE_MAX, SIZE_MAX, FIRST_BYTES_MAX, FIRST_BYTES_LAST};
+    static const uint32_t low_part[] = {0, 1, 8, UINT32_MAX};
+    if (!conn->policy->has_budget) return 0;
+    enum budget_level level = budget__of(conn);
+    bool has_memory = server__has_memory(conn->policy->server, len);
+    if (!conn->out.bytes) return has_memory && len <= first_max[level] ? 0 : SALLY_ENOMEM;
+    if (level == BUDGET_FREE) return has_memory ? 0 : SALLY_EFULL;
+    uint32_t low = conn->policy->send_low_bytes / low_part[level];
+    return has_memory && len <= low && conn->out.bytes <= low - len ? 0 : SALLY_EFULL;
 }
 
 /* ---- A server's account ---- */
@@ -42,6 +62,7 @@ bool budget_is_tight(const sally_conn *conn)
 void budget_charge(sally_conn *conn)
 {
     sally_server *server = conn->policy->server;
+    if (!server || !server->options.memory_max) return;
     uint32_t now = conn->state < CONN_GONE ? conn_holds(conn) : 0;
     uint32_t before = conn->flow ? conn->flow->charged : 0;
     if (now == before || flow_need(conn)) return;
@@ -121,10 +142,9 @@ static enum budget_level budget__highest(const sally_engine *engine)
 void budget_turn(struct shard *shard)
 {
     sally_engine *engine = shard->engine;
-    shard->budget = (uint8_t)budget_of_engine(engine);
-    shard->relieves = budget__highest(engine) == BUDGET_CLOSES;
-    if (!shard->relieves || shard->now_ms < shard->relieved_ms + RELIEVE_MS) return;
-    shard->relieved_ms = shard->now_ms;
+    if (timer_is_set(&shard->relief) || budget__highest(engine) != BUDGET_CLOSES) return;
+    shard->relief.kind = TIMER_BUDGET;
+    wheel_set(&shard->wheel, &shard->relief, shard->now_ms + RELIEVE_MS);
     for (unsigned i = 0; i < engine->shard_count;
          i++) /* the worst may be those of one that sleeps */
         if (engine->shards[i] != shard) shard_wake(engine->shards[i]);

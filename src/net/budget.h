@@ -1,10 +1,12 @@
 /* The memory budget: process (all of an engine's allocations, memory_max), server (what its
- * connections hold in queues, server memory_max), connection (send_bytes_max). What happens on the
- * way up: 70 %  TIGHT    queues stop growing: a send queue counts as full from its low mark on, and
- * who is above it is not read from 85 %  REFUSES  no newcomers; they wait in the backlog 95 %
- * CLOSES   the connections that hold the most are aborted (SALLY_CLOSE_MEMORY) 100 % allocations
- * fail; of a server: sends find the queue full Levels are looked at once a turn, and by whoever
- * accepts. */
+ * connections hold in queues, server memory_max), connection (send_bytes_max). On the way up:
+ *   70 %  TIGHT    a send queue counts as full from its low mark on, and who is above it is not
+ * read from 85 %  REFUSES  from an eighth of the low mark on; no newcomers, they wait in the
+ * backlog 95 %  CLOSES   from the first byte on; the connections that hold the most are aborted
+ *                  (SALLY_CLOSE_MEMORY)
+ *   100 % allocations fail; of a server: sends find the queue full
+ * An empty queue takes a send at every level, but not a big one: for it SALLY_EFULL would have no
+ * on_drain to come, so it is SALLY_ENOMEM. */
 #ifndef NET_BUDGET_H
 #define NET_BUDGET_H
 
@@ -30,8 +32,8 @@ enum budget_level budget_of_engine(const sally_engine *engine);
 /* Of the server's connections. Any thread. */
 enum budget_level budget_of_server(const sally_server *server);
 
-/* Whether its server's budget has room for more; of the engine's the allocator knows. */
-bool budget_has_room(const sally_conn *conn, size_t len);
+/* Whether the budgets let the queue grow by len: 0, SALLY_EFULL or SALLY_ENOMEM. */
+int budget_judge(const sally_conn *conn, size_t len);
 
 /* Whether a queue may not grow past its low mark. */
 bool budget_is_tight(const sally_conn *conn);

@@ -65,6 +65,7 @@ void conn_open(sally_conn *conn)
     conn->opened_ms = conn->active_ms = conn->write_ms = conn->phase_ms = now;
     conn->held = NULL;
     conn->flags |= CONN_ON_OPEN_RAN;
+    if (conn->policy->has_budget) conn->flags |= CONN_FLOW;
     if (!conn->policy->server) conn->flags |= CONN_FIRST_BYTE; /* a server may wait for us */
     if (conn->out.bytes) shard_mark_dirty(conn->shard, conn);  /* sent by id before it was open */
     if (conn->policy->handler.on_open) conn->policy->handler.on_open(conn);

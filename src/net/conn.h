@@ -48,7 +48,7 @@ enum conn_flag {
     CONN_FOREIGN = 1 << 11,      /* other threads send to it */
     CONN_CUT = 1 << 12,          /* ended by the end of a drain or a stop */
     CONN_HELD = 1 << 13,         /* held is not NULL */
-    CONN_FLOW = 1 << 14,         /* flow has a note or a cork */
+    CONN_FLOW = 1 << 14,         /* a note, a cork, or its server has a budget */
     CONN_BY_ID = 1 << 15,        /* its end was asked for by id */
     /* none of these, and open: nearly every connection, nearly always */
     CONN_SPECIAL = CONN_PAUSED | CONN_AUTO_PAUSED | CONN_RECV_STOPPING | CONN_EOF | CONN_EOF_HELD |
@@ -57,6 +57,8 @@ enum conn_flag {
 
 /* A send returns it inside the library: taken, and dropped by the policy. */
 enum { CONN_LET_GO = 1 };
+
+enum { SEND_SPANS_MAX = 64 }; /* of one call; the system's IOV_MAX is 1024 */
 
 struct dial;
 struct flow;
@@ -177,17 +179,19 @@ static inline bool conn_here(const sally_conn *conn)
 /* What a send tells the caller. */
 static inline int conn_told(int err) { return err == CONN_LET_GO ? 0 : err; }
 
-/* ---- conn_send.c: 0, SALLY_E*, or CONN_LET_GO ---- */
+/* ---- conn_send.c ---- */
 int conn_send(sally_conn *conn, const void *data, size_t len);
 int conn_send_spans(sally_conn *conn, const struct span *spans, size_t len);
 /* From another thread: its bytes were accepted there, so they are taken past the limit. */
 void conn_send_foreign(sally_conn *conn, const void *data, uint32_t len);
-/* A reference: release as in sendq.h; not called unless the result is 0. */
+/* A reference: release as in sendq.h; not called unless the result is 0. Also CONN_LET_GO. */
 int conn_send_ref(sally_conn *conn, const void *data, size_t len, sendq_release *release,
                   void *owner, uint64_t token);
 void conn_on_sent(sally_conn *conn, const struct port_event *event);
 void conn_flush(sally_conn *conn);
 void conn_drop_queue(sally_conn *conn);
+/* Bytes that other threads sent have gone: their account has room again. */
+void conn_return_foreign(sally_conn *conn, size_t bytes);
 
 /* ---- conn_time.c ---- */
 /* After anything that may have made a limit earlier. */

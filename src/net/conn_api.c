@@ -16,7 +16,7 @@ enum { PIECES_MAX = 1024 };
 int sally_conn_send(sally_conn *conn, const void *data, size_t len)
 {
     if (!conn_here(conn) || (!data && len)) return SALLY_EINVAL;
-    return conn_told(conn_send(conn, data, len));
+    return conn_send(conn, data, len);
 }
 
 int sally_conn_send_buf(sally_conn *conn, sally_buf *buf)
@@ -40,7 +40,7 @@ int sally_conn_sendv(sally_conn *conn, const sally_bytes *pieces, size_t count)
         spans[i] = (struct span){pieces[i].data, pieces[i].len};
         len += pieces[i].len;
     }
-    return conn_told(conn_send_spans(conn, spans, len));
+    return conn_send_spans(conn, spans, len);
 }
 
 int sally_conn_shutdown(sally_conn *conn)
@@ -172,7 +172,7 @@ int sally_send(sally_engine *engine, sally_id id, const void *data, size_t len)
     if (!shard) return SALLY_ENOCONN;
     if (len == 0) return 0;
     sally_conn *conn = id__here(shard, id);
-    if (conn) return conn_told(conn_send(conn, data, len));
+    if (conn) return conn_send(conn, data, len);
     struct inbound *account = &shard->inbound[id_index(id)];
     int err = inbound_charge(account, id_generation(id), len);
     if (err) return err;

@@ -2,8 +2,8 @@
  * is closing. */
 #include <string.h>
 
-#include "net/budget.h"
 #include "net/conn.h"
+#include "net/flow.h"
 #include "net/record.h"
 
 static bool conn__paused(const sally_conn *conn)
@@ -45,7 +45,7 @@ static int conn__hold(sally_conn *conn, const void *data, size_t len)
     if (!conn->held) return SALLY_ENOMEM;
     conn->flags |= CONN_HELD;
     int err = sendq_copy(&conn->held->queue, &conn->shard->pools, data, len);
-    if (conn->policy->has_budget) budget_charge(conn);
+    if (conn_has(conn, CONN_FLOW)) flow_queued(conn);
     return err;
 }
 
@@ -89,7 +89,7 @@ void conn_deliver_held(sally_conn *conn)
         sendq_consume(&held->queue, &conn->shard->pools, span.len);
         conn->held = held;
         conn->flags |= CONN_HELD;
-        if (conn->policy->has_budget) budget_charge(conn);
+        if (conn_has(conn, CONN_FLOW)) flow_queued(conn);
         if (conn->state != CONN_OPEN) conn_drop_held(conn);
     }
     if (conn->state == CONN_OPEN && !conn->held && !conn__paused(conn) &&

@@ -6,7 +6,6 @@
 #include "net/record.h"
 
 enum {
-    SEND_SPANS_MAX = 64,   /* of one call; the system's IOV_MAX is 1024 */
     SEND_TRIES_MAX = 16,   /* of one connection in one turn, so that the others get theirs */
     REFER_BYTES_MIN = 1024 /* below that a copy is cheaper than keeping the buffer */
 };
@@ -28,56 +27,18 @@ static inline void conn__queued(sally_conn *conn, bool was_empty)
     if (conn->out.bytes > conn->policy->send_low_bytes &&
         (conn->out.bytes > conn->policy->send_high_bytes || budget_is_tight(conn)))
         conn__above_high(conn);
-    if (conn->policy->has_budget) budget_charge(conn);
+    if (conn_has(conn, CONN_FLOW)) flow_queued(conn);
     shard_mark_dirty(conn->shard, conn);
 }
 
-static void conn__return_foreign(sally_conn *conn, size_t bytes);
-
-/* The oldest send that the system is not looking at yet. */
-static bool conn__drop_oldest(sally_conn *conn)
-{
-    uint32_t before;
-    unsigned kept = conn_in_flight(conn, PORT_SEND) ? SEND_SPANS_MAX : conn->out.front > 0;
-    uint32_t bytes = sendq_drop_unit(&conn->out, &conn->shard->pools, kept, &before);
-    if (!bytes) return false;
-    flow_dropped(conn, before, bytes);
-    conn__return_foreign(conn, bytes);
-    return flow_count_drop(conn, bytes) == 0;
-}
-
-/* The queue has no room for len bytes: what the options say. */
-static int conn__full(sally_conn *conn, size_t len)
-{
-    const struct policy *policy = conn->policy;
-    conn->flags |= CONN_DRAIN_DUE;
-    record_add(conn, RECORD_FULL);
-    switch (policy->at_full) {
-    case SALLY_FULL_FAIL: return SALLY_EFULL;
-    case SALLY_FULL_CLOSE:
-        conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_SEND_LIMIT, SALLY_EFULL, 0);
-        return SALLY_ECLOSED;
-    case SALLY_FULL_DROP_OLDEST:
-        while (conn->out.bytes > policy->send_bytes_max - len && conn__drop_oldest(conn)) continue;
-        if (conn->out.bytes <= policy->send_bytes_max - len) return 0;
-        break;
-    case SALLY_FULL_DROP_NEWEST: break;
-    }
-    int err = flow_count_drop(conn, len);
-    return err ? err : CONN_LET_GO;
-}
-
-/* 0 when len more bytes may be queued. */
+/* 0 when len more bytes may be queued; what is not at once clear is flow.c's. */
 static inline int conn__may_send(sally_conn *conn, size_t len)
 {
-    if (conn->state != CONN_OPEN || conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT))
-        return SALLY_ECLOSED;
-    uint32_t max = conn->policy->send_bytes_max;
-    if (len > max) return SALLY_ELIMIT;
-    bool fits = conn->out.bytes <= max - len && budget_has_room(conn, len);
-    if (fits && (conn->out.bytes <= conn->policy->send_low_bytes || !budget_is_tight(conn)))
+    uint32_t low = conn->policy->send_low_bytes;
+    if (conn->state == CONN_OPEN && !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT | CONN_FLOW) &&
+        len <= low && conn->out.bytes <= low - len)
         return 0;
-    return conn__full(conn, len);
+    return flow_make_room(conn, len);
 }
 
 static void release_lent(void *port, const void *data, uint64_t buf)
@@ -85,11 +46,15 @@ static void release_lent(void *port, const void *data, uint64_t buf)
     port_buf_release(port, (uint32_t)buf, data);
 }
 
+static bool conn__sends_units(const sally_conn *conn)
+{
+    return conn->policy->at_full == SALLY_FULL_DROP_OLDEST;
+}
+
 static inline int conn__copy(sally_conn *conn, const void *data, size_t len)
 {
     struct sendq_pools *pools = &conn->shard->pools;
-    if (conn->policy->at_full != SALLY_FULL_DROP_OLDEST)
-        return sendq_copy(&conn->out, pools, data, len);
+    if (!conn__sends_units(conn)) return sendq_copy(&conn->out, pools, data, len);
     return sendq_copy_spans(&conn->out, pools, &(struct span){data, len}, len, true);
 }
 
@@ -103,7 +68,7 @@ int conn_send(sally_conn *conn, const void *data, size_t len)
 {
     if (len == 0) return 0;
     int err = conn__may_send(conn, len);
-    if (err) return err;
+    if (err) return conn_told(err);
     struct shard *shard = conn->shard;
     bool was_empty = conn->out.bytes == 0;
     if (conn__may_refer(shard, data, len)) {
@@ -121,10 +86,9 @@ int conn_send_spans(sally_conn *conn, const struct span *spans, size_t len)
 {
     if (len == 0) return 0;
     int err = conn__may_send(conn, len);
-    if (err) return err;
+    if (err) return conn_told(err);
     bool was_empty = conn->out.bytes == 0;
-    err = sendq_copy_spans(&conn->out, &conn->shard->pools, spans, len,
-                           conn->policy->at_full == SALLY_FULL_DROP_OLDEST);
+    err = sendq_copy_spans(&conn->out, &conn->shard->pools, spans, len, conn__sends_units(conn));
     if (!err) conn__queued(conn, was_empty);
     return err;
 }
@@ -151,7 +115,8 @@ void conn_send_foreign(sally_conn *conn, const void *data, uint32_t len)
     /* while it is being made too: what was taken may not be missing from the stream later */
     bool open = (conn->state == CONN_OPEN || conn->state == CONN_DIALING) &&
                 !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT);
-    if (!open || conn__copy(conn, data, len) != 0) {
+    if (!open || sendq_copy_spans(&conn->out, &conn->shard->pools, &(struct span){data, len}, len,
+                                  conn__sends_units(conn)) != 0) {
         inbound_return(conn__inbound(conn), slot_generation(&conn->sock.slot), len);
         /* a stream with a hole must not go on */
         if (open) conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_NO_MEMORY, SALLY_ENOMEM, 0);
@@ -164,7 +129,7 @@ void conn_send_foreign(sally_conn *conn, const void *data, uint32_t len)
 
 /* ---- Out ---- */
 
-static void conn__return_foreign(sally_conn *conn, size_t bytes)
+void conn_return_foreign(sally_conn *conn, size_t bytes)
 {
     uint32_t back = bytes < conn->foreign_bytes ? (uint32_t)bytes : conn->foreign_bytes;
     if (!back) return;
@@ -195,10 +160,9 @@ static inline void conn__took(sally_conn *conn, size_t bytes)
     conn->bytes_out += bytes;
     conn->active_ms = conn->write_ms = shard->now_ms;
     counter_add(&shard->counters.bytes_out, bytes);
-    if (conn_has(conn, CONN_FOREIGN)) conn__return_foreign(conn, bytes);
+    if (conn_has(conn, CONN_FOREIGN)) conn_return_foreign(conn, bytes);
     if (conn->policy->handler.on_sent) conn->policy->handler.on_sent(conn, bytes);
-    if (conn_has(conn, CONN_FLOW)) flow_notify(conn);
-    if (conn->policy->has_budget) budget_charge(conn);
+    if (conn_has(conn, CONN_FLOW)) flow_took(conn);
     if (conn_has(conn, CONN_AUTO_PAUSED | CONN_DRAIN_DUE | CONN_FOREIGN) &&
         conn->out.bytes <= conn->policy->send_low_bytes)
         conn__low(conn);

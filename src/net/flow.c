@@ -1,6 +1,7 @@
 /* Completions of sends, corks and drops; see flow.h. */
 #include "net/flow.h"
 
+#include "net/budget.h"
 #include "net/conn.h"
 #include "net/record.h"
 
@@ -17,7 +18,7 @@ int flow_need(sally_conn *conn)
 /* The flag says that progress and flush have to look here. */
 static void flow__flag(sally_conn *conn)
 {
-    if (conn->flow->notes || conn->flow->corked)
+    if (conn->flow->notes || conn->flow->corked || conn->policy->has_budget)
         conn->flags |= CONN_FLOW;
     else
         conn->flags &= (uint16_t)~CONN_FLOW;
@@ -70,6 +71,17 @@ void flow_notify(sally_conn *conn)
 {
     uint32_t notes = conn->flow ? conn->flow->notes : 0;
     for (; notes && conn->flow->first->at <= conn->bytes_out; notes--) flow__tell_first(conn, true);
+}
+
+void flow_queued(sally_conn *conn)
+{
+    if (conn->policy->has_budget) budget_charge(conn);
+}
+
+void flow_took(sally_conn *conn)
+{
+    flow_notify(conn);
+    if (conn->policy->has_budget) budget_charge(conn);
 }
 
 int sally_conn_when_sent(sally_conn *conn, sally_sent_fn done, void *arg)
@@ -161,6 +173,58 @@ uint64_t sally_conn_dropped(const sally_conn *conn, uint64_t *bytes)
     const struct flow *flow = conn ? conn->flow : NULL;
     if (bytes) *bytes = flow ? flow->dropped_bytes : 0;
     return flow ? flow->dropped : 0;
+}
+
+/* ---- Room ---- */
+
+/* The oldest send that the system is not looking at yet. */
+static bool flow__drop_oldest(sally_conn *conn)
+{
+    uint32_t before;
+    unsigned kept = conn_in_flight(conn, PORT_SEND) ? SEND_SPANS_MAX : conn->out.front > 0;
+    uint32_t bytes = sendq_drop_unit(&conn->out, &conn->shard->pools, kept, &before);
+    if (!bytes) return false;
+    flow_dropped(conn, before, bytes);
+    conn_return_foreign(conn, bytes);
+    return flow_count_drop(conn, bytes) == 0;
+}
+
+/* Whether the queue and the budgets have room, at once. */
+static int flow__judge(const sally_conn *conn, size_t len)
+{
+    if (conn->out.bytes > conn->policy->send_bytes_max - len) return SALLY_EFULL;
+    return budget_judge(conn, len);
+}
+
+/* The queue has no room for len bytes: what the options say. */
+static int flow__full(sally_conn *conn, size_t len)
+{
+    int err;
+    conn->flags |= CONN_DRAIN_DUE;
+    record_add(conn, RECORD_FULL);
+    switch (conn->policy->at_full) {
+    case SALLY_FULL_FAIL: return SALLY_EFULL;
+    case SALLY_FULL_CLOSE:
+        conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_SEND_LIMIT, SALLY_EFULL, 0);
+        return SALLY_ECLOSED;
+    case SALLY_FULL_DROP_OLDEST: do { err = flow__judge(conn, len);
+        } while (err == SALLY_EFULL && flow__drop_oldest(conn));
+        if (err != SALLY_EFULL) return err;
+        break;
+    case SALLY_FULL_DROP_NEWEST: break;
+    }
+    err = flow_count_drop(conn, len);
+    return err ? err : CONN_LET_GO;
+}
+
+int flow_make_room(sally_conn *conn, size_t len)
+{
+    if (conn->state != CONN_OPEN || conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT))
+        return SALLY_ECLOSED;
+    if (len > conn->policy->send_bytes_max) return SALLY_ELIMIT;
+    int err = flow__judge(conn, len);
+    if (err != SALLY_EFULL) return err;
+    return flow__full(conn, len);
 }
 
 /* ---- End ---- */

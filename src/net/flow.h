@@ -35,11 +35,19 @@ int flow_need(sally_conn *conn);
 /* Corked, and nothing that goes all the same. */
 bool flow_holds(const sally_conn *conn);
 
+/* Something was queued, or has gone: what CONN_FLOW asks for. */
+void flow_queued(sally_conn *conn);
+void flow_took(sally_conn *conn);
+
 /* Calls those whose bytes have gone. */
 void flow_notify(sally_conn *conn);
 
 /* `bytes` behind `before` of the queue's bytes were dropped. */
 void flow_dropped(sally_conn *conn, uint32_t before, uint32_t bytes);
+
+/* Whether len more bytes may be queued, and what the options say when not: 0, SALLY_E* or
+ * CONN_LET_GO. */
+int flow_make_room(sally_conn *conn, size_t len);
 
 /* A send of so many bytes was let go. 0 or SALLY_ENOMEM. */
 int flow_count_drop(sally_conn *conn, size_t bytes);

@@ -44,6 +44,7 @@ int policy_create(struct policy **out, struct mem *mem, sally_server *server,
     policy->write_stall_ms = time_or(options->write_stall_ms, WRITE_STALL_MS);
     policy->linger_ms = time_or(options->linger_ms, LINGER_MS);
     policy->at_full = options->at_full;
+    policy->has_budget = mem->bytes_max != SIZE_MAX;
     policy->no_recorder = options->no_recorder;
     policy->auto_pause = !options->no_auto_pause;
     policy->sock.delay = options->delay;

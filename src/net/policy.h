@@ -30,7 +30,7 @@ struct policy {
     uint64_t connect_ms;
     uint64_t attempt_ms;
     bool auto_pause;
-    bool has_budget; /* its server has memory_max */
+    bool has_budget; /* memory_max of the engine or of its server */
     bool no_recorder;
     sally_at_full at_full;
     bool has_from;

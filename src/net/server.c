@@ -80,7 +80,7 @@ static int server_create(sally_server **out, sally_engine *engine, const sally_h
         server_destroy(server);
         return err;
     }
-    server->policy->has_budget = server->options.memory_max != 0;
+    if (server->options.memory_max) server->policy->has_budget = true;
     *out = server;
     return 0;
 }

@@ -15,7 +15,6 @@ enum {
     TURN_TIMERS_MAX = 4096,
     LISTENER_SLOTS = SERVER_LISTENERS_MAX * 4,
     POOL_KEEP_MS = 1000,
-    RELIEVE_WAIT_MS = 10, /* as budget.c looks again */
 };
 
 _Thread_local struct shard *shard_of_thread;
@@ -183,7 +182,7 @@ static void shard__timers(struct shard *shard)
         unsigned char *base = (unsigned char *)timer;
         if (timer->kind == TIMER_CONN)
             conn_on_timer((sally_conn *)(void *)(base - offsetof(sally_conn, timer)));
-        else
+        else if (timer->kind == TIMER_LISTENER)
             listener_on_timer((struct listener *)(void *)(base - offsetof(struct listener, timer)));
     }
 }
@@ -274,8 +273,6 @@ static uint32_t shard__patience_ms(const struct shard *shard, uint64_t now_ms)
     if (shard->events_left || mailbox_has(&shard->mailbox) || shard->dirty_head) return 0;
     if (atomic_load_explicit(&shard->retry, memory_order_relaxed)) return 0;
     uint64_t next = shard_next_ms(shard);
-    if (shard->relieves && next > shard->relieved_ms + RELIEVE_WAIT_MS)
-        next = shard->relieved_ms + RELIEVE_WAIT_MS;
     if (next <= now_ms) return 0;
     return next - now_ms < SALLY_FOREVER ? (uint32_t)(next - now_ms) : SALLY_FOREVER;
 }

@@ -19,7 +19,7 @@
 #include "port/port.h"
 
 enum { ROLE_CONN = 1, ROLE_LISTENER = 2 };
-enum { TIMER_CONN = 1, TIMER_LISTENER = 2 };
+enum { TIMER_CONN = 1, TIMER_LISTENER = 2, TIMER_BUDGET = 3 };
 enum {
     SHARD_BATCH = 32
 }; /* events between two flushes: bounds how long a reply waits for its batch */
@@ -57,13 +57,11 @@ struct shard {
     struct sendq_pools pools;
     /* for every turn */
     sally_engine *engine;
-    bool events_left;  /* the last turn's bound was reached */
-    bool owned;        /* a thread has taken the port */
-    bool has_thread;   /* of its own */
-    uint8_t stop_seen; /* enum stop_level it has acted on */
-    uint8_t budget;    /* enum budget_level of the engine, at this turn's end */
-    bool relieves;     /* some budget is at its highest level */
-    uint64_t relieved_ms;
+    bool events_left;    /* the last turn's bound was reached */
+    bool owned;          /* a thread has taken the port */
+    bool has_thread;     /* of its own */
+    uint8_t stop_seen;   /* enum stop_level it has acted on */
+    struct timer relief; /* some budget is at its highest level: when to look again */
     unsigned index;
     uint64_t alarm_ms; /* when the port's alarm is set for; past: it is not */
     struct listener *listeners;

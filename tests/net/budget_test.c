@@ -29,16 +29,21 @@ static void hog_or_echo(sally_conn *conn, const void *data, size_t len)
 
 static struct stage *budget_stage(const struct stage_way *way, uint64_t engine, uint64_t server)
 {
-    return stage_begin(way, &(struct stage_options){.handler.on_data = hog_or_echo,
-                                                    .handler.on_timer = hog_more,
-                                                    .engine = {.memory_max = engine,
-                                                               .recv_bufs = 64,
-                                                               .recv_buf_bytes = 4096,
-                                                               .conns_max = 1000},
-                                                    .server = {.memory_max = server,
-                                                               .watchdog_ms = 20,
-                                                               .conn.no_auto_pause = true,
-                                                               .conn.send_buf_bytes = 4096}});
+    return stage_begin(
+        way,
+        &(struct stage_options){
+            .handler.on_data = hog_or_echo,
+            .handler.on_timer = hog_more,
+            .engine =
+                {.memory_max = engine, .recv_bufs = 64, .recv_buf_bytes = 4096, .conns_max = 1000},
+            .server = {
+                .memory_max = server,
+                .watchdog_ms = 20,
+                .conn = {.no_auto_pause = true,
+                         .send_buf_bytes = 4096,
+                         .send_bytes_max = MB,
+                         .send_high_bytes = MB,
+                         /* an eighth of it, for each hog, is too much */ .send_low_bytes = MB}}});
 }
 
 static void echo_once(int fd)
@@ -60,7 +65,11 @@ static unsigned hogs_against_goods(struct stage *stage, uint64_t max, const char
     }
     for (int i = 0; i < HOGS; i++) {
         hogs[i] = raw_connect(stage->address, 2048);
-        assert_true(hogs[i] >= 0 && raw_send(hogs[i], "h", 1));
+        assert_true(hogs[i] >= 0);
+    }
+    STAGE_WAIT(atomic_load(&stage->opened) >= HOGS + GOODS); /* all let in while there is room */
+    for (int i = 0; i < HOGS; i++) {
+        assert_true(raw_send(hogs[i], "h", 1));
         if (i % 5 == 0) echo_once(goods[i % GOODS]);
         assert_true(atomic_load(&stage->memory_high_bytes) <= max);
     }
