@@ -100,7 +100,7 @@ static void buf__return(sally_buf *buf)
         buf->next = first;
     } while (!atomic_compare_exchange_weak_explicit(&shard->returned, &first, buf,
                                                     memory_order_release, memory_order_relaxed));
-    if (!first) shard_wake(shard); /* somebody may wait for it to receive */
+    /* not woken for it: half of the buffers are always there to receive with */
 }
 
 void sally_buf_release(sally_buf *buf)

@@ -57,6 +57,25 @@ static void failed_allocation_is_null_and_not_counted(void **state)
     assert_int_equal(mem_in_use(&ledger.mem), 0);
 }
 
+static void past_the_maximum_nothing_is_allocated(void **state)
+{
+    (void)state;
+    struct mem mem;
+    mem_init(&mem);
+    mem.bytes_max = 100;
+    void *a = mem_alloc(&mem, 60);
+    assert_non_null(a);
+    assert_null(mem_alloc(&mem, 41));
+    assert_null(mem_zalloc(&mem, SIZE_MAX));
+    void *b = mem_zalloc(&mem, 40);
+    assert_non_null(b);
+    assert_null(mem_alloc(&mem, 1));
+    assert_int_equal(mem_in_use(&mem), 100);
+    mem_free(&mem, a, 60);
+    mem_free(&mem, b, 40);
+    assert_int_equal(mem_in_use(&mem), 0);
+}
+
 static void freeing_null_does_nothing(void **state)
 {
     (void)state;
@@ -94,6 +113,7 @@ int main(void)
         cmocka_unit_test(system_allocator_counts_bytes_in_use),
         cmocka_unit_test(zalloc_zeroes_with_system_and_with_hooks),
         cmocka_unit_test(failed_allocation_is_null_and_not_counted),
+        cmocka_unit_test(past_the_maximum_nothing_is_allocated),
         cmocka_unit_test(freeing_null_does_nothing),
         cmocka_unit_test(count_is_exact_with_several_threads),
     };

@@ -123,6 +123,50 @@ static void a_servers_budget_is_its_own(const struct stage_way *way)
     stage_end(stage);
 }
 
+/* ---- Levels, one by one: of a server, whose account only these sends touch ---- */
+
+enum { LEVEL_MAX = 1000 * 1000, LOW = 80 * 1000 };
+static char zeros[LEVEL_MAX];
+
+/* f: fills the queue to 900,000 bytes, then small and big ones; e: a queue that is empty */
+static void judge_level(sally_conn *conn, const void *data, size_t len)
+{
+    struct stage *stage = actor_of(conn)->stage;
+    (void)len;
+    if (*(const char *)data == 'f') {
+        STAGE_CHECK(stage, sally_conn_send(conn, zeros, 900 * 1000) == 0); /* not tight before */
+        STAGE_CHECK(stage, sally_conn_send(conn, zeros, 1) == SALLY_EFULL);
+        return;
+    }
+    /* above 85 %: one send to an empty queue, not a big one; then up to an eighth of the low mark
+     */
+    STAGE_CHECK(stage, sally_conn_send(conn, zeros, 64 * 1024 + 1) == SALLY_ENOMEM);
+    STAGE_CHECK(stage, sally_conn_send(conn, zeros, 4000) == 0);
+    STAGE_CHECK(stage, sally_conn_send(conn, zeros, LOW / 8 - 4000 + 1) == SALLY_EFULL);
+    STAGE_CHECK(stage, sally_conn_send(conn, zeros, LOW / 8 - 4000) == 0);
+    atomic_store(&actor_of(conn)->number[1], 1);
+}
+
+static void above_its_levels_a_queue_takes_less_and_less(const struct stage_way *way)
+{
+    struct stage *stage =
+        stage_begin(way, &(struct stage_options){.handler.on_data = judge_level,
+                                                 .server = {.memory_max = LEVEL_MAX,
+                                                            .conn = {.send_buf_bytes = 1,
+                                                                     .send_bytes_max = LEVEL_MAX,
+                                                                     .send_high_bytes = LEVEL_MAX,
+                                                                     .send_low_bytes = LOW}}});
+    struct actor *full, *empty;
+    int reader = stage_client(stage, 1, &full), good = stage_client(stage, 0, &empty);
+    assert_true(raw_send(reader, "f", 1));
+    STAGE_WAIT(atomic_load(&full->datas) == 1);
+    assert_true(raw_send(good, "e", 1));
+    STAGE_WAIT(atomic_load(&empty->number[1]) == 1);
+    raw_close(reader);
+    raw_close(good);
+    stage_end(stage);
+}
+
 static void a_budget_too_small_to_live_is_refused(const struct stage_way *way)
 {
     (void)way;
@@ -138,6 +182,7 @@ static void a_budget_too_small_to_live_is_refused(const struct stage_way *way)
 static const struct stage_test tests[] = {
     STAGE_TEST(hogs_never_pass_the_engines_budget_and_good_clients_are_served),
     STAGE_TEST(a_servers_budget_is_its_own),
+    STAGE_TEST_ON(above_its_levels_a_queue_takes_less_and_less, 1),
     STAGE_TEST_ON(a_budget_too_small_to_live_is_refused, 1),
 };
 

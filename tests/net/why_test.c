@@ -201,6 +201,16 @@ static void the_recorder_is_bounded_and_can_be_off(const struct stage_way *way)
     }
 }
 
+static void the_same_again_is_not_repeated(const struct stage_way *way)
+{
+    struct stage *stage = why_stage(way, &(sally_conn_options){0}, NULL);
+    say_and_wait(stage, "pppc", SALLY_INITIATOR_HANDLER);
+    const char *first = strstr(last_line, "reading was paused");
+    assert_non_null(first);
+    assert_null(strstr(first + 1, "reading was paused"));
+    stage_end(stage);
+}
+
 static void every_initiator_has_a_text(const struct stage_way *way)
 {
     (void)way;
@@ -216,6 +226,7 @@ static const struct stage_test tests[] = {
     STAGE_TEST_ON(limits_are_told_with_what_came_before, 1),
     STAGE_TEST_ON(a_full_queue_names_itself, 1),
     STAGE_TEST_ON(the_recorder_is_bounded_and_can_be_off, 1),
+    STAGE_TEST_ON(the_same_again_is_not_repeated, 1),
     STAGE_TEST_ON(every_initiator_has_a_text, 1),
 };
 
