@@ -87,28 +87,45 @@ static size_t segment_fill(struct segment *segment, const void *data, size_t len
     return len;
 }
 
-int sendq_copy_slow(struct sendq *queue, struct sendq_pools *pools, const void *data, size_t len)
+/* Room behind the tail for so many bytes: where it begins; NULL when the pool has not so much. */
+static struct segment *sendq__reserve(struct sendq *queue, struct sendq_pools *pools, size_t len)
 {
+    struct segment *tail = queue->tail;
+    size_t room = sendq__room(tail);
+    if (len <= room) return tail;
+    struct segment *segment = chain_take(&pools->chunks, len - room);
+    if (!segment) return NULL;
+    struct segment *last = segment;
+    while (last->next) last = last->next;
+    sendq__link(queue, segment, last);
+    return room ? tail : segment;
+}
+
+int sendq_copy_spans(struct sendq *queue, struct sendq_pools *pools, const struct span *spans,
+                     unsigned count)
+{
+    size_t len = 0;
+    for (unsigned i = 0; i < count; i++) len += spans[i].len;
+    assert(len > 0);
     if (len > UINT32_MAX - queue->bytes) return SALLY_ENOMEM;
-    const unsigned char *from = data;
-    size_t left = len, room = sendq__room(queue->tail);
-    struct segment *segment = queue->tail;
-    if (left > room) {
-        segment = chain_take(&pools->chunks, left - room);
-        if (!segment) return SALLY_ENOMEM;
-        struct segment *last = segment;
-        while (last->next) last = last->next;
-        struct segment *tail = queue->tail;
-        sendq__link(queue, segment, last);
-        if (room) segment = tail;
-    }
-    for (; left; segment = segment->next) {
-        size_t filled = segment_fill(segment, from, left);
-        from += filled;
-        left -= filled;
+    struct segment *segment = sendq__reserve(queue, pools, len);
+    if (!segment) return SALLY_ENOMEM;
+    for (unsigned i = 0; i < count; i++) {
+        const unsigned char *from = spans[i].data;
+        for (size_t left = spans[i].len; left;) {
+            size_t filled = segment_fill(segment, from, left);
+            from += filled;
+            left -= filled;
+            if (left) segment = segment->next;
+        }
     }
     queue->bytes += (uint32_t)len;
     return 0;
+}
+
+int sendq_copy_slow(struct sendq *queue, struct sendq_pools *pools, const void *data, size_t len)
+{
+    return sendq_copy_spans(queue, pools, &(struct span){data, len}, 1);
 }
 
 int sendq_refer(struct sendq *queue, struct sendq_pools *pools, const void *data, size_t len,

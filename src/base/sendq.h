@@ -80,6 +80,10 @@ static inline int sendq_copy(struct sendq *queue, struct sendq_pools *pools, con
     return 0;
 }
 
+/* The same of several ranges, which may be empty but not all: all or nothing of all of them. */
+int sendq_copy_spans(struct sendq *queue, struct sendq_pools *pools, const struct span *spans,
+                     unsigned count);
+
 /* Refers: release(owner, data, token) is called once when the bytes were consumed or the queue is
  * cleared. On SALLY_ENOMEM nothing was taken and release is not called. len > 0. */
 int sendq_refer(struct sendq *queue, struct sendq_pools *pools, const void *data, size_t len,

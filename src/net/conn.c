@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "filter/framer.h"
 #include "net/dial.h"
 #include "net/inbound.h"
 #include "net/server.h"
@@ -27,7 +28,8 @@ sally_conn *conn_name(struct shard *shard, const struct policy *policy)
     sally_conn *conn = slots_take(&shard->slots);
     if (!conn) return NULL;
     const struct slot *slot = &conn->sock.slot;
-    inbound_open(&shard->inbound[slot->index], slot_generation(slot), policy->send_bytes_max);
+    inbound_open(&shard->inbound[slot->index], slot_generation(slot), policy->send_bytes_max,
+                 policy->framing ? policy->framing->number : 0);
     return conn;
 }
 
@@ -158,6 +160,7 @@ void conn_close(sally_conn *conn, sally_close_reason reason)
     conn->user_due_ms = 0;
     conn->write_ms = conn->shard->now_ms;
     conn_drop_held(conn);
+    carry_close(conn->carry, &conn->shard->engine->mem);
     shard_mark_dirty(conn->shard, conn);
 }
 
@@ -174,6 +177,7 @@ void conn_end(sally_conn *conn, enum port_close_mode mode, sally_close_reason re
         dial_drop(conn);
     else
         conn_drop_held(conn);
+    carry_close(conn->carry, &conn->shard->engine->mem);
     if (!closing) port_close(conn->shard->port, &conn->sock, mode);
 }
 
@@ -217,8 +221,11 @@ void conn_finish(sally_conn *conn)
         .bytes_in = conn->bytes_in,
         .bytes_out = conn->bytes_out,
         .bytes_unsent = conn->out.bytes,
+        .bytes_truncated = conn_message_bytes(conn),
     };
     conn->state = CONN_GONE;
+    carry_free(conn->carry, &shard->engine->mem);
+    conn->carry = NULL;
     conn_drop_queue(conn);
     counter_add(&shard->counters.closed, 1);
     if (conn_has(conn, CONN_CUT)) {

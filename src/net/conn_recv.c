@@ -2,6 +2,7 @@
  * is closing. */
 #include <string.h>
 
+#include "filter/framer.h"
 #include "net/conn.h"
 
 static bool conn__paused(const sally_conn *conn)
@@ -54,6 +55,7 @@ static void conn__eof(sally_conn *conn)
         return;
     }
     conn->flags = (uint16_t)((conn->flags | CONN_EOF) & ~CONN_EOF_HELD);
+    carry_close(conn->carry, &conn->shard->engine->mem);
     if (conn->state == CONN_LINGERING) {
         conn_end(conn, PORT_CLOSE_FIN, (sally_close_reason)conn->reason, conn->error,
                  conn->sys_error);
@@ -80,8 +82,12 @@ void conn_deliver_held(sally_conn *conn)
         struct held *held = conn->held;
         conn->held = NULL;
         conn->flags &= (uint16_t)~CONN_HELD;
-        if (handler->on_data) handler->on_data(conn, span.data, span.len);
-        sendq_consume(&held->queue, &conn->shard->pools, span.len);
+        size_t used = span.len;
+        if (conn->policy->framing)
+            used = conn_deliver_messages(conn, span.data, span.len);
+        else if (handler->on_data)
+            handler->on_data(conn, span.data, span.len);
+        sendq_consume(&held->queue, &conn->shard->pools, used);
         conn->held = held;
         conn->flags |= CONN_HELD;
         if (conn->state != CONN_OPEN) conn_drop_held(conn);
@@ -93,12 +99,24 @@ void conn_deliver_held(sally_conn *conn)
 
 /* ---- Events ---- */
 
+/* What a pause leaves waits for the end of it. */
+static void conn__deliver_framed(sally_conn *conn, const struct port_event *event)
+{
+    size_t used = conn_deliver_messages(conn, event->data, event->bytes);
+    if (used == event->bytes || conn->state != CONN_OPEN) return;
+    int err = conn__hold(conn, (const char *)event->data + used, event->bytes - used);
+    if (err) conn_broken(conn, err, 0);
+}
+
 static void conn__deliver(sally_conn *conn, const struct port_event *event)
 {
     struct shard *shard = conn->shard;
-    void (*on_data)(sally_conn *, const void *, size_t) = conn->policy->handler.on_data;
+    const struct policy *policy = conn->policy;
     shard->lent = (struct lent){.data = event->data, .len = event->bytes, .buf = event->buf};
-    if (on_data) on_data(conn, event->data, event->bytes);
+    if (policy->framing)
+        conn__deliver_framed(conn, event);
+    else if (policy->handler.on_data)
+        policy->handler.on_data(conn, event->data, event->bytes);
     shard->lent.data = NULL;
     if (!shard->lent.referred) port_buf_release(shard->port, event->buf, event->data);
 }

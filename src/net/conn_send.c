@@ -70,6 +70,19 @@ int conn_send(sally_conn *conn, const void *data, size_t len)
     return err;
 }
 
+int conn_send_spans(sally_conn *conn, const struct span *spans, unsigned count)
+{
+    size_t len = 0;
+    for (unsigned i = 0; i < count; i++) len += spans[i].len;
+    if (len == 0) return 0;
+    int err = conn__may_send(conn, len);
+    if (err) return err;
+    bool was_empty = conn->out.bytes == 0;
+    err = sendq_copy_spans(&conn->out, &conn->shard->pools, spans, count);
+    if (!err) conn__queued(conn, was_empty);
+    return err;
+}
+
 int conn_send_ref(sally_conn *conn, const void *data, size_t len, sendq_release *release,
                   void *owner, uint64_t token)
 {
@@ -118,6 +131,7 @@ static void conn__low(sally_conn *conn)
 {
     if (conn_has(conn, CONN_AUTO_PAUSED)) {
         conn->flags &= (uint16_t)~CONN_AUTO_PAUSED;
+        conn_restart_message(conn);
         shard_mark_dirty(conn->shard, conn);
     }
     bool due = conn_has(conn, CONN_DRAIN_DUE);
