@@ -149,9 +149,9 @@ typedef struct sally_server_event {
 
 /* What a program does with its connections. Every member may be NULL. The struct is copied.
  *
- * For a connection the order is: on_open, then any of on_data, on_message, on_sent, on_drain, on_eof,
- * on_timer, on_timeout, then on_close once and last. A connection that could not be made has on_close alone.
- */
+ * For a connection the order is: on_open, then any of on_data, on_message, on_sent, on_drain,
+ * on_eof, on_timer, on_timeout, then on_close once and last. A connection that could not be made
+ * has on_close alone. */
 typedef struct sally_handler {
     /* What sally_conn_user gives at first, and what sally_server_user gives. */
     void *user;

@@ -142,6 +142,14 @@ static void conn__tell_reason(sally_conn *conn, sally_close_reason reason, int e
     conn->sys_error = sys_error;
 }
 
+/* What the peer sent could not be read as messages: that stays the reason, also when the peer then
+ * resets, or says nothing until its time is over. */
+static bool conn__was_refused(const sally_conn *conn)
+{
+    return conn->has_reason &&
+           (conn->reason == SALLY_CLOSE_MESSAGE_TOO_LONG || conn->reason == SALLY_CLOSE_MALFORMED);
+}
+
 void conn_close_by_us(sally_conn *conn)
 {
     bool answers = conn_has(conn, CONN_EOF); /* the peer began */
@@ -168,7 +176,7 @@ void conn_end(sally_conn *conn, enum port_close_mode mode, sally_close_reason re
               int sys_error)
 {
     if (conn->state >= CONN_ENDING) return;
-    conn__tell_reason(conn, reason, error, sys_error);
+    if (!conn__was_refused(conn)) conn__tell_reason(conn, reason, error, sys_error);
     wheel_cancel(&conn->shard->wheel, &conn->timer);
     bool dialing = conn->state == CONN_DIALING || conn->state == CONN_NEW;
     bool closing = dialing && conn->dial && conn->dial->closing;
