@@ -351,7 +351,7 @@ static void what_announces_too_much_is_refused_at_once(const struct stage_way *w
         if (i == 0) memory = atomic_load(&stage->memory_bytes); /* with what is kept for the next */
     }
     STAGE_WAIT(atomic_load(&stage->memory_bytes) == memory);
-    assert_true(atomic_load(&stage->memory_high_bytes) < memory + 64 * KB);
+    assert_true(atomic_load(&stage->memory_high_bytes) < memory + MB / 2);
     raw_close(neighbour);
     stage_end(stage);
 }
