@@ -151,6 +151,9 @@ static inline bool conn_alive(const sally_conn *conn)
 void conn_on_recv(sally_conn *conn, const struct port_event *event);
 /* Starts or stops reading, as state and pauses want. */
 void conn_update_reading(sally_conn *conn);
+/* Keeps what reading was paused before: at most what was on its way, which the port's buffers
+ * bound. Copied, so that those go back. SALLY_ENOMEM. */
+int conn_hold(sally_conn *conn, const void *data, size_t len);
 /* Hands out what was held while paused. */
 void conn_deliver_held(sally_conn *conn);
 void conn_drop_held(sally_conn *conn);
@@ -159,6 +162,8 @@ void conn_drop_held(sally_conn *conn);
 /* Hands out the messages in these bytes, and says how many bytes that was: less than len when
  * reading was paused or the connection began to close on the way. */
 size_t conn_deliver_messages(sally_conn *conn, const void *data, size_t len);
+/* The same, and what a pause leaves is held. */
+void conn_deliver_received(sally_conn *conn, const void *data, size_t len);
 /* Of the message that is not whole. */
 uint32_t conn_message_bytes(const sally_conn *conn);
 /* Reading goes on: the time that it was paused doesn't count against message_ms. */

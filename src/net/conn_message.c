@@ -47,6 +47,14 @@ size_t conn_deliver_messages(sally_conn *conn, const void *data, size_t len)
     return used;
 }
 
+void conn_deliver_received(sally_conn *conn, const void *data, size_t len)
+{
+    size_t used = conn_deliver_messages(conn, data, len);
+    if (used == len || conn->state != CONN_OPEN) return;
+    int err = conn_hold(conn, (const unsigned char *)data + used, len - used);
+    if (err) conn_broken(conn, err, 0);
+}
+
 uint32_t conn_message_bytes(const sally_conn *conn) { return conn->carry ? conn->carry->len : 0; }
 
 void conn_restart_message(sally_conn *conn)

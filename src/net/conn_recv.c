@@ -36,9 +36,7 @@ void conn_drop_held(sally_conn *conn)
     mem_free(&conn->shard->engine->mem, held, sizeof *held);
 }
 
-/* At most what was on its way when reading was paused: the port's buffers bound it. Copied, so that
- * those go back. */
-static int conn__hold(sally_conn *conn, const void *data, size_t len)
+int conn_hold(sally_conn *conn, const void *data, size_t len)
 {
     if (!conn->held) conn->held = mem_zalloc(&conn->shard->engine->mem, sizeof *conn->held);
     if (!conn->held) return SALLY_ENOMEM;
@@ -99,22 +97,13 @@ void conn_deliver_held(sally_conn *conn)
 
 /* ---- Events ---- */
 
-/* What a pause leaves waits for the end of it. */
-static void conn__deliver_framed(sally_conn *conn, const struct port_event *event)
-{
-    size_t used = conn_deliver_messages(conn, event->data, event->bytes);
-    if (used == event->bytes || conn->state != CONN_OPEN) return;
-    int err = conn__hold(conn, (const char *)event->data + used, event->bytes - used);
-    if (err) conn_broken(conn, err, 0);
-}
-
 static void conn__deliver(sally_conn *conn, const struct port_event *event)
 {
     struct shard *shard = conn->shard;
     const struct policy *policy = conn->policy;
     shard->lent = (struct lent){.data = event->data, .len = event->bytes, .buf = event->buf};
     if (policy->framing)
-        conn__deliver_framed(conn, event);
+        conn_deliver_received(conn, event->data, event->bytes);
     else if (policy->handler.on_data)
         policy->handler.on_data(conn, event->data, event->bytes);
     shard->lent.data = NULL;
@@ -132,7 +121,7 @@ static void conn__bytes(sally_conn *conn, const struct port_event *event)
         conn__deliver(conn, event);
         return;
     }
-    int err = conn->state == CONN_OPEN ? conn__hold(conn, event->data, event->bytes) : 0;
+    int err = conn->state == CONN_OPEN ? conn_hold(conn, event->data, event->bytes) : 0;
     port_buf_release(shard->port, event->buf, event->data);
     if (err) conn_broken(conn, err, 0);
 }
