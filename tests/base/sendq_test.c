@@ -428,6 +428,16 @@ static size_t model_len(struct model *model, size_t max)
     return len < max ? len : max;
 }
 
+/* The same bytes as three ranges, some of them empty. */
+static int model_copy_three(struct model *model, const unsigned char *bytes, size_t len)
+{
+    size_t first = dice_below(&model->dice, len + 1);
+    size_t second = dice_below(&model->dice, len - first + 1);
+    const struct span spans[] = {
+        {bytes, first}, {bytes + first, second}, {bytes + first + second, len - first - second}};
+    return sendq_copy_spans(&model->bench.queue, &model->bench.pools, spans, 3);
+}
+
 static void model_add(struct model *model)
 {
     struct bench *bench = &model->bench;
@@ -442,6 +452,8 @@ static void model_add(struct model *model)
         model->lent[token % (CHUNKS_MAX * CHUNK)] = (struct lent){bytes, model->in + len};
         err = sendq_refer(&bench->queue, &bench->pools, bytes, len, model_release, model, token);
         if (!err) model->lent_next++;
+    } else if (dice_below(&model->dice, 2)) {
+        err = model_copy_three(model, bytes, len);
     } else {
         err = sendq_copy(&bench->queue, &bench->pools, bytes, len);
     }
