@@ -119,7 +119,7 @@ static void free_frames(sally_conn *conn, const sally_close_info *info)
 static void all_frames_arrive_once_and_in_order(const struct stage_way *way)
 {
     enum { CLIENTS = 3 };
-    const uint64_t frames = (long_form() ? 10000000u : stage_scaled(90000)) / CLIENTS;
+    const uint64_t frames = (long_form() ? 10000002u : stage_scaled(90000)) / CLIENTS;
     struct frames first = {.lot = {stage_seed()}, .most = 20000};
     struct stage *stage =
         stage_begin(way, &(struct stage_options){.handler = {.on_open = make_frames,
@@ -222,7 +222,7 @@ static void pause_at_some(sally_conn *conn, const void *data, size_t len)
     uint64_t n = atomic_load(&actor->messages);
     if (atomic_load(&actor->number[0])) stage_wrong(actor->stage, "a message while paused");
     STAGE_CHECK(actor->stage, len == 1 && *(const unsigned char *)data == 'A' + n);
-    if (!(*(uint64_t *)actor->stage->user >> n & 1)) return;
+    if (!(atomic_load((_Atomic uint64_t *)actor->stage->user) >> n & 1)) return;
     atomic_store(&actor->number[0], 1);
     sally_conn_pause(conn);
     if (n % 2) {
@@ -251,14 +251,15 @@ static void count_eof(sally_conn *conn)
 /* All five come in one segment, and nothing after: what is kept comes out by itself. */
 static void a_pause_keeps_the_messages_behind_it(const struct stage_way *way)
 {
-    uint64_t where = 0;
+    static _Atomic uint64_t where;
     struct stage *stage =
         stage_begin(way, &(struct stage_options){.handler = {.on_message = pause_at_some,
                                                              .on_timer = resume_on_timer,
                                                              .on_eof = count_eof},
                                                  .server.conn.framing = &line,
                                                  .user = &where});
-    for (where = 1; where < 32; where += 1 + where % 3) {
+    for (uint64_t bits = 1; bits < 32; bits += 1 + bits % 3) {
+        atomic_store(&where, bits);
         struct actor *actor;
         int fd = stage_client(stage, 0, &actor);
         assert_true(raw_send(fd, "A\nB\nC\nD\nE\nF", 11));
