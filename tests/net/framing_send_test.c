@@ -6,6 +6,7 @@
 
 #include "net/support/raw.h"
 #include "net/support/stage.h"
+#include "sallyport/bytes.h"
 #include "sallyport/framing.h"
 
 enum { KB = 1024, HEADER = 4 };
@@ -163,6 +164,70 @@ static void what_the_peer_could_not_read_is_refused(const struct stage_way *way)
         actor_wait_closed(actor);
         stage_end(stage);
     }
+}
+
+/* S2-58: header and payload are written where they are sent from. */
+static void answer_in_place(sally_conn *conn, const void *data, size_t len)
+{
+    struct stage *stage = actor_of(conn)->stage;
+    sally_buf *buf = sally_buf_create(stage->engine, HEADER + 1 + len);
+    if (!buf) abort();
+    sally_writer writer = sally_writer_over(sally_buf_data(buf), sally_buf_len(buf));
+    sally_write_u32_be(&writer, (uint32_t)len + 1);
+    sally_write_u8(&writer, '>');
+    sally_write_bytes(&writer, data, len);
+    STAGE_CHECK(stage, writer.error == 0 && writer.len == sally_buf_len(buf));
+    STAGE_CHECK(stage, sally_conn_send_buf(conn, buf) == 0);
+    sally_buf_release(buf);
+}
+
+static void a_writer_fills_what_is_sent(const struct stage_way *way)
+{
+    struct stage *stage =
+        stage_begin(way, &(struct stage_options){.handler.on_message = answer_in_place,
+                                                 .server.conn.framing = &length});
+    unsigned char answer[6];
+    int fd = stage_client(stage, 0, NULL);
+    assert_true(raw_send(fd, "\0\0\0\5hello\0\0\0\0", 13));
+    assert_int_equal(read_frame(fd, answer, sizeof answer), 6);
+    assert_memory_equal(answer, ">hello", 6);
+    assert_int_equal(read_frame(fd, answer, sizeof answer), 1);
+    raw_close(fd);
+    stage_end(stage);
+}
+
+static void send_as_it_is(sally_conn *conn, const void *data, size_t len)
+{
+    STAGE_CHECK(actor_of(conn)->stage, sally_conn_send(conn, data, len) == 0);
+}
+
+/* The first message of a receive is sent from where it lies, without a copy; those behind it in the
+ * same buffer, and what a pause leaves of it, are still read after. */
+static void a_message_may_be_sent_from_where_it_lies(const struct stage_way *way)
+{
+    static const sally_framing line = {.kind = SALLY_FRAMING_LINE, .keep_frame = true};
+    const size_t bytes = (size_t)stage_scaled(2048 * KB);
+    struct stage *stage =
+        stage_begin(way, &(struct stage_options){.handler.on_message = send_as_it_is,
+                                                 .server.conn = {.framing = &line,
+                                                                 .send_bytes_max = 64 * KB,
+                                                                 .send_buf_bytes = 4 * KB}});
+    struct lot lot = {stage_seed()};
+    unsigned char *stream = malloc(bytes), *answer = malloc(bytes);
+    assert_true(stream && answer);
+    for (size_t at = 0; at < bytes; at++) stream[at] = (unsigned char)('a' + at % 23);
+    for (size_t at = 0; at < bytes; at += 1 + lot_below(&lot, 5000)) stream[at] = '\n';
+    stream[bytes - 1] = '\n';
+    struct writer writer = {
+        .fd = stage_client(stage, 4 * KB, NULL), .bytes = bytes, .stream = stream};
+    pthread_t thread = stage_thread(write_slowly, &writer);
+    assert_true(raw_read(writer.fd, answer, bytes));
+    assert_memory_equal(answer, stream, bytes);
+    pthread_join(thread, NULL);
+    raw_close(writer.fd);
+    free(answer);
+    free(stream);
+    stage_end(stage);
 }
 
 /* ---- From any thread ---- */
@@ -346,6 +411,8 @@ static const struct stage_test tests[] = {
     STAGE_TEST(an_echo_never_overruns_its_queue),
     STAGE_TEST_ON(a_message_is_sent_whole_or_not_at_all, 1),
     STAGE_TEST_ON(what_the_peer_could_not_read_is_refused, 1),
+    STAGE_TEST_ON(a_writer_fills_what_is_sent, 1),
+    STAGE_TEST(a_message_may_be_sent_from_where_it_lies),
     STAGE_TEST(messages_of_many_threads_stay_whole_and_in_order),
     STAGE_TEST(by_id_a_message_is_judged_at_once),
     STAGE_TEST(both_ends_may_be_framed),

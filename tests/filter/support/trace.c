@@ -86,6 +86,7 @@ static bool trace__take(void *ctx, const void *payload, size_t len, bool copied)
     struct trace *trace = ctx;
     const unsigned char *at = payload;
     uint32_t len32 = (uint32_t)len;
+    assert_false(trace->enough);
     assert_null(trace->carry); /* whoever takes may end the connection */
     bool inside = at >= trace->piece && at + len <= trace->piece + trace->piece_len;
     assert_true(copied ? !inside : inside);
@@ -95,7 +96,8 @@ static bool trace__take(void *ctx, const void *payload, size_t len, bool copied)
     trace->len += sizeof len32 + len;
     trace->messages++;
     trace->copied += copied;
-    return !trace->stop_one_in || lot_below(&trace->lot, trace->stop_one_in) != 0;
+    trace->enough = trace->stop_one_in && lot_below(&trace->lot, trace->stop_one_in) == 0;
+    return !trace->enough;
 }
 
 /* What is kept between two pieces never exceeds what came, twice over. */
@@ -129,6 +131,7 @@ void trace_feed(struct trace *trace, const struct framing *framing, const void *
         size_t used = 0;
         trace->piece = piece + at;
         trace->piece_len = len - at;
+        trace->enough = false;
         trace->error = framer_feed(&framer, piece + at, len - at, &used);
         assert_true(used <= len - at);
         if (!trace->error) assert_true(used > 0);

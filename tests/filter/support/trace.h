@@ -46,6 +46,7 @@ struct trace {
     unsigned copied;
     int error;            /* what framer_feed said in the end */
     uint32_t left;        /* bytes of a message that is not whole */
+    bool enough;          /* take has said so in this call */
     size_t stopped;       /* pieces that were left before their end */
     unsigned stop_one_in; /* each message may be the last for now; 0: never */
     struct lot lot;
