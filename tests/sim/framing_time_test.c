@@ -11,7 +11,14 @@
 #include "sallyport/framing.h"
 #include "sallyport/sim.h"
 
-enum { MESSAGE_MS = 2000, PAUSE_AT_MS = 500, RESUME_AFTER_MS = 5000, WAY_MS = 25, BIG = 200000 };
+enum {
+    MESSAGE_MS = 2000,
+    PAUSE_AT_MS = 500,
+    RESUME_AFTER_MS = 5000,
+    WAY_MS = 25,
+    BIG = 200000,
+    CAME = 150000
+};
 #define SERVER "127.0.0.1:5002"
 
 static struct stage {
@@ -174,6 +181,21 @@ static void a_pause_by_the_send_queue_does_not_count(void **state)
     end();
 }
 
+/* 150000 bytes of a message of 200004; returns how much memory there was before. */
+static uint64_t say_a_part(void)
+{
+    static const char zeros[CAME - 4];
+    uint64_t before = sally_sim_memory_bytes(stage.sim);
+    say("\0\3\x0d\x40", 4);
+    for (size_t at = 0; at < sizeof zeros;) {
+        at += sally_sim_peer_write(stage.peer, zeros + at, sizeof zeros - at);
+        (void)sally_sim_run(stage.sim, 10);
+    }
+    (void)sally_sim_run(stage.sim, 200);
+    assert_true(sally_sim_memory_bytes(stage.sim) >= before + CAME);
+    return before;
+}
+
 static void answer_in_time(sally_conn *conn)
 {
     stage.at_eof = sally_conn_message_bytes(conn);
@@ -191,17 +213,8 @@ static void answer_and_close(sally_conn *conn)
 static void after_the_end_of_the_stream_nothing_is_kept_and_no_limit_runs(void **state)
 {
     (void)state;
-    enum { CAME = 150000 };
-    static const char zeros[CAME - 4];
     begin(&(sally_handler){.on_eof = answer_in_time, .on_timer = answer_and_close});
-    uint64_t before = sally_sim_memory_bytes(stage.sim);
-    say("\0\3\x0d\x40", 4); /* 200000 bytes */
-    for (size_t at = 0; at < sizeof zeros;) {
-        at += sally_sim_peer_write(stage.peer, zeros + at, sizeof zeros - at);
-        (void)sally_sim_run(stage.sim, 50);
-    }
-    (void)sally_sim_run(stage.sim, 200);
-    assert_true(sally_sim_memory_bytes(stage.sim) >= before + CAME);
+    uint64_t before = say_a_part();
     sally_sim_peer_finish(stage.peer);
     (void)sally_sim_run(stage.sim, 200);
     assert_int_equal(stage.at_eof, CAME);
@@ -216,6 +229,31 @@ static void after_the_end_of_the_stream_nothing_is_kept_and_no_limit_runs(void *
     end();
 }
 
+static void close_soon(sally_conn *conn) { assert_int_equal(sally_conn_close(conn), 0); }
+
+static void close_later(sally_conn *conn)
+{
+    on_open(conn);
+    assert_int_equal(sally_conn_timer(conn, MESSAGE_MS - 10), 0);
+}
+
+/* Our end is closed and waits for the peer's, which doesn't come for a while. */
+static void a_connection_that_closes_keeps_no_message(void **state)
+{
+    (void)state;
+    begin(&(sally_handler){.on_open = close_later, .on_timer = close_soon});
+    uint64_t before = say_a_part();
+    (void)sally_sim_run(stage.sim, MESSAGE_MS);
+    assert_int_equal(sally_sim_peer_get_state(stage.peer), SALLY_SIM_FINISHED);
+    assert_int_equal(stage.closed_ms, 0);
+    assert_true(sally_sim_memory_bytes(stage.sim) < before + CAME / 2);
+    sally_sim_peer_close(stage.peer);
+    (void)sally_sim_run(stage.sim, 200);
+    assert_int_equal(stage.info.reason, SALLY_CLOSE_LOCAL);
+    assert_int_equal(stage.info.bytes_truncated, CAME);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +262,7 @@ int main(void)
         cmocka_unit_test(a_pause_by_the_handler_does_not_count),
         cmocka_unit_test(a_pause_by_the_send_queue_does_not_count),
         cmocka_unit_test(after_the_end_of_the_stream_nothing_is_kept_and_no_limit_runs),
+        cmocka_unit_test(a_connection_that_closes_keeps_no_message),
     };
     return cmocka_run_group_tests_name("framing_time", tests, NULL, NULL);
 }
