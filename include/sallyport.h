@@ -56,7 +56,8 @@ typedef struct sally_engine sally_engine;
 typedef struct sally_server sally_server;
 typedef struct sally_conn sally_conn;
 typedef struct sally_buf sally_buf;
-typedef uint64_t sally_id; /* 0 names nothing */
+typedef struct sally_framing sally_framing; /* see sallyport/framing.h */
+typedef uint64_t sally_id;                  /* 0 names nothing */
 
 /* ---- Version ---- */
 
@@ -86,7 +87,10 @@ SALLY_API const char *sally_build_info(void);
     X(SHUTDOWN, "the engine stopped")                                                              \
     X(DRAIN_TIMEOUT, "not finished at the end of the drain")                                       \
     X(SEND_LIMIT, "the peer read too slowly: the send queue was full")                             \
-    X(MEMORY, "memory was short, and this connection held the most")
+    X(MEMORY, "memory was short, and this connection held the most")                               \
+    X(MESSAGE_TOO_LONG, "the peer sent a message longer than allowed")                             \
+    X(MALFORMED, "the peer sent what is no message")                                               \
+    X(MESSAGE_TIMEOUT, "the peer did not finish a message in time")
 
 typedef enum sally_close_reason {
 #define SALLY__ENUM(name, sentence) SALLY_CLOSE_##name,
@@ -96,11 +100,13 @@ typedef enum sally_close_reason {
 
 typedef struct sally_close_info {
     sally_close_reason reason;
-    int error;             /* 0 or the SALLY_E* behind the reason */
-    int sys_error;         /* the system's own code behind it, 0 without one */
-    uint64_t bytes_in;     /* received */
-    uint64_t bytes_out;    /* taken by the system for sending */
-    uint32_t bytes_unsent; /* accepted by a send call and dropped */
+    int error;                /* 0 or the SALLY_E* behind the reason */
+    int sys_error;            /* the system's own code behind it, 0 without one */
+    uint64_t bytes_in;        /* received */
+    uint64_t bytes_out;       /* taken by the system for sending */
+    uint32_t bytes_unsent;    /* accepted by a send call and dropped */
+    uint32_t bytes_truncated; /* received of a message whose end never came, see
+                                 sallyport/framing.h; not with MESSAGE_TOO_LONG and MALFORMED */
 } sally_close_info;
 
 /* The sentence of a reason; static. [any] */
@@ -111,7 +117,8 @@ SALLY_API const char *sally_close_reason_text(sally_close_reason reason);
 typedef enum sally_timeout {
     SALLY_TIMEOUT_FIRST_BYTE,
     SALLY_TIMEOUT_IDLE,
-    SALLY_TIMEOUT_WRITE
+    SALLY_TIMEOUT_WRITE,
+    SALLY_TIMEOUT_MESSAGE
 } sally_timeout;
 
 typedef enum sally_verdict { SALLY_ALLOW, SALLY_RESET } sally_verdict;
@@ -144,9 +151,9 @@ typedef struct sally_server_event {
 
 /* What a program does with its connections. Every member may be NULL. The struct is copied.
  *
- * For a connection the order is: on_open, then any of on_data, on_sent, on_drain, on_eof, on_timer,
- * on_timeout, then on_close once and last. A connection that could not be made has on_close alone.
- */
+ * For a connection the order is: on_open, then any of on_data, on_message, on_sent, on_drain,
+ * on_eof, on_timer, on_timeout, then on_close once and last. A connection that could not be made
+ * has on_close alone. */
 typedef struct sally_handler {
     /* What sally_conn_user gives at first, and what sally_server_user gives. */
     void *user;
@@ -161,6 +168,10 @@ typedef struct sally_handler {
 
     /* Bytes came, in order; len > 0. Without it they are read and dropped. */
     void (*on_data)(sally_conn *conn, const void *data, size_t len);
+
+    /* Instead of on_data, for a connection with a framing (sallyport/framing.h): one whole message,
+     * in order. len may be 0. */
+    void (*on_message)(sally_conn *conn, const void *data, size_t len);
 
     /* The system took `bytes` more of what was sent. Says nothing about the peer. */
     void (*on_sent)(sally_conn *conn, size_t bytes);
@@ -275,7 +286,9 @@ typedef struct sally_engine_stats {
     uint64_t closed;
     uint64_t bytes_in;
     uint64_t bytes_out;
-    uint64_t letters; /* calls from other threads handled */
+    uint64_t messages;        /* received, on connections with a framing */
+    uint64_t messages_copied; /* of those, that did not lie whole in one receive */
+    uint64_t letters;         /* calls from other threads handled */
     uint64_t letters_refused;
     uint64_t turns;
     uint64_t ops_started; /* operations handed to the system; started = completed + cancelled +
@@ -371,18 +384,24 @@ typedef struct sally_conn_options {
     uint32_t idle_ms;         /* no byte in or out; default 600000 */
     uint32_t write_stall_ms;  /* bytes wait and the peer takes none; default 30000 */
     uint32_t linger_ms;       /* after our FIN, for the peer's; default 10000 */
+    uint32_t message_ms;      /* a message begun has to end (with a framing; not while reading is
+                                 paused); default 60000 */
     uint32_t send_bytes_max;  /* the send queue's hard limit; default 4 MiB; finite */
     uint32_t send_high_bytes; /* above it reading pauses and on_drain is due; default a quarter of
                                  the maximum */
     uint32_t
         send_low_bytes; /* at or below it reading goes on; default a quarter of send_high_bytes */
     sally_at_full at_full;
-    bool no_auto_pause;      /* read on though the send queue is above send_high_bytes */
-    bool no_recorder;        /* of sallyport/why.h */
-    bool delay;              /* leave Nagle's algorithm on (tcp(7), TCP_NODELAY) */
-    uint32_t keepalive_s;    /* idle seconds before the system probes (SO_KEEPALIVE); 0: off */
-    uint32_t send_buf_bytes; /* SO_SNDBUF; 0: the system's */
-    uint32_t recv_buf_bytes; /* SO_RCVBUF; 0: the system's */
+    bool no_auto_pause;           /* read on though the send queue is above send_high_bytes */
+    bool no_recorder;             /* of sallyport/why.h */
+    bool delay;                   /* leave Nagle's algorithm on (tcp(7), TCP_NODELAY) */
+    uint32_t keepalive_s;         /* idle seconds before the system probes (SO_KEEPALIVE); 0: off */
+    uint32_t send_buf_bytes;      /* SO_SNDBUF; 0: the system's */
+    uint32_t recv_buf_bytes;      /* SO_RCVBUF; 0: the system's */
+    const sally_framing *framing; /* how bytes become messages; copied; NULL: they don't, on_data
+                                     has them as they come. SALLY_EINVAL for a framing that
+                                     contradicts itself, and for a handler with on_data alone where
+                                     there is one or with on_message alone where there is none */
 } sally_conn_options;
 
 typedef enum sally_at_limit {

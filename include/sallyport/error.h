@@ -42,7 +42,8 @@ extern "C" {
     X(ESTATE, -1019, "not possible in this state")                                                 \
     X(ETHREAD, -1020, "not possible from this thread or from inside a callback")                   \
     X(ENOTSUP, -1021, "not supported here")                                                        \
-    X(ESYSTEM, -1022, "the system failed in an unexpected way; see its own code")
+    X(ESYSTEM, -1022, "the system failed in an unexpected way; see its own code")                  \
+    X(EMALFORMED, -1023, "the bytes break the rules of their format")
 
 #define SALLY__ENUM(name, number, sentence) SALLY_##name = number,
 enum { SALLY_ERRORS(SALLY__ENUM) SALLY__ERRORS_END = 0 };

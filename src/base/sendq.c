@@ -105,24 +105,22 @@ static struct segment *sendq__extend(struct sendq *queue, struct sendq_pools *po
 }
 
 int sendq_copy_spans(struct sendq *queue, struct sendq_pools *pools, const struct span *spans,
-                     size_t len, bool unit)
+                     unsigned count, bool unit)
 {
+    size_t len = 0;
+    for (unsigned i = 0; i < count; i++) len += spans[i].len;
     assert(len > 0);
     if (len > UINT32_MAX - queue->bytes) return SALLY_ENOMEM;
     struct segment *segment = sendq__extend(queue, pools, len, unit);
     if (!segment) return SALLY_ENOMEM;
-    size_t left = len, taken = 0;
-    while (left) {
-        if (taken == spans->len) {
-            spans++;
-            taken = 0;
-            continue;
+    for (unsigned i = 0; i < count; i++) {
+        const unsigned char *from = spans[i].data;
+        for (size_t left = spans[i].len; left;) {
+            size_t filled = segment_fill(segment, from, left);
+            from += filled;
+            left -= filled;
+            if (left) segment = segment->next;
         }
-        const unsigned char *from = spans->data;
-        size_t filled = segment_fill(segment, from + taken, spans->len - taken);
-        taken += filled;
-        left -= filled;
-        if (!filled) segment = segment->next;
     }
     queue->bytes += (uint32_t)len;
     return 0;

@@ -46,11 +46,11 @@ int sendq_pools_init(struct sendq_pools *pools, struct mem *mem, size_t chunk_by
                      uint32_t chunks_max);
 void sendq_pools_free(struct sendq_pools *pools);
 
-/* Copies the bytes of all spans, `len` in sum and > 0. All or nothing: SALLY_ENOMEM takes nothing.
- * As a `unit` they begin a segment of their own, and nothing is appended to it but by sendq_copy.
- */
+/* Copies several ranges, which may be empty but not all. All or nothing: SALLY_ENOMEM takes
+ * nothing. As a `unit` they begin a segment of their own, and nothing is appended to it but by
+ * sendq_copy. */
 int sendq_copy_spans(struct sendq *queue, struct sendq_pools *pools, const struct span *spans,
-                     size_t len, bool unit);
+                     unsigned count, bool unit);
 
 /* Drops the first whole unit behind the first `kept` segments: from a segment that begins one to
  * the next that does. How many bytes; 0: there is none. `before`: how many bytes are in front of
@@ -84,10 +84,10 @@ static inline int sendq_copy(struct sendq *queue, struct sendq_pools *pools, con
     assert(len > 0);
     struct segment *tail = queue->tail;
     if (len > pools->chunks.buf_bytes - sizeof *tail)
-        return sendq_copy_spans(queue, pools, &(struct span){data, len}, len, false);
+        return sendq_copy_spans(queue, pools, &(struct span){data, len}, 1, false);
     if (!tail && !(tail = sendq_begin(queue, pools))) return SALLY_ENOMEM;
     if (tail->bytes + len > tail->bytes_max || len > UINT32_MAX - queue->bytes)
-        return sendq_copy_spans(queue, pools, &(struct span){data, len}, len, false);
+        return sendq_copy_spans(queue, pools, &(struct span){data, len}, 1, false);
     memcpy((unsigned char *)(tail + 1) + tail->bytes, data, len);
     tail->bytes += (uint32_t)len;
     queue->bytes += (uint32_t)len;

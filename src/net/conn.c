@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "filter/framer.h"
 #include "net/budget.h"
 #include "net/dial.h"
 #include "net/flow.h"
@@ -30,7 +31,8 @@ sally_conn *conn_name(struct shard *shard, const struct policy *policy)
     sally_conn *conn = slots_take(&shard->slots);
     if (!conn) return NULL;
     const struct slot *slot = &conn->sock.slot;
-    inbound_open(&shard->inbound[slot->index], slot_generation(slot), policy->send_bytes_max);
+    inbound_open(&shard->inbound[slot->index], slot_generation(slot), policy->send_bytes_max,
+                 policy->framing ? policy->framing->number : 0);
     return conn;
 }
 
@@ -147,6 +149,14 @@ static void conn__tell_reason(sally_conn *conn, sally_close_reason reason, int e
     conn->sys_error = sys_error;
 }
 
+/* What the peer sent could not be read as messages: that stays the reason, also when the peer then
+ * resets, or says nothing until its time is over. */
+static bool conn__was_refused(const sally_conn *conn)
+{
+    return conn->has_reason &&
+           (conn->reason == SALLY_CLOSE_MESSAGE_TOO_LONG || conn->reason == SALLY_CLOSE_MALFORMED);
+}
+
 void conn_close_by_us(sally_conn *conn)
 {
     bool answers = conn_has(conn, CONN_EOF); /* the peer began */
@@ -166,6 +176,7 @@ void conn_close(sally_conn *conn, sally_close_reason reason)
     conn->user_due_ms = 0;
     conn->write_ms = conn->shard->now_ms;
     conn_drop_held(conn);
+    carry_close(conn->carry, &conn->shard->engine->mem);
     shard_mark_dirty(conn->shard, conn);
 }
 
@@ -173,7 +184,7 @@ void conn_end(sally_conn *conn, enum port_close_mode mode, sally_close_reason re
               int sys_error)
 {
     if (conn->state >= CONN_ENDING) return;
-    conn__tell_reason(conn, reason, error, sys_error);
+    if (!conn__was_refused(conn)) conn__tell_reason(conn, reason, error, sys_error);
     wheel_cancel(&conn->shard->wheel, &conn->timer);
     bool dialing = conn->state == CONN_DIALING || conn->state == CONN_NEW;
     bool closing = dialing && conn->dial && conn->dial->closing;
@@ -182,6 +193,7 @@ void conn_end(sally_conn *conn, enum port_close_mode mode, sally_close_reason re
         dial_drop(conn);
     else
         conn_drop_held(conn);
+    carry_close(conn->carry, &conn->shard->engine->mem);
     if (!closing) port_close(conn->shard->port, &conn->sock, mode);
 }
 
@@ -226,7 +238,7 @@ uint32_t conn_unsent(const sally_conn *conn)
 uint32_t conn_holds(const sally_conn *conn)
 {
     uint32_t held = conn_has(conn, CONN_HELD) ? conn->held->queue.bytes : 0;
-    return conn->out.bytes + held;
+    return conn->out.bytes + held + conn_message_bytes(conn);
 }
 
 static void conn__log_end(const sally_conn *conn)
@@ -249,9 +261,12 @@ void conn_finish(sally_conn *conn)
         .bytes_in = conn->bytes_in,
         .bytes_out = conn->bytes_out,
         .bytes_unsent = conn_unsent(conn),
+        .bytes_truncated = conn_message_bytes(conn),
     };
     conn->state = CONN_GONE;
     conn__log_end(conn);
+    carry_free(conn->carry, &shard->engine->mem);
+    conn->carry = NULL;
     counter_add(&shard->counters.closed, 1);
     if (conn_has(conn, CONN_CUT)) {
         atomic_fetch_add(&shard->engine->stop_cut, 1);

@@ -7,7 +7,7 @@
  *           moves on
  *
  * Files: conn.c life, conn_recv.c what comes, conn_send.c what goes, conn_time.c limits, dial.c
- * before it is open, conn_api.c the public face. */
+ * before it is open, conn_message.c messages, conn_api.c the public face. */
 #ifndef NET_CONN_H
 #define NET_CONN_H
 
@@ -89,6 +89,7 @@ struct sally_conn {
         struct dial *dial; /* DIALING */
         struct held *held; /* later: bytes that came while reading was paused; NULL: none */
     };
+    struct carry *carry; /* with a framing: the message that is not whole yet; NULL: none */
     struct timer timer; /* one for all limits: set to the earliest, looked at again when it fires */
     uint64_t opened_ms;
     uint64_t phase_ms;    /* start of what has a limit of its own: first byte, linger, attempt */
@@ -166,6 +167,9 @@ static inline bool conn_alive(const sally_conn *conn)
 void conn_on_recv(sally_conn *conn, const struct port_event *event);
 /* Starts or stops reading, as state and pauses want. */
 void conn_update_reading(sally_conn *conn);
+/* Keeps what reading was paused before: at most what was on its way, which the port's buffers
+ * bound. Copied, so that those go back. SALLY_ENOMEM. */
+int conn_hold(sally_conn *conn, const void *data, size_t len);
 /* Hands out what was held while paused. */
 void conn_deliver_held(sally_conn *conn);
 void conn_drop_held(sally_conn *conn);
@@ -179,9 +183,21 @@ static inline bool conn_here(const sally_conn *conn)
 /* What a send tells the caller. */
 static inline int conn_told(int err) { return err == CONN_LET_GO ? 0 : err; }
 
+/* ---- conn_message.c ---- */
+/* Hands out the messages in these bytes, and says how many bytes that was: less than len when
+ * reading was paused or the connection began to close on the way. */
+size_t conn_deliver_messages(sally_conn *conn, const void *data, size_t len);
+/* The same, and what a pause leaves is held. */
+void conn_deliver_received(sally_conn *conn, const void *data, size_t len);
+/* Of the message that is not whole. */
+uint32_t conn_message_bytes(const sally_conn *conn);
+/* Reading goes on: the time that it was paused doesn't count against message_ms. */
+void conn_restart_message(sally_conn *conn);
+
 /* ---- conn_send.c ---- */
 int conn_send(sally_conn *conn, const void *data, size_t len);
-int conn_send_spans(sally_conn *conn, const struct span *spans, size_t len);
+/* Copies of all of them or of nothing. */
+int conn_send_spans(sally_conn *conn, const struct span *spans, unsigned count);
 /* From another thread: its bytes were accepted there, so they are taken past the limit. */
 void conn_send_foreign(sally_conn *conn, const void *data, uint32_t len);
 /* A reference: release as in sendq.h; not called unless the result is 0. Also CONN_LET_GO. */

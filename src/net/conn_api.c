@@ -1,6 +1,7 @@
 /* The public face of a connection: inside its callbacks by pointer, from anywhere by id. */
 #include <string.h>
 
+#include "filter/framing.h"
 #include "net/buf.h"
 #include "net/conn.h"
 #include "net/inbound.h"
@@ -40,7 +41,7 @@ int sally_conn_sendv(sally_conn *conn, const sally_bytes *pieces, size_t count)
         spans[i] = (struct span){pieces[i].data, pieces[i].len};
         len += pieces[i].len;
     }
-    return conn_send_spans(conn, spans, len);
+    return conn_send_spans(conn, spans, (unsigned)count);
 }
 
 int sally_conn_shutdown(sally_conn *conn)
@@ -83,6 +84,7 @@ int sally_conn_resume(sally_conn *conn)
     if (!conn_has(conn, CONN_PAUSED)) return 0;
     conn->flags &= (uint16_t)~CONN_PAUSED;
     record_add(conn, RECORD_RESUMED);
+    conn_restart_message(conn);
     shard_mark_dirty(conn->shard, conn); /* held bytes come from there, not from inside this call */
     return 0;
 }
@@ -165,6 +167,33 @@ static int id__post(struct shard *shard, struct letter *letter, enum letter_kind
 static uint32_t id_generation(sally_id id) { return (uint32_t)(id >> 32); }
 static uint32_t id_index(sally_id id) { return (uint32_t)id & ((1u << SLOTS_INDEX_BITS) - 1); }
 
+/* Copies into one letter: head, data and tail stay together, and order is that of the calls. */
+static int id__send(struct shard *shard, sally_id id, const struct span *spans, unsigned count)
+{
+    struct mem *mem = &shard->engine->mem;
+    struct inbound *account = &shard->inbound[id_index(id)];
+    size_t len = 0;
+    for (unsigned i = 0; i < count; i++) len += spans[i].len;
+    if (len == 0) return 0;
+    int err = inbound_charge(account, id_generation(id), len);
+    if (err) return err;
+    uint32_t bytes = (uint32_t)(sizeof(struct letter_send) + len);
+    struct letter_send *send = mem_alloc(mem, bytes);
+    if (!send) {
+        inbound_return(account, id_generation(id), (uint32_t)len);
+        return SALLY_ENOMEM;
+    }
+    send->id = id;
+    send->len = 0;
+    for (unsigned i = 0; i < count; i++) {
+        if (spans[i].len) memcpy(send->data + send->len, spans[i].data, spans[i].len);
+        send->len += (uint32_t)spans[i].len;
+    }
+    err = id__post(shard, &send->letter, LETTER_SEND, bytes);
+    if (err) inbound_return(account, id_generation(id), (uint32_t)len);
+    return err;
+}
+
 int sally_send(sally_engine *engine, sally_id id, const void *data, size_t len)
 {
     if (!engine || (!data && len)) return SALLY_EINVAL;
@@ -173,21 +202,27 @@ int sally_send(sally_engine *engine, sally_id id, const void *data, size_t len)
     if (len == 0) return 0;
     sally_conn *conn = id__here(shard, id);
     if (conn) return conn_send(conn, data, len);
-    struct inbound *account = &shard->inbound[id_index(id)];
-    int err = inbound_charge(account, id_generation(id), len);
+    return id__send(shard, id, &(struct span){data, len}, 1);
+}
+
+int sally_send_message(sally_engine *engine, sally_id id, const void *data, size_t len)
+{
+    if (!engine || (!data && len)) return SALLY_EINVAL;
+    struct shard *shard = engine_find_shard(engine, id);
+    if (!shard) return SALLY_ENOCONN;
+    sally_conn *conn = id__here(shard, id);
+    if (conn) return sally_conn_send_message(conn, data, len);
+    uint32_t number;
+    if (!inbound_framing(&shard->inbound[id_index(id)], id_generation(id), &number))
+        return SALLY_ENOCONN;
+    const struct framing *framing = framings_at(engine, number);
+    if (!framing) return SALLY_ENOTSUP;
+    sally_frame_edges edges;
+    int err = framing_wrap(framing, data, len, &edges);
     if (err) return err;
-    uint32_t bytes = (uint32_t)(sizeof(struct letter_send) + len);
-    struct letter_send *send = mem_alloc(&engine->mem, bytes);
-    if (!send) {
-        inbound_return(account, id_generation(id), (uint32_t)len);
-        return SALLY_ENOMEM;
-    }
-    send->id = id;
-    send->len = (uint32_t)len;
-    memcpy(send->data, data, len);
-    err = id__post(shard, &send->letter, LETTER_SEND, bytes);
-    if (err) inbound_return(account, id_generation(id), (uint32_t)len);
-    return err;
+    const struct span spans[] = {
+        {edges.head, edges.head_bytes}, {data, len}, {edges.tail, edges.tail_bytes}};
+    return id__send(shard, id, spans, 3);
 }
 
 static int id__close(sally_engine *engine, sally_id id, enum letter_kind kind)

@@ -2,6 +2,7 @@
  * is closing. */
 #include <string.h>
 
+#include "filter/framer.h"
 #include "net/conn.h"
 #include "net/flow.h"
 #include "net/record.h"
@@ -37,9 +38,7 @@ void conn_drop_held(sally_conn *conn)
     mem_free(&conn->shard->engine->mem, held, sizeof *held);
 }
 
-/* At most what was on its way when reading was paused: the port's buffers bound it. Copied, so that
- * those go back. */
-static int conn__hold(sally_conn *conn, const void *data, size_t len)
+int conn_hold(sally_conn *conn, const void *data, size_t len)
 {
     if (!conn->held) conn->held = mem_zalloc(&conn->shard->engine->mem, sizeof *conn->held);
     if (!conn->held) return SALLY_ENOMEM;
@@ -59,6 +58,7 @@ static void conn__eof(sally_conn *conn)
     }
     conn->flags = (uint16_t)((conn->flags | CONN_EOF) & ~CONN_EOF_HELD);
     record_add_more(conn, RECORD_PEER_FINISHED);
+    carry_close(conn->carry, &conn->shard->engine->mem);
     if (conn->state == CONN_LINGERING) {
         conn_end(conn, PORT_CLOSE_FIN, (sally_close_reason)conn->reason, conn->error,
                  conn->sys_error);
@@ -85,8 +85,12 @@ void conn_deliver_held(sally_conn *conn)
         struct held *held = conn->held;
         conn->held = NULL;
         conn->flags &= (uint16_t)~CONN_HELD;
-        if (handler->on_data) handler->on_data(conn, span.data, span.len);
-        sendq_consume(&held->queue, &conn->shard->pools, span.len);
+        size_t used = span.len;
+        if (conn->policy->framing)
+            used = conn_deliver_messages(conn, span.data, span.len);
+        else if (handler->on_data)
+            handler->on_data(conn, span.data, span.len);
+        sendq_consume(&held->queue, &conn->shard->pools, used);
         conn->held = held;
         conn->flags |= CONN_HELD;
         if (conn_has(conn, CONN_FLOW)) flow_queued(conn);
@@ -102,9 +106,12 @@ void conn_deliver_held(sally_conn *conn)
 static void conn__deliver(sally_conn *conn, const struct port_event *event)
 {
     struct shard *shard = conn->shard;
-    void (*on_data)(sally_conn *, const void *, size_t) = conn->policy->handler.on_data;
+    const struct policy *policy = conn->policy;
     shard->lent = (struct lent){.data = event->data, .len = event->bytes, .buf = event->buf};
-    if (on_data) on_data(conn, event->data, event->bytes);
+    if (policy->framing)
+        conn_deliver_received(conn, event->data, event->bytes);
+    else if (policy->handler.on_data)
+        policy->handler.on_data(conn, event->data, event->bytes);
     shard->lent.data = NULL;
     if (!shard->lent.referred) port_buf_release(shard->port, event->buf, event->data);
 }
@@ -120,7 +127,7 @@ static void conn__bytes(sally_conn *conn, const struct port_event *event)
         conn__deliver(conn, event);
         return;
     }
-    int err = conn->state == CONN_OPEN ? conn__hold(conn, event->data, event->bytes) : 0;
+    int err = conn->state == CONN_OPEN ? conn_hold(conn, event->data, event->bytes) : 0;
     port_buf_release(shard->port, event->buf, event->data);
     if (err) conn_broken(conn, err, 0);
 }

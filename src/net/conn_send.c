@@ -55,7 +55,7 @@ static inline int conn__copy(sally_conn *conn, const void *data, size_t len)
 {
     struct sendq_pools *pools = &conn->shard->pools;
     if (!conn__sends_units(conn)) return sendq_copy(&conn->out, pools, data, len);
-    return sendq_copy_spans(&conn->out, pools, &(struct span){data, len}, len, true);
+    return sendq_copy_spans(&conn->out, pools, &(struct span){data, len}, 1, true);
 }
 
 /* Handed on as it was received; the rest of a buffer could not be given back by its end. */
@@ -82,13 +82,15 @@ int conn_send(sally_conn *conn, const void *data, size_t len)
     return err;
 }
 
-int conn_send_spans(sally_conn *conn, const struct span *spans, size_t len)
+int conn_send_spans(sally_conn *conn, const struct span *spans, unsigned count)
 {
+    size_t len = 0;
+    for (unsigned i = 0; i < count; i++) len += spans[i].len;
     if (len == 0) return 0;
     int err = conn__may_send(conn, len);
     if (err) return conn_told(err);
     bool was_empty = conn->out.bytes == 0;
-    err = sendq_copy_spans(&conn->out, &conn->shard->pools, spans, len, conn__sends_units(conn));
+    err = sendq_copy_spans(&conn->out, &conn->shard->pools, spans, count, conn__sends_units(conn));
     if (!err) conn__queued(conn, was_empty);
     return err;
 }
@@ -115,7 +117,7 @@ void conn_send_foreign(sally_conn *conn, const void *data, uint32_t len)
     /* while it is being made too: what was taken may not be missing from the stream later */
     bool open = (conn->state == CONN_OPEN || conn->state == CONN_DIALING) &&
                 !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT);
-    if (!open || sendq_copy_spans(&conn->out, &conn->shard->pools, &(struct span){data, len}, len,
+    if (!open || sendq_copy_spans(&conn->out, &conn->shard->pools, &(struct span){data, len}, 1,
                                   conn__sends_units(conn)) != 0) {
         inbound_return(conn__inbound(conn), slot_generation(&conn->sock.slot), len);
         /* a stream with a hole must not go on */
@@ -143,6 +145,7 @@ static void conn__low(sally_conn *conn)
     if (conn_has(conn, CONN_AUTO_PAUSED)) {
         conn->flags &= (uint16_t)~CONN_AUTO_PAUSED;
         record_add_more(conn, RECORD_LOW);
+        conn_restart_message(conn);
         shard_mark_dirty(conn->shard, conn);
     }
     bool due = conn_has(conn, CONN_DRAIN_DUE);

@@ -1,6 +1,7 @@
 /* Time limits. One timer serves them all: it is set to the earliest and, when it fires, what has
  * moved meanwhile is looked at again. So traffic costs no timer operation: it only notes the time.
  */
+#include "filter/framer.h"
 #include "net/conn.h"
 #include "net/dial.h"
 #include "net/flow.h"
@@ -25,10 +26,20 @@ static uint64_t write_due(const sally_conn *conn)
     return due_after(conn->write_ms, conn->policy->write_stall_ms);
 }
 
+/* A peer can't finish what isn't read. */
+static uint64_t message_due(const sally_conn *conn)
+{
+    const struct carry *carry = conn->carry;
+    if (!carry || !carry->bytes || conn_has(conn, CONN_PAUSED | CONN_AUTO_PAUSED))
+        return WHEEL_NEVER;
+    return due_after(carry->began_ms, conn->policy->message_ms);
+}
+
 static uint64_t open_due(const sally_conn *conn)
 {
     uint64_t due = earlier(first_byte_due(conn), write_due(conn));
     due = earlier(due, due_after(conn->active_ms, conn->policy->idle_ms));
+    due = earlier(due, message_due(conn));
     return conn->user_due_ms ? earlier(due, conn->user_due_ms) : due;
 }
 
@@ -63,6 +74,7 @@ static const struct {
                                   RECORD_FIRST_BYTE_OVER},
     [SALLY_TIMEOUT_IDLE] = {SALLY_CLOSE_IDLE_TIMEOUT, PORT_CLOSE_FIN, RECORD_IDLE_OVER},
     [SALLY_TIMEOUT_WRITE] = {SALLY_CLOSE_WRITE_TIMEOUT, PORT_CLOSE_RST, RECORD_WRITE_OVER},
+    [SALLY_TIMEOUT_MESSAGE] = {SALLY_CLOSE_MESSAGE_TIMEOUT, PORT_CLOSE_FIN, RECORD_MESSAGE_OVER},
 };
 
 /* `since_ms` is what the limit counts from. */
@@ -90,6 +102,8 @@ static void conn__open_limits(sally_conn *conn)
         conn__limit(conn, SALLY_TIMEOUT_FIRST_BYTE, &conn->phase_ms);
     if (conn->state == CONN_OPEN && write_due(conn) <= now)
         conn__limit(conn, SALLY_TIMEOUT_WRITE, &conn->write_ms);
+    if (conn->state == CONN_OPEN && message_due(conn) <= now)
+        conn__limit(conn, SALLY_TIMEOUT_MESSAGE, &conn->carry->began_ms);
     if (conn->state == CONN_OPEN && due_after(conn->active_ms, conn->policy->idle_ms) <= now)
         conn__limit(conn, SALLY_TIMEOUT_IDLE, &conn->active_ms);
 }

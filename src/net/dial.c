@@ -225,7 +225,7 @@ static int connect__policy(struct policy **out, sally_engine *engine, const sall
     if (err) return err;
     if (from.kind != ADDRESS_IP) return SALLY_EADDRESS;
     struct policy *policy;
-    err = policy_create(&policy, &engine->mem, NULL, handler, &options->conn);
+    err = policy_create(&policy, engine, NULL, handler, &options->conn);
     if (err) return err;
     policy->has_from = options->from != NULL;
     policy->from = from.ip;

@@ -172,6 +172,7 @@ static void engine__free(sally_engine *engine)
         mem_free(&engine->mem, engine->shards, engine->options.shards * sizeof(struct shard *));
     os_gate_free(&engine->stopped);
     resolver_free(&engine->resolver);
+    framings_free(engine);
     os_lock_free(&engine->lock);
     assert(mem_in_use(&engine->mem) == 0);
     struct mem mem = engine->mem;
@@ -534,6 +535,8 @@ static void stats__add(sally_engine_stats *stats, const struct shard *shard)
     stats->closed += counter_get(&counters->closed);
     stats->bytes_in += counter_get(&counters->bytes_in);
     stats->bytes_out += counter_get(&counters->bytes_out);
+    stats->messages += counter_get(&counters->messages);
+    stats->messages_copied += counter_get(&counters->messages_copied);
     stats->letters += counter_get(&counters->letters);
     stats->letters_refused += atomic_load(&shard->letters_refused);
     stats->turns += counter_get(&counters->turns);

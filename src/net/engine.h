@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/mem.h"
+#include "net/framings.h"
 #include "net/host.h"
 #include "net/resolver.h"
 #include "os/lock.h"
@@ -45,9 +46,10 @@ struct sally_engine {
     _Atomic uint64_t stop_took_ms;
     atomic_bool driven; /* by sally_engine_run_once or the simulator */
 
-    struct os_lock lock; /* servers, and start against destroy */
+    struct os_lock lock; /* servers, framings, and start against destroy */
     sally_server *servers;
     unsigned server_count;
+    struct framings framings;
 
     struct os_gate stopped;
     struct resolver resolver;

@@ -19,11 +19,14 @@
 struct inbound {
     _Atomic uint64_t word;
     _Atomic uint32_t bytes_max; /* of the slot's present owner */
+    _Atomic uint32_t framing;   /* its number, too */
 };
 
-static inline void inbound_open(struct inbound *account, uint32_t generation, uint32_t bytes_max)
+static inline void inbound_open(struct inbound *account, uint32_t generation, uint32_t bytes_max,
+                                uint32_t framing)
 {
     atomic_store_explicit(&account->bytes_max, bytes_max, memory_order_relaxed);
+    atomic_store_explicit(&account->framing, framing, memory_order_relaxed);
     atomic_store_explicit(&account->word, (uint64_t)generation << 32, memory_order_release);
 }
 
@@ -48,6 +51,16 @@ static inline int inbound_charge(struct inbound *account, uint32_t generation, s
                                                   memory_order_acquire))
             return room ? 0 : SALLY_EFULL;
     }
+}
+
+/* Any thread. The number of the connection's framing; false when it has gone. It was this
+ * connection's if inbound_charge with the same generation succeeds after. */
+static inline bool inbound_framing(const struct inbound *account, uint32_t generation,
+                                   uint32_t *framing)
+{
+    uint64_t now = atomic_load_explicit(&account->word, memory_order_acquire);
+    *framing = atomic_load_explicit(&account->framing, memory_order_relaxed);
+    return (uint32_t)(now >> 32) == generation;
 }
 
 /* Any thread. Nothing happens to the account of a later generation. */

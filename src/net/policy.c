@@ -2,11 +2,15 @@
 
 #include <string.h>
 
+#include "net/engine.h"
+#include "sallyport/framing.h"
+
 enum {
     FIRST_BYTE_MS = 30 * 1000,
     IDLE_MS = 600 * 1000,
     WRITE_STALL_MS = 30 * 1000,
     LINGER_MS = 10 * 1000,
+    MESSAGE_MS = 60 * 1000, /* 1 MiB at 140 kbit/s */
     SEND_BYTES_MAX = 4 << 20,
     SEND_BYTES_LIMIT = 1 << 30, /* so that sums of two queues stay far below 2^32 */
 };
@@ -30,9 +34,21 @@ static int policy__queue(struct policy *policy, const sally_conn_options *option
     return 0;
 }
 
-int policy_create(struct policy **out, struct mem *mem, sally_server *server,
+/* A handler for the other way of receiving would never hear anything. */
+static int policy__framing(struct policy *policy, sally_engine *engine,
+                           const sally_framing *framing)
+{
+    const sally_handler *handler = &policy->handler;
+    bool framed = framing && framing->kind != SALLY_FRAMING_NONE;
+    bool deaf = framed ? handler->on_data && !handler->on_message
+                       : handler->on_message && !handler->on_data;
+    return deaf ? SALLY_EINVAL : framings_use(engine, framing, &policy->framing);
+}
+
+int policy_create(struct policy **out, sally_engine *engine, sally_server *server,
                   const sally_handler *handler, const sally_conn_options *options)
 {
+    struct mem *mem = &engine->mem;
     struct policy *policy = mem_zalloc(mem, sizeof *policy);
     if (!policy) return SALLY_ENOMEM;
     atomic_init(&policy->refs, 1);
@@ -46,12 +62,14 @@ int policy_create(struct policy **out, struct mem *mem, sally_server *server,
     policy->at_full = options->at_full;
     policy->has_budget = mem->bytes_max != SIZE_MAX;
     policy->no_recorder = options->no_recorder;
+    policy->message_ms = time_or(options->message_ms, MESSAGE_MS);
     policy->auto_pause = !options->no_auto_pause;
     policy->sock.delay = options->delay;
     policy->sock.keepalive_s = options->keepalive_s;
     policy->sock.send_buf_bytes = options->send_buf_bytes;
     policy->sock.recv_buf_bytes = options->recv_buf_bytes;
     int err = policy__queue(policy, options);
+    if (!err) err = policy__framing(policy, engine, options->framing);
     if (err) {
         policy_release(policy);
         return err;

@@ -15,17 +15,21 @@
 
 #define POLICY_NEVER UINT64_MAX
 
+struct framing;
+
 struct policy {
     atomic_uint refs;
     uint32_t send_bytes_max;
     uint32_t send_high_bytes;
     uint32_t send_low_bytes;
+    const struct framing *framing; /* the engine's; NULL: none */
     sally_handler handler;
     struct mem *mem;
     sally_server *server;   /* NULL: outgoing */
     uint64_t first_byte_ms; /* POLICY_NEVER: no limit; so with all times */
     uint64_t idle_ms;
     uint64_t write_stall_ms;
+    uint64_t message_ms;
     uint64_t linger_ms;
     uint64_t connect_ms;
     uint64_t attempt_ms;
@@ -38,8 +42,9 @@ struct policy {
     struct port_sock_options sock;
 };
 
-/* One reference. SALLY_EINVAL for limits that contradict each other, SALLY_ENOMEM. */
-int policy_create(struct policy **policy, struct mem *mem, sally_server *server,
+/* One reference. SALLY_EINVAL for what contradicts itself, SALLY_ENOMEM, SALLY_ELIMIT. `server`
+ * NULL: outgoing. */
+int policy_create(struct policy **policy, sally_engine *engine, sally_server *server,
                   const sally_handler *handler, const sally_conn_options *options);
 struct policy *policy_ref(struct policy *policy);
 void policy_release(struct policy *policy);

@@ -19,6 +19,7 @@
     X(SHUT, "we finished sending")                                                                 \
     X(FIRST_BYTE_OVER, "the first-byte limit was over and the handler kept it")                    \
     X(IDLE_OVER, "the idle limit was over and the handler kept it")                                \
+    X(MESSAGE_OVER, "the limit of a message was over and the handler kept it")                     \
     X(WRITE_OVER, "the write limit was over and the handler kept it")                              \
     X(CLOSING, "closing began")                                                                    \
     X(LINGERING, "our end was sent, the peer's was waited for")

@@ -74,8 +74,8 @@ static int server_create(sally_server **out, sally_engine *engine, const sally_h
     if (!server) return SALLY_ENOMEM;
     server->engine = engine;
     int err = server__options(&server->options, options);
-    if (!err)
-        err = policy_create(&server->policy, &engine->mem, server, handler, &server->options.conn);
+    if (!err) err = policy_create(&server->policy, engine, server, handler, &server->options.conn);
+    server->options.conn.framing = NULL; /* the program's; the policy has its own */
     if (err) {
         server_destroy(server);
         return err;

@@ -44,6 +44,8 @@ struct shard_counters {
     counter connected;
     counter connect_failures;
     counter closed;
+    counter messages;
+    counter messages_copied;
 };
 
 struct shard {

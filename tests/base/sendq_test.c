@@ -428,6 +428,16 @@ static size_t model_len(struct model *model, size_t max)
     return len < max ? len : max;
 }
 
+/* The same bytes as three ranges, some of them empty. */
+static int model_copy_three(struct model *model, const unsigned char *bytes, size_t len)
+{
+    size_t first = dice_below(&model->dice, len + 1);
+    size_t second = dice_below(&model->dice, len - first + 1);
+    const struct span spans[] = {
+        {bytes, first}, {bytes + first, second}, {bytes + first + second, len - first - second}};
+    return sendq_copy_spans(&model->bench.queue, &model->bench.pools, spans, 3, false);
+}
+
 static void model_add(struct model *model)
 {
     struct bench *bench = &model->bench;
@@ -442,6 +452,8 @@ static void model_add(struct model *model)
         model->lent[token % (CHUNKS_MAX * CHUNK)] = (struct lent){bytes, model->in + len};
         err = sendq_refer(&bench->queue, &bench->pools, bytes, len, model_release, model, token);
         if (!err) model->lent_next++;
+    } else if (dice_below(&model->dice, 2)) {
+        err = model_copy_three(model, bytes, len);
     } else {
         err = sendq_copy(&bench->queue, &bench->pools, bytes, len);
     }
@@ -508,7 +520,7 @@ static void a_unit_is_dropped_whole_and_what_is_kept_stays(void **state)
     for (char unit = 'a'; unit < 'e'; unit++) {
         memset(text, unit, sizeof text);
         struct span halves[] = {{text, 100}, {text, 0}, {text, sizeof text - 100}};
-        assert_int_equal(sendq_copy_spans(queue, &bench.pools, halves, sizeof text, true), 0);
+        assert_int_equal(sendq_copy_spans(queue, &bench.pools, halves, 3, true), 0);
     }
     sendq_consume(queue, &bench.pools, 1);
     uint32_t before = 0;

@@ -38,3 +38,42 @@ def test_the_echo_server_says_why_it_cannot_start():
         done = tool.run(tool.BIN / "example_echo", address, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith(f"echo: {address}: ") and "in use" in done.stderr
+
+
+def test_the_messages_server():
+    address = f"127.0.0.1:{free_port()}"
+    server = subprocess.Popen([tool.BIN / "example_messages", address], stderr=subprocess.PIPE,
+                              text=True)
+    host, port = address.split(":")
+
+    def connect():
+        try:
+            return socket.create_connection((host, int(port)), timeout=tool.LIMIT)
+        except ConnectionRefusedError:
+            return None
+
+    def frame(payload):
+        return len(payload).to_bytes(4, "big") + payload
+
+    def read_to_end(peer):
+        received = b""
+        while piece := peer.recv(4096):
+            received += piece
+        return received
+
+    try:
+        tool.wait_until(lambda: (peer := connect()) and not peer.close(), "it listens")
+        with connect() as peer:
+            for byte in frame(b"\x02\x05hello") + frame(b"\x01\x03abc"):
+                peer.sendall(bytes([byte]))
+            peer.sendall(b"\xff\xff\xff\xff garbage")
+            assert read_to_end(peer) == frame(b"\x02olleh") + frame(b"\x01" + bytes(7) + b"\x03")
+        with connect() as peer:
+            peer.sendall(frame(b"\x01\x09short"))
+            assert read_to_end(peer) == b""
+        server.send_signal(signal.SIGINT)
+        assert server.wait(tool.LIMIT) == 0
+        told = server.stderr.read()
+        assert told.count("\n") == 1 and told.endswith("a message longer than allowed\n"), told
+    finally:
+        server.kill()

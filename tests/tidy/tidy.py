@@ -20,7 +20,7 @@ FILE_LINES = 600
 COLUMNS = 100
 HERE = pathlib.Path(__file__).resolve().parent
 
-C_FOLDERS = ("include", "src", "cmd", "examples", "tests")
+C_FOLDERS = ("include", "src", "cmd", "examples", "tests", "fuzz")
 TEXT_SUFFIXES = {
     ".c", ".h", ".cpp", ".py", ".sh", ".txt", ".cmake", ".in", ".json", ".md", ".1", ""}
 PLATFORM = re.compile(

@@ -175,6 +175,16 @@ static void stage_on_data(sally_conn *conn, const void *data, size_t len)
     leave();
 }
 
+static void stage_on_message(sally_conn *conn, const void *data, size_t len)
+{
+    struct actor *actor = begin(conn, 'm');
+    STAGE_CHECK(actor->stage, data);
+    actor->stage->handler.on_message(conn, data, len);
+    atomic_fetch_add(&actor->bytes_in, len);
+    atomic_fetch_add(&actor->messages, 1);
+    leave();
+}
+
 static void stage_on_sent(sally_conn *conn, size_t bytes)
 {
     struct actor *actor = begin(conn, 's');
@@ -246,6 +256,7 @@ sally_handler stage_handler(struct stage *stage)
         .on_accept = given->on_accept,
         .on_open = stage_on_open,
         .on_data = given->on_data ? stage_on_data : NULL,
+        .on_message = given->on_message ? stage_on_message : NULL,
         .on_sent = given->on_sent ? stage_on_sent : NULL,
         .on_drain = given->on_drain ? stage_on_drain : NULL,
         .on_eof = given->on_eof ? stage_on_eof : NULL,

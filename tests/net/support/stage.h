@@ -53,9 +53,9 @@ struct actor {
     pthread_t thread;
     unsigned calls; /* not atomic on purpose: one callback at a time */
     char peer[64];
-    char story[STAGE_STORY_MAX]; /* o d s r(drain) e t(timer) l(limit) c, the first of them */
-    atomic_uint opens, datas, sents, drains, eofs, timers, limits, closes;
-    _Atomic uint64_t bytes_in; /* as on_data told */
+    char story[STAGE_STORY_MAX]; /* o d m s r(drain) e t(timer) l(limit) c, the first of them */
+    atomic_uint opens, datas, messages, sents, drains, eofs, timers, limits, closes;
+    _Atomic uint64_t bytes_in; /* as on_data or on_message told */
     _Atomic uint64_t sent;     /* as on_sent told */
     _Atomic uint64_t number[4];
     atomic_bool closed;

@@ -160,7 +160,7 @@ static bool on_timeout(sally_conn *conn, sally_timeout which)
 {
     struct record *record = enter(conn);
     struct storm *storm = record->storm;
-    CHECK(storm, (unsigned)which <= SALLY_TIMEOUT_WRITE);
+    CHECK(storm, (unsigned)which <= SALLY_TIMEOUT_MESSAGE);
     bool ends = storm->calm || one_of(storm, 4) != 0;
     leave(record);
     return ends;
@@ -176,7 +176,7 @@ static void on_close(sally_conn *conn, const sally_close_info *info)
     storm->depth++;
     record->closed = true;
     storm->closed++;
-    CHECK(storm, (unsigned)info->reason <= SALLY_CLOSE_DRAIN_TIMEOUT);
+    CHECK(storm, (unsigned)info->reason <= SALLY_CLOSE_MESSAGE_TIMEOUT);
     if (!record->opened) CHECK(storm, info->bytes_in == 0 && info->bytes_out == 0);
     CHECK(storm, info->bytes_in >= record->in);
     if (!record->foreign) CHECK(storm, info->bytes_out + info->bytes_unsent == record->out);

@@ -1,0 +1,85 @@
+/* Connections with a framing: whole messages in and out. */
+#include "filter/framer.h"
+#include "net/conn.h"
+#include "net/flow.h"
+
+/* ---- In ---- */
+
+static bool message_take(void *ctx, const void *payload, size_t len, bool copied)
+{
+    sally_conn *conn = ctx;
+    struct shard *shard = conn->shard;
+    counter_add(&shard->counters.messages, 1);
+    if (copied) counter_add(&shard->counters.messages_copied, 1);
+    if (conn->policy->handler.on_message) conn->policy->handler.on_message(conn, payload, len);
+    return conn->state == CONN_OPEN && !conn_has(conn, CONN_PAUSED | CONN_AUTO_PAUSED);
+}
+
+/* What can't be framed: what was answered before still goes out, but nothing more is read. */
+static void message_refuse(sally_conn *conn, int error)
+{
+    if (error == SALLY_ENOMEM) {
+        conn_broken(conn, error, 0);
+        return;
+    }
+    conn_close(conn, error == SALLY_ELIMIT ? SALLY_CLOSE_MESSAGE_TOO_LONG : SALLY_CLOSE_MALFORMED);
+    conn->error = (int16_t)error;
+}
+
+size_t conn_deliver_messages(sally_conn *conn, const void *data, size_t len)
+{
+    struct shard *shard = conn->shard;
+    const struct framer framer = {
+        .framing = conn->policy->framing,
+        .mem = &shard->engine->mem,
+        .carry = &conn->carry,
+        .now_ms = shard->now_ms,
+        .take = message_take,
+        .ctx = conn,
+    };
+    size_t used = 0;
+    int err = framer_feed(&framer, data, len, &used);
+    if (err)
+        message_refuse(conn, err);
+    else if (conn->carry && conn->state == CONN_OPEN && conn->carry->began_ms == shard->now_ms)
+        conn_update_timer(conn); /* it has just begun, and has a limit */
+    if (conn_has(conn, CONN_FLOW)) flow_queued(conn);
+    return used;
+}
+
+void conn_deliver_received(sally_conn *conn, const void *data, size_t len)
+{
+    size_t used = conn_deliver_messages(conn, data, len);
+    if (used == len || conn->state != CONN_OPEN) return;
+    int err = conn_hold(conn, (const unsigned char *)data + used, len - used);
+    if (err) conn_broken(conn, err, 0);
+}
+
+uint32_t conn_message_bytes(const sally_conn *conn) { return conn->carry ? conn->carry->len : 0; }
+
+void conn_restart_message(sally_conn *conn)
+{
+    if (!conn->carry) return;
+    conn->carry->began_ms = conn->shard->now_ms;
+    conn_update_timer(conn);
+}
+
+uint32_t sally_conn_message_bytes(const sally_conn *conn)
+{
+    return conn ? conn_message_bytes(conn) : 0;
+}
+
+/* ---- Out ---- */
+
+int sally_conn_send_message(sally_conn *conn, const void *data, size_t len)
+{
+    if (!conn_here(conn) || (!data && len)) return SALLY_EINVAL;
+    const struct framing *framing = conn->policy->framing;
+    if (!framing) return SALLY_ENOTSUP;
+    sally_frame_edges edges;
+    int err = framing_wrap(framing, data, len, &edges);
+    if (err) return err;
+    const struct span spans[] = {
+        {edges.head, edges.head_bytes}, {data, len}, {edges.tail, edges.tail_bytes}};
+    return conn_send_spans(conn, spans, 3);
+}
