@@ -26,8 +26,7 @@ sally_conn *conn_name(struct shard *shard, const struct policy *policy)
 {
     sally_conn *conn = slots_take(&shard->slots);
     if (!conn) return NULL;
-    const struct slot *slot = &conn->sock.slot;
-    inbound_open(&shard->inbound[slot->index], slot_generation(slot), policy->send_bytes_max);
+    inbound_open(&shard->inbound[conn->sock.slot.index], policy->send_bytes_max);
     return conn;
 }
 

@@ -158,6 +158,9 @@ void conn_drop_held(sally_conn *conn);
 int conn_send(sally_conn *conn, const void *data, size_t len);
 /* From another thread: its bytes were accepted there, so they are taken past the limit. */
 void conn_send_foreign(sally_conn *conn, const void *data, uint32_t len);
+/* The same by reference. False: not taken, and `release` will not be called. */
+bool conn_send_foreign_ref(sally_conn *conn, const void *data, uint32_t len, sendq_release *release,
+                           void *owner);
 /* A reference: release as in sendq.h. */
 int conn_send_ref(sally_conn *conn, const void *data, size_t len, sendq_release *release,
                   void *owner, uint64_t token);

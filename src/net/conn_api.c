@@ -140,18 +140,49 @@ static sally_conn *id__here(struct shard *shard, sally_id id)
     return conn && conn->sock.role == ROLE_CONN ? conn : NULL;
 }
 
-static int id__post(struct shard *shard, struct letter *letter, enum letter_kind kind,
-                    uint32_t bytes)
+/* Posts a record that mailbox_begin made room for. */
+static int id__commit(struct shard *shard, enum letter_kind kind, size_t bytes)
 {
-    letter->kind = kind;
-    letter->bytes = bytes;
-    int err = shard_post(shard, letter, false);
-    if (err) mem_free(&shard->engine->mem, letter, bytes);
-    return err;
+    if (mailbox_commit(&shard->mailbox, kind, (uint32_t)bytes)) shard_posted(shard);
+    return 0;
+}
+
+static void *id__begin(struct shard *shard, size_t bytes, int *err)
+{
+    void *record = mailbox_begin(&shard->mailbox, (uint32_t)bytes, err);
+    if (!record && *err == SALLY_EFULL) shard_refused(shard);
+    return record;
 }
 
 static uint32_t id_generation(sally_id id) { return (uint32_t)(id >> 32); }
 static uint32_t id_index(sally_id id) { return (uint32_t)id & ((1u << SLOTS_INDEX_BITS) - 1); }
+
+/* The lock of the mailbox is held for the accounts; the copy is made without it. */
+static int id__send_big(struct shard *shard, sally_id id, const void *data, uint32_t len)
+{
+    struct inbound *account = &shard->inbound[id_index(id)];
+    struct mem *mem = &shard->engine->mem;
+    os_lock_take(&shard->mailbox.lock);
+    int err = inbound_charge(account, id_generation(id), len);
+    os_lock_give(&shard->mailbox.lock);
+    if (err) return err;
+    struct letter_big *big = mem_alloc(mem, sizeof *big + len);
+    err = SALLY_ENOMEM;
+    if (!big) goto fail;
+    big->letter.mail = (struct mail){(uint32_t)sizeof *big + len, LETTER_SEND_BIG};
+    big->id = id;
+    big->mem = mem;
+    big->len = len;
+    memcpy(big->data, data, len);
+    err = shard_post(shard, &big->letter, false);
+    if (!err) return 0;
+    letter_free_big(big);
+fail:
+    os_lock_take(&shard->mailbox.lock);
+    inbound_undo(account, id_generation(id), len);
+    os_lock_give(&shard->mailbox.lock);
+    return err;
+}
 
 int sally_send(sally_engine *engine, sally_id id, const void *data, size_t len)
 {
@@ -162,20 +193,19 @@ int sally_send(sally_engine *engine, sally_id id, const void *data, size_t len)
     sally_conn *conn = id__here(shard, id);
     if (conn) return conn_send(conn, data, len);
     struct inbound *account = &shard->inbound[id_index(id)];
-    int err = inbound_charge(account, id_generation(id), len);
+    int err = inbound_judge(account, len);
     if (err) return err;
-    uint32_t bytes = (uint32_t)(sizeof(struct letter_send) + len);
-    struct letter_send *send = mem_alloc(&engine->mem, bytes);
-    if (!send) {
-        inbound_return(account, id_generation(id), (uint32_t)len);
-        return SALLY_ENOMEM;
+    if (len > LETTER_SEND_MAX) return id__send_big(shard, id, data, (uint32_t)len);
+    struct letter_send *send = id__begin(shard, sizeof *send + len, &err);
+    if (!send) return err;
+    err = inbound_charge(account, id_generation(id), len);
+    if (err) {
+        mailbox_cancel(&shard->mailbox);
+        return err;
     }
     send->id = id;
-    send->len = (uint32_t)len;
     memcpy(send->data, data, len);
-    err = id__post(shard, &send->letter, LETTER_SEND, bytes);
-    if (err) inbound_return(account, id_generation(id), (uint32_t)len);
-    return err;
+    return id__commit(shard, LETTER_SEND, sizeof *send + len);
 }
 
 static int id__close(sally_engine *engine, sally_id id, enum letter_kind kind)
@@ -185,10 +215,11 @@ static int id__close(sally_engine *engine, sally_id id, enum letter_kind kind)
     if (!shard) return SALLY_ENOCONN;
     sally_conn *conn = id__here(shard, id);
     if (conn) return kind == LETTER_CLOSE ? sally_conn_close(conn) : sally_conn_abort(conn);
-    struct letter_conn *letter = mem_zalloc(&engine->mem, sizeof *letter);
-    if (!letter) return SALLY_ENOMEM;
+    int err = 0;
+    struct letter_conn *letter = id__begin(shard, sizeof *letter, &err);
+    if (!letter) return err;
     letter->id = id;
-    return id__post(shard, &letter->letter, kind, sizeof *letter);
+    return id__commit(shard, kind, sizeof *letter);
 }
 
 int sally_close(sally_engine *engine, sally_id id) { return id__close(engine, id, LETTER_CLOSE); }
@@ -201,10 +232,11 @@ int sally_post(sally_engine *engine, sally_id id, void (*fn)(sally_conn *conn, v
     if (!engine || !fn) return SALLY_EINVAL;
     struct shard *shard = engine_find_shard(engine, id);
     if (!shard) return SALLY_ENOCONN;
-    struct letter_post *post = mem_zalloc(&engine->mem, sizeof *post);
-    if (!post) return SALLY_ENOMEM;
+    int err = 0;
+    struct letter_post *post = id__begin(shard, sizeof *post, &err);
+    if (!post) return err;
     post->id = id;
     post->fn = fn;
     post->arg = arg;
-    return id__post(shard, &post->letter, LETTER_POST, sizeof *post);
+    return id__commit(shard, LETTER_POST, sizeof *post);
 }

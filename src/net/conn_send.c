@@ -86,21 +86,49 @@ static struct inbound *conn__inbound(const sally_conn *conn)
     return &conn->shard->inbound[conn->sock.slot.index];
 }
 
-void conn_send_foreign(sally_conn *conn, const void *data, uint32_t len)
+/* While it is being made too: what was taken may not be missing from the stream later. */
+static inline bool conn__takes_foreign(const sally_conn *conn)
 {
-    bool was_empty = conn->out.bytes == 0;
-    /* while it is being made too: what was taken may not be missing from the stream later */
-    bool open = (conn->state == CONN_OPEN || conn->state == CONN_DIALING) &&
-                !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT);
-    if (!open || sendq_copy(&conn->out, &conn->shard->pools, data, len) != 0) {
-        inbound_return(conn__inbound(conn), slot_generation(&conn->sock.slot), len);
-        /* a stream with a hole must not go on */
-        if (open) conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_NO_MEMORY, SALLY_ENOMEM, 0);
-        return;
-    }
+    return (conn->state == CONN_OPEN || conn->state == CONN_DIALING) &&
+           !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT);
+}
+
+static void conn__lost_foreign(sally_conn *conn, bool open, uint32_t len)
+{
+    inbound_return(conn__inbound(conn), len);
+    /* a stream with a hole must not go on */
+    if (open) conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_NO_MEMORY, SALLY_ENOMEM, 0);
+}
+
+static inline void conn__queued_foreign(sally_conn *conn, bool was_empty, uint32_t len)
+{
     conn->foreign_bytes += len;
     conn->flags |= CONN_FOREIGN;
     conn__queued(conn, was_empty);
+}
+
+void conn_send_foreign(sally_conn *conn, const void *data, uint32_t len)
+{
+    bool was_empty = conn->out.bytes == 0;
+    bool open = conn__takes_foreign(conn);
+    if (open && sendq_copy(&conn->out, &conn->shard->pools, data, len) == 0)
+        conn__queued_foreign(conn, was_empty, len);
+    else
+        conn__lost_foreign(conn, open, len);
+}
+
+bool conn_send_foreign_ref(sally_conn *conn, const void *data, uint32_t len, sendq_release *release,
+                           void *owner)
+{
+    bool was_empty = conn->out.bytes == 0;
+    bool open = conn__takes_foreign(conn);
+    bool taken =
+        open && sendq_refer(&conn->out, &conn->shard->pools, data, len, release, owner, 0) == 0;
+    if (taken)
+        conn__queued_foreign(conn, was_empty, len);
+    else
+        conn__lost_foreign(conn, open, len);
+    return taken;
 }
 
 /* ---- Out ---- */
@@ -110,7 +138,7 @@ static void conn__return_foreign(sally_conn *conn, size_t bytes)
     uint32_t back = bytes < conn->foreign_bytes ? (uint32_t)bytes : conn->foreign_bytes;
     if (!back) return;
     conn->foreign_bytes -= back;
-    inbound_return(conn__inbound(conn), slot_generation(&conn->sock.slot), back);
+    inbound_return(conn__inbound(conn), back);
 }
 
 /* The queue is low: what paused for it goes on. */

@@ -106,7 +106,7 @@ static void dial__looked_up(struct lookup *lookup)
 {
     struct dial *dial =
         (struct dial *)(void *)((unsigned char *)lookup - offsetof(struct dial, lookup));
-    dial->letter.kind = LETTER_RESOLVED;
+    dial->letter.mail.kind = LETTER_RESOLVED;
     (void)shard_post(dial->shard, &dial->letter, true);
 }
 
@@ -250,8 +250,7 @@ static int connect__post(sally_engine *engine, const struct address *to, struct 
         policy_release(policy);
         goto fail;
     }
-    dial->letter.kind = LETTER_DIAL;
-    dial->letter.bytes = sizeof *dial;
+    dial->letter.mail = (struct mail){sizeof *dial, LETTER_DIAL};
     dial->shard = shard;
     dial->policy = policy;
     dial->to = *to;

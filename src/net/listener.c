@@ -29,7 +29,7 @@ int listener_create(struct listener **out, sally_server *server, const struct li
     struct listener *listener = slots_take(&shard->slots);
     if (!listener) return SALLY_ENOMEM;
     listener->sock.handle = handle;
-    listener->letter.kind = LETTER_LISTEN;
+    listener->letter.mail.kind = LETTER_LISTEN;
     listener->server = server;
     listener->address = address;
     listener->shard = shard;
@@ -177,8 +177,7 @@ static void listener__hand_over(struct listener *listener, port_handle handle,
         listener__refuse(listener, handle);
         return;
     }
-    letter->letter.kind = LETTER_ADOPT;
-    letter->letter.bytes = sizeof *letter;
+    letter->letter.mail = (struct mail){sizeof *letter, LETTER_ADOPT};
     letter->handle = handle;
     letter->peer = *peer;
     letter->policy = policy_ref(server->policy);

@@ -76,8 +76,7 @@ static struct letter_look *look__ask(struct shard *shard, int *err)
     struct letter_look *look = mem_zalloc(mem, sizeof *look);
     *err = SALLY_ENOMEM;
     if (!look) return NULL;
-    look->letter.kind = LETTER_LOOK;
-    look->letter.bytes = sizeof *look;
+    look->letter.mail = (struct mail){sizeof *look, LETTER_LOOK};
     look->mem = mem;
     atomic_init(&look->refs, 2);
     os_gate_init(&look->done);

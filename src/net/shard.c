@@ -9,10 +9,10 @@
 #include "net/listener.h"
 
 enum {
-    TURN_LETTERS_MAX = 4096,
+    TURN_LETTERS_MAX = 16384,
     TURN_TIMERS_MAX = 4096,
     LISTENER_SLOTS = SERVER_LISTENERS_MAX * 4,
-    POOL_KEEP_MS = 1000,
+    TRIM_MS = 1000,
 };
 
 _Thread_local struct shard *shard_of_thread;
@@ -41,6 +41,7 @@ static void shard__release(struct shard *shard)
         mem_free(mem, shard->inbound, shard->slots.capacity * sizeof *shard->inbound);
     sendq_pools_free(&shard->pools);
     slots_free(&shard->slots);
+    mailbox_free(&shard->mailbox);
     mem_free(mem, shard, sizeof *shard);
 }
 
@@ -51,7 +52,6 @@ int shard_create(struct shard **out, sally_engine *engine, unsigned index)
     if (!shard) return SALLY_ENOMEM;
     shard->engine = engine;
     shard->index = index;
-    mailbox_init(&shard->mailbox, options->mailbox_letters_max, options->mailbox_bytes_max);
     uint32_t capacity = engine->conns_max + LISTENER_SLOTS;
     if (capacity > 1u << SLOTS_INDEX_BITS) capacity = 1u << SLOTS_INDEX_BITS;
     int err = slots_init(&shard->slots, &engine->mem, sizeof(sally_conn), capacity, UINT32_MAX);
@@ -66,6 +66,8 @@ int shard_create(struct shard **out, sally_engine *engine, unsigned index)
         mem_free(&engine->mem, shard, sizeof *shard);
         return err;
     }
+    mailbox_init(&shard->mailbox, &engine->mem, options->mailbox_letters_max,
+                 options->mailbox_bytes_max);
     shard->inbound = mem_zalloc(&engine->mem, capacity * sizeof *shard->inbound);
     err = shard->inbound ? shard__port(shard) : SALLY_ENOMEM;
     if (err) {
@@ -73,6 +75,7 @@ int shard_create(struct shard **out, sally_engine *engine, unsigned index)
         return err;
     }
     wheel_init(&shard->wheel, engine_now_ms(engine));
+    shard->trim.kind = TIMER_TRIM;
     shard->now_ms = engine_now_ms(engine);
     *out = shard;
     return 0;
@@ -81,8 +84,7 @@ int shard_create(struct shard **out, sally_engine *engine, unsigned index)
 void shard_destroy(struct shard *shard)
 {
     if (!shard) return;
-    for (struct letter *letter; (letter = mailbox_take(&shard->mailbox));)
-        letter_dispose(shard, letter);
+    for (struct mail *mail; (mail = mailbox_take(&shard->mailbox));) letter_dispose(shard, mail);
     shard__release(shard);
 }
 
@@ -99,12 +101,19 @@ void shard_withdraw(struct shard *shard)
 int shard_post(struct shard *shard, struct letter *letter, bool must)
 {
     int posted = mailbox_post(&shard->mailbox, letter, must);
-    if (posted < 0) {
-        atomic_fetch_add_explicit(&shard->letters_refused, 1, memory_order_relaxed);
-        return posted;
-    }
-    if (posted > 0 && shard_current() != shard) shard_wake(shard);
-    return 0;
+    if (posted == SALLY_EFULL) shard_refused(shard);
+    if (posted > 0) shard_posted(shard);
+    return posted < 0 ? posted : 0;
+}
+
+void shard_posted(struct shard *shard)
+{
+    if (shard_current() != shard) shard_wake(shard);
+}
+
+void shard_refused(struct shard *shard)
+{
+    atomic_fetch_add_explicit(&shard->letters_refused, 1, memory_order_relaxed);
 }
 
 /* ---- The parts of a turn ---- */
@@ -164,10 +173,19 @@ static void shard__events(struct shard *shard)
 static void shard__letters(struct shard *shard)
 {
     uint64_t handled = 0;
-    for (struct letter *letter;
-         handled < TURN_LETTERS_MAX && (letter = mailbox_take(&shard->mailbox)); handled++)
-        letter_handle(shard, letter);
-    if (handled) counter_add(&shard->counters.letters, handled);
+    for (struct mail *mail; handled < TURN_LETTERS_MAX && (mail = mailbox_take(&shard->mailbox));
+         handled++)
+        letter_handle(shard, mail);
+    if (!handled) return;
+    counter_add(&shard->counters.letters, handled);
+    if (!timer_is_set(&shard->trim))
+        wheel_set(&shard->wheel, &shard->trim, shard->now_ms + TRIM_MS);
+}
+
+static void shard__trim(struct shard *shard)
+{
+    if (mailbox_trim(&shard->mailbox))
+        wheel_set(&shard->wheel, &shard->trim, shard->now_ms + TRIM_MS);
 }
 
 static void shard__timers(struct shard *shard)
@@ -179,6 +197,8 @@ static void shard__timers(struct shard *shard)
         unsigned char *base = (unsigned char *)timer;
         if (timer->kind == TIMER_CONN)
             conn_on_timer((sally_conn *)(void *)(base - offsetof(sally_conn, timer)));
+        else if (timer->kind == TIMER_TRIM)
+            shard__trim(shard);
         else
             listener_on_timer((struct listener *)(void *)(base - offsetof(struct listener, timer)));
     }

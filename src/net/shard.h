@@ -19,7 +19,7 @@
 #include "port/port.h"
 
 enum { ROLE_CONN = 1, ROLE_LISTENER = 2 };
-enum { TIMER_CONN = 1, TIMER_LISTENER = 2 };
+enum { TIMER_CONN = 1, TIMER_LISTENER = 2, TIMER_TRIM = 3 };
 enum {
     SHARD_BATCH = 32
 }; /* events between two flushes: bounds how long a reply waits for its batch */
@@ -65,6 +65,7 @@ struct shard {
     uint64_t alarm_ms; /* when the port's alarm is set for; past: it is not */
     struct listener *listeners;
     struct wheel wheel;
+    struct timer trim; /* the mailbox may keep memory that nobody needs */
     struct slots slots;
     struct os_thread thread;
     uint64_t owner; /* os_thread_self of who steps it */
@@ -102,6 +103,11 @@ uint32_t shard_patience_ms(const struct shard *shard);
 
 /* Any thread. 0 or SALLY_EFULL. */
 int shard_post(struct shard *shard, struct letter *letter, bool must);
+
+/* Any thread, of what was posted to the mailbox directly: the post asked for a wake-up, or was
+ * refused. */
+void shard_posted(struct shard *shard);
+void shard_refused(struct shard *shard);
 
 void shard_wake(struct shard *shard);
 
