@@ -19,18 +19,9 @@
 
 #include "sallyport/error.h"
 
-enum { MAIL_POINTER = MAIL_KINDS_MAX, MAIL_BLOCK };
-
 struct mail_pointer {
     struct mail mail;
     struct letter *letter;
-};
-
-struct mail_block {
-    struct letter letter; /* kind MAIL_BLOCK */
-    uint32_t used;        /* 0: not in the list */
-    uint32_t reserved;
-    unsigned char records[MAIL_BLOCK_BYTES - sizeof(struct letter) - 2 * sizeof(uint32_t)];
 };
 
 _Static_assert(sizeof(struct mail_block) == MAIL_BLOCK_BYTES, "no padding");
@@ -66,15 +57,17 @@ void mailbox_free(struct mailbox *mailbox)
 
 /* ---- Posting: under the lock ---- */
 
-/* Compared before it is added, so that who is refused takes room from nobody, and nothing wraps. */
+/* Looks how much room there is. Compared before it is added, so that nothing wraps. */
 static bool mailbox__has_room(struct mailbox *mailbox, size_t bytes)
 {
     unsigned letters = mailbox->letters_posted -
                        atomic_load_explicit(&mailbox->letters_taken, memory_order_relaxed);
     size_t used =
         mailbox->bytes_posted - atomic_load_explicit(&mailbox->bytes_taken, memory_order_relaxed);
-    return letters < mailbox->letters_max && used <= mailbox->bytes_max &&
-           bytes <= mailbox->bytes_max - used;
+    bool past = letters >= mailbox->letters_max || used > mailbox->bytes_max;
+    mailbox->letters_room = past ? 0 : mailbox->letters_max - letters;
+    mailbox->bytes_room = past ? 0 : mailbox->bytes_max - used;
+    return !past && bytes <= mailbox->bytes_room;
 }
 
 /* True when the list was empty. */
@@ -90,32 +83,24 @@ static bool mailbox__link(struct mailbox *mailbox, struct letter *letter)
     return first;
 }
 
-static inline bool block_has_room(const struct mail_block *block, uint32_t bytes)
+bool mailbox_link_block(struct mailbox *mailbox)
 {
-    return block && mail_stride(bytes) <= sizeof block->records - block->used;
-}
-
-/* The record that was written behind the last; true when the list was empty. */
-static inline bool mailbox__append(struct mailbox *mailbox, uint32_t bytes)
-{
-    struct mail_block *block = mailbox->block;
-    bool fresh = block->used == 0;
-    block->used += mail_stride(bytes);
-    return fresh && mailbox__link(mailbox, &block->letter);
+    return mailbox__link(mailbox, &mailbox->block->letter);
 }
 
 static bool mailbox__append_pointer(struct mailbox *mailbox, struct letter *letter)
 {
     struct mail_block *block = mailbox->block;
     struct mail_pointer *pointer = (struct mail_pointer *)(void *)&block->records[block->used];
-    *pointer = (struct mail_pointer){{sizeof *pointer, MAIL_POINTER}, letter};
-    return mailbox__append(mailbox, sizeof *pointer);
+    pointer->letter = letter;
+    return mailbox_append(mailbox, MAIL_POINTER, sizeof *pointer);
 }
 
-static inline void mailbox__count(struct mailbox *mailbox, uint32_t bytes)
+/* Past the limits too: then there is no room until it is looked for again. */
+static void mailbox__count_must(struct mailbox *mailbox, uint32_t bytes)
 {
-    mailbox->letters_posted++;
-    mailbox->bytes_posted += bytes;
+    mailbox_count_posted(mailbox, bytes);
+    mailbox->letters_room = 0;
 }
 
 int mailbox_post(struct mailbox *mailbox, struct letter *letter, bool must)
@@ -126,8 +111,11 @@ int mailbox_post(struct mailbox *mailbox, struct letter *letter, bool must)
         os_lock_give(&mailbox->lock);
         return SALLY_EFULL;
     }
-    mailbox__count(mailbox, letter->mail.bytes);
-    if (block_has_room(mailbox->block, sizeof(struct mail_pointer))) {
+    if (must)
+        mailbox__count_must(mailbox, letter->mail.bytes);
+    else
+        mailbox_count_posted(mailbox, letter->mail.bytes);
+    if (mail_block_has_room(mailbox->block, sizeof(struct mail_pointer))) {
         first = mailbox__append_pointer(mailbox, letter);
     } else {
         first = mailbox__link(mailbox, letter);
@@ -164,7 +152,7 @@ static bool mailbox__new_block(struct mailbox *mailbox, uint32_t bytes, int *err
     os_lock_take(&mailbox->lock);
     /* meanwhile others have posted, and brought blocks too */
     bool full = !mailbox__has_room(mailbox, bytes);
-    bool room = block_has_room(mailbox->block, bytes);
+    bool room = mail_block_has_room(mailbox->block, bytes);
     if (!full && !room) (void)mailbox__next_block(mailbox, &fresh);
     if (full) os_lock_give(&mailbox->lock);
     if (fresh) mem_free(mailbox->mem, fresh, sizeof *fresh);
@@ -172,10 +160,8 @@ static bool mailbox__new_block(struct mailbox *mailbox, uint32_t bytes, int *err
     return !full;
 }
 
-void *mailbox_begin(struct mailbox *mailbox, uint32_t bytes, int *err)
+void *mailbox_begin_slow(struct mailbox *mailbox, uint32_t bytes, int *err)
 {
-    assert(bytes >= sizeof(struct mail) && bytes <= MAIL_RECORD_MAX);
-    os_lock_take(&mailbox->lock);
     if (!mailbox__has_room(mailbox, bytes)) {
         os_lock_give(&mailbox->lock);
         *err = SALLY_EFULL;
@@ -183,24 +169,11 @@ void *mailbox_begin(struct mailbox *mailbox, uint32_t bytes, int *err)
     }
     *err = 0;
     struct mail_block *none = NULL;
-    if (!block_has_room(mailbox->block, bytes) && !mailbox__next_block(mailbox, &none) &&
+    if (!mail_block_has_room(mailbox->block, bytes) && !mailbox__next_block(mailbox, &none) &&
         !mailbox__new_block(mailbox, bytes, err))
         return NULL;
     return &mailbox->block->records[mailbox->block->used];
 }
-
-int mailbox_commit(struct mailbox *mailbox, uint32_t kind, uint32_t bytes)
-{
-    struct mail_block *block = mailbox->block;
-    assert(kind < MAIL_KINDS_MAX && block_has_room(block, bytes));
-    *(struct mail *)(void *)&block->records[block->used] = (struct mail){bytes, kind};
-    mailbox__count(mailbox, bytes);
-    bool first = mailbox__append(mailbox, bytes);
-    os_lock_give(&mailbox->lock);
-    return first;
-}
-
-void mailbox_cancel(struct mailbox *mailbox) { os_lock_give(&mailbox->lock); }
 
 /* ---- Taking ---- */
 

@@ -12,6 +12,7 @@
 #ifndef BASE_MAILBOX_H
 #define BASE_MAILBOX_H
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -34,13 +35,20 @@ struct letter {
 
 enum {
     MAIL_KINDS_MAX = 1 << 16,
+    MAIL_POINTER = MAIL_KINDS_MAX, /* a record that stands for a letter */
+    MAIL_BLOCK,
     MAIL_BLOCK_BYTES = 16384,
     MAIL_RECORD_MAX = 2304, /* larger records would be copied under the lock for too long, and leave
                                too much of a block unused */
     MAIL_KEEP_MAX = 512,    /* empty blocks kept for the next burst: 8 MiB */
 };
 
-struct mail_block;
+struct mail_block {
+    struct letter letter; /* kind MAIL_BLOCK */
+    uint32_t used;        /* 0: not in the list */
+    uint32_t reserved;
+    unsigned char records[MAIL_BLOCK_BYTES - sizeof(struct letter) - 2 * sizeof(uint32_t)];
+};
 
 struct mailbox {
     struct os_lock lock; /* also for what its users have to change together with posting */
@@ -55,7 +63,10 @@ struct mailbox {
                                  none with room */
     struct mail_block *kept;
     unsigned kept_count;
-    unsigned kept_low;       /* the fewest since the last mailbox_trim: those were not needed */
+    unsigned kept_low;     /* the fewest since the last mailbox_trim: those were not needed */
+    unsigned letters_room; /* at least so much may be posted: what there is when it was last looked
+                              at, less what was posted since */
+    size_t bytes_room;
     unsigned letters_posted; /* sums of all time: less what was taken, what waits */
     size_t bytes_posted;
     /* the consumer's, in a cache line of its own: written for each piece of mail */
@@ -81,9 +92,14 @@ int mailbox_post(struct mailbox *mailbox, struct letter *letter, bool must);
  * MAIL_RECORD_MAX: NULL and SALLY_EFULL or SALLY_ENOMEM, or a place at which it can be written.
  * Then the lock is held, until mailbox_commit, which posts it and answers as mailbox_post, or
  * mailbox_cancel, which leaves everything as it was. */
-void *mailbox_begin(struct mailbox *mailbox, uint32_t bytes, int *err);
-int mailbox_commit(struct mailbox *mailbox, uint32_t kind, uint32_t bytes);
-void mailbox_cancel(struct mailbox *mailbox);
+static inline void *mailbox_begin(struct mailbox *mailbox, uint32_t bytes, int *err);
+static inline int mailbox_commit(struct mailbox *mailbox, uint32_t kind, uint32_t bytes);
+static inline void mailbox_cancel(struct mailbox *mailbox) { os_lock_give(&mailbox->lock); }
+
+/* What is rare of them, with the lock: no room is known of, no block with room; a block's first
+ * record, which links the block and answers whether the list was empty. */
+void *mailbox_begin_slow(struct mailbox *mailbox, uint32_t bytes, int *err);
+bool mailbox_link_block(struct mailbox *mailbox);
 
 /* What is rare of mailbox_take: a block's end, a letter. */
 struct mail *mailbox_take_slow(struct mailbox *mailbox);
@@ -104,6 +120,50 @@ static inline void mailbox_count_taken(struct mailbox *mailbox, uint32_t bytes)
 
 /* From one record to the next: all are aligned to 8. */
 static inline uint32_t mail_stride(uint32_t bytes) { return (bytes + 7) & ~(uint32_t)7; }
+
+static inline bool mail_block_has_room(const struct mail_block *block, uint32_t bytes)
+{
+    return block && mail_stride(bytes) <= sizeof block->records - block->used;
+}
+
+static inline void *mailbox_begin(struct mailbox *mailbox, uint32_t bytes, int *err)
+{
+    assert(bytes >= sizeof(struct mail) && bytes <= MAIL_RECORD_MAX);
+    os_lock_take(&mailbox->lock);
+    if (!mailbox->letters_room || bytes > mailbox->bytes_room ||
+        !mail_block_has_room(mailbox->block, bytes))
+        return mailbox_begin_slow(mailbox, bytes, err);
+    *err = 0;
+    return &mailbox->block->records[mailbox->block->used];
+}
+
+/* Room was found, by whoever calls this. */
+static inline void mailbox_count_posted(struct mailbox *mailbox, uint32_t bytes)
+{
+    mailbox->letters_posted++;
+    mailbox->bytes_posted += bytes;
+    mailbox->letters_room--;
+    mailbox->bytes_room -= bytes;
+}
+
+/* What was written behind the last record; true when the list was empty. */
+static inline bool mailbox_append(struct mailbox *mailbox, uint32_t kind, uint32_t bytes)
+{
+    struct mail_block *block = mailbox->block;
+    bool first = !block->used && mailbox_link_block(mailbox);
+    *(struct mail *)(void *)&block->records[block->used] = (struct mail){bytes, kind};
+    block->used += mail_stride(bytes);
+    return first;
+}
+
+static inline int mailbox_commit(struct mailbox *mailbox, uint32_t kind, uint32_t bytes)
+{
+    assert(kind < MAIL_KINDS_MAX && mail_block_has_room(mailbox->block, bytes));
+    mailbox_count_posted(mailbox, bytes);
+    bool first = mailbox_append(mailbox, kind, bytes);
+    os_lock_give(&mailbox->lock);
+    return first;
+}
 
 /* The consumer. The next piece of mail, NULL when there is none. A letter is the caller's now; a
  * record is readable until the next call. */

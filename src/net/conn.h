@@ -132,6 +132,11 @@ void conn_finish(sally_conn *conn);
 void conn_release(sally_conn *conn);
 
 static inline bool conn_has(const sally_conn *conn, unsigned flags) { return conn->flags & flags; }
+/* In every turn, before it ends, the connection gets its conn_progress. */
+static inline void shard_mark_dirty(struct shard *shard, sally_conn *conn)
+{
+    if (!conn_has(conn, CONN_DIRTY)) shard_mark_dirty_slow(shard, conn);
+}
 static inline bool conn_in_flight(const sally_conn *conn, enum port_op op)
 {
     return conn->sock.in_flight & PORT_BIT(op);

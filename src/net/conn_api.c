@@ -158,14 +158,15 @@ static uint32_t id_generation(sally_id id) { return (uint32_t)(id >> 32); }
 static uint32_t id_index(sally_id id) { return (uint32_t)id & ((1u << SLOTS_INDEX_BITS) - 1); }
 
 /* The lock of the mailbox is held for the accounts; the copy is made without it. */
-static int id__send_big(struct shard *shard, sally_id id, const void *data, uint32_t len)
+static int id__send_big(struct shard *shard, sally_id id, const void *data, size_t all)
 {
     struct inbound *account = &shard->inbound[id_index(id)];
     struct mem *mem = &shard->engine->mem;
     os_lock_take(&shard->mailbox.lock);
-    int err = inbound_charge(account, id_generation(id), len);
+    int err = inbound_charge(account, id_generation(id), all);
     os_lock_give(&shard->mailbox.lock);
     if (err) return err;
+    uint32_t len = (uint32_t)all; /* no more than send_bytes_max */
     struct letter_big *big = mem_alloc(mem, sizeof *big + len);
     err = SALLY_ENOMEM;
     if (!big) goto fail;
@@ -192,12 +193,11 @@ int sally_send(sally_engine *engine, sally_id id, const void *data, size_t len)
     if (len == 0) return 0;
     sally_conn *conn = id__here(shard, id);
     if (conn) return conn_send(conn, data, len);
+    if (len > LETTER_SEND_MAX) return id__send_big(shard, id, data, len);
     struct inbound *account = &shard->inbound[id_index(id)];
-    int err = inbound_judge(account, len);
-    if (err) return err;
-    if (len > LETTER_SEND_MAX) return id__send_big(shard, id, data, (uint32_t)len);
+    int err;
     struct letter_send *send = id__begin(shard, sizeof *send + len, &err);
-    if (!send) return err;
+    if (!send) return inbound_never_fits(account, len) ? SALLY_ELIMIT : err;
     err = inbound_charge(account, id_generation(id), len);
     if (err) {
         mailbox_cancel(&shard->mailbox);

@@ -36,25 +36,14 @@ static inline void inbound_close(struct inbound *account)
     atomic_store_explicit(&account->bytes_max, 0, memory_order_relaxed);
 }
 
-/* Any thread, without the lock: what can be said of any number of bytes. 0, SALLY_ELIMIT (they
- * never fit) or SALLY_ENOCONN. */
-static inline int inbound_judge(struct inbound *account, size_t len)
+static inline bool inbound__has_room(struct inbound *account, uint32_t max, uint32_t len)
 {
-    uint32_t max =
-        atomic_load_explicit(&account->bytes_max, memory_order_relaxed) & ~INBOUND_REFUSED;
-    if (max == 0) return SALLY_ENOCONN;
-    return len > max ? SALLY_ELIMIT : 0;
-}
-
-static inline bool inbound__has_room(struct inbound *account, uint32_t max, size_t len)
-{
-    uint32_t bytes = account->charged - atomic_load(&account->gone);
-    return bytes <= max && len <= max - bytes;
+    return account->charged - atomic_load(&account->gone) + len <= max; /* both below 2^31 */
 }
 
 /* Says first that somebody was refused and looks again then: the shard gives back first and looks
  * at that then, so one of the two sees the other. */
-static inline bool inbound__refuse(struct inbound *account, uint32_t max, size_t len)
+static inline bool inbound__refuse(struct inbound *account, uint32_t max, uint32_t len)
 {
     bool before = atomic_fetch_or(&account->bytes_max, INBOUND_REFUSED) & INBOUND_REFUSED;
     if (!inbound__has_room(account, max, len)) return true;
@@ -62,21 +51,31 @@ static inline bool inbound__refuse(struct inbound *account, uint32_t max, size_t
     return false;
 }
 
-/* Any thread, under the lock. 0, SALLY_EFULL (the owner will see that somebody was refused) or
- * SALLY_ENOCONN. */
+/* Any thread, under the lock. 0, SALLY_EFULL (the owner will see that somebody was refused),
+ * SALLY_ELIMIT (it never fits) or SALLY_ENOCONN. */
 static inline int inbound_charge(struct inbound *account, uint32_t generation, size_t len)
 {
     uint32_t max =
         atomic_load_explicit(&account->bytes_max, memory_order_relaxed) & ~INBOUND_REFUSED;
-    if (max == 0 || generation < account->generation) return SALLY_ENOCONN;
-    if (generation > account->generation) {
+    if (len > max) return max ? SALLY_ELIMIT : SALLY_ENOCONN;
+    if (generation != account->generation) {
+        if (generation < account->generation) return SALLY_ENOCONN;
         account->generation = generation;
         account->charged = atomic_load(&account->gone);
     }
-    if (!inbound__has_room(account, max, len) && inbound__refuse(account, max, len))
+    uint32_t bytes = (uint32_t)len;
+    if (!inbound__has_room(account, max, bytes) && inbound__refuse(account, max, bytes))
         return SALLY_EFULL;
-    account->charged += (uint32_t)len;
+    account->charged += bytes;
     return 0;
+}
+
+/* Any thread: whether so many bytes never fit. */
+static inline bool inbound_never_fits(struct inbound *account, size_t len)
+{
+    uint32_t max =
+        atomic_load_explicit(&account->bytes_max, memory_order_relaxed) & ~INBOUND_REFUSED;
+    return max && len > max;
 }
 
 /* Any thread, under the lock: it is not sent after all. */

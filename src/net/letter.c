@@ -20,13 +20,13 @@ static struct listener *letter__listener(struct mail *mail)
 
 /* The connection of that name. An id may be any number: one that names a listener, or a connection
  * whose LETTER_DIAL has not come yet, is nobody here. */
-static sally_conn *letter__to(const struct shard *shard, sally_id id)
+static inline sally_conn *letter__to(const struct shard *shard, sally_id id)
 {
     sally_conn *conn = shard_find(shard, id);
     return conn && conn->sock.role == ROLE_CONN ? conn : NULL;
 }
 
-static void letter__send(struct shard *shard, const struct letter_send *send)
+static inline void letter__send(struct shard *shard, const struct letter_send *send)
 {
     sally_conn *conn = letter__to(shard, send->id);
     if (conn) conn_send_foreign(conn, send->data, send->mail.bytes - (uint32_t)sizeof *send);
@@ -72,6 +72,10 @@ static void letter__adopt(struct shard *shard, struct letter_adopt *adopt)
 
 void letter_handle(struct shard *shard, struct mail *mail)
 {
+    if (mail->kind == LETTER_SEND) { /* by far the most */
+        letter__send(shard, whole(mail));
+        return;
+    }
     switch ((enum letter_kind)mail->kind) {
     case LETTER_LISTEN: listener_begin(letter__listener(mail)); return;
     case LETTER_ADOPT: letter__adopt(shard, whole(mail)); return;

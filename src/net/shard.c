@@ -118,9 +118,8 @@ void shard_refused(struct shard *shard)
 
 /* ---- The parts of a turn ---- */
 
-void shard_mark_dirty(struct shard *shard, sally_conn *conn)
+void shard_mark_dirty_slow(struct shard *shard, sally_conn *conn)
 {
-    if (conn_has(conn, CONN_DIRTY)) return;
     conn->flags |= CONN_DIRTY;
     conn->dirty_next = NULL;
     if (shard->dirty_tail)

@@ -114,8 +114,8 @@ void shard_wake(struct shard *shard);
 /* What engine_pick_shard promised doesn't come. Any thread. */
 void shard_withdraw(struct shard *shard);
 
-/* In every turn, before it ends, the connection gets its conn_progress. */
-void shard_mark_dirty(struct shard *shard, sally_conn *conn);
+/* Of shard_mark_dirty, see conn.h. */
+void shard_mark_dirty_slow(struct shard *shard, sally_conn *conn);
 
 static inline sally_id shard_id(const struct shard *shard, const struct slot *slot)
 {
@@ -127,6 +127,15 @@ static inline void *shard_find(const struct shard *shard, sally_id id)
 {
     return slots_find(&shard->slots, (uint32_t)id & ((1u << SLOTS_INDEX_BITS) - 1),
                       (uint32_t)(id >> 32));
+}
+
+/* The shard of the slot that an id names, or NULL. Any thread. */
+static inline struct shard *engine_find_shard(const sally_engine *engine, sally_id id)
+{
+    unsigned index = (unsigned)(id >> SLOTS_INDEX_BITS) & 0xff;
+    if (index >= engine->shard_count) return NULL;
+    struct shard *shard = engine->shards[index];
+    return shard_find(shard, id) ? shard : NULL;
 }
 
 #endif

@@ -441,12 +441,11 @@ static int office_post(struct office *office, uint32_t producer, uint32_t number
     int err = 0;
     uint32_t bytes = (uint32_t)offsetof(struct slip, fill) + number % 33;
     struct slip *slip = mailbox_begin(&office->mailbox, bytes, &err);
-    if (!slip) return err;
-    if (number % 11 == 0 && number % 2) { /* thought better of, and posted after all */
+    if (slip && number % 11 == 0) { /* thought better of, and posted after all */
         mailbox_cancel(&office->mailbox);
         slip = mailbox_begin(&office->mailbox, bytes, &err);
-        if (!slip) return err;
     }
+    if (!slip) return err;
     slip->producer = producer;
     slip->number = number;
     memset(slip->fill, (int)number, number % 33);

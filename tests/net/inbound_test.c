@@ -15,19 +15,20 @@ static void what_was_charged_is_room_again_when_it_is_gone(void **state)
 {
     (void)state;
     struct inbound account = {0};
-    assert_int_equal(inbound_judge(&account, 1), SALLY_ENOCONN); /* nobody's */
-    assert_int_equal(inbound_charge(&account, 1, 1), SALLY_ENOCONN);
+    assert_int_equal(inbound_charge(&account, 1, 1), SALLY_ENOCONN); /* nobody's */
+    assert_false(inbound_never_fits(&account, 1));
     inbound_open(&account, 100);
-    assert_int_equal(inbound_judge(&account, 100), 0);
-    assert_int_equal(inbound_judge(&account, 101), SALLY_ELIMIT);
-    assert_int_equal(inbound_judge(&account, SIZE_MAX), SALLY_ELIMIT);
+    assert_int_equal(inbound_charge(&account, 1, 101), SALLY_ELIMIT);
+    assert_int_equal(inbound_charge(&account, 1, SIZE_MAX), SALLY_ELIMIT);
+    assert_true(inbound_never_fits(&account, 101));
+    assert_false(inbound_never_fits(&account, 100));
     assert_int_equal(inbound_charge(&account, 1, 60), 0);
     assert_int_equal(inbound_charge(&account, 1, 40), 0);
     assert_false(inbound_was_refused(&account));
     assert_int_equal(inbound_charge(&account, 1, 1), SALLY_EFULL);
     inbound_return(&account, 10);
     assert_int_equal(inbound_charge(&account, 1, 11), SALLY_EFULL);
-    assert_int_equal(inbound_judge(&account, 100), 0); /* the mark is no limit */
+    assert_true(inbound_never_fits(&account, 101)); /* the mark is no limit */
     assert_true(inbound_was_refused(&account));
     assert_false(inbound_was_refused(&account)); /* told once */
     assert_int_equal(inbound_charge(&account, 1, 10), 0);
