@@ -39,7 +39,7 @@ static void adopt__undo(struct shard *shard, struct policy *policy, port_handle 
 }
 
 void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
-                const struct addr *peer)
+                const struct addr *peer, bool inherits)
 {
     sally_conn *conn = engine_stopping(shard->engine) ? NULL : conn_name(shard, policy);
     if (!conn) {
@@ -50,7 +50,7 @@ void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
     conn_init(conn, shard, policy);
     conn->counted_server = true;
     conn->peer = *peer;
-    port_attach(shard->port, &conn->sock, handle, &policy->sock);
+    port_attach(shard->port, &conn->sock, handle, inherits ? NULL : &policy->sock);
     conn_open(conn);
 }
 

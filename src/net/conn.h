@@ -100,10 +100,11 @@ sally_conn *conn_name(struct shard *shard, const struct policy *policy);
 void conn_init(sally_conn *conn, struct shard *shard, struct policy *policy);
 
 /* A handle on this shard becomes an open connection; room has been reserved in engine, shard and
- * server. The policy reference is taken over, also on failure, after which everything reserved has
- * been given back and the handle is refused. */
+ * server. The policy reference is taken over, also on failure, after which everything reserved
+ * has been given back and the handle is refused. `inherits`: it has the policy's socket options
+ * already. */
 void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
-                const struct addr *peer);
+                const struct addr *peer, bool inherits);
 
 /* It is connected: on_open, first read. */
 void conn_open(sally_conn *conn);

@@ -66,7 +66,7 @@ static void letter__post(struct shard *shard, const struct letter_post *post)
 
 static void letter__adopt(struct shard *shard, struct letter_adopt *adopt)
 {
-    conn_adopt(shard, adopt->policy, adopt->handle, &adopt->peer);
+    conn_adopt(shard, adopt->policy, adopt->handle, &adopt->peer, adopt->inherits);
     mem_free(&shard->engine->mem, adopt, sizeof *adopt);
 }
 

@@ -32,6 +32,7 @@ struct letter_adopt {
     port_handle handle;
     struct addr peer;
     struct policy *policy; /* a reference */
+    bool inherits;         /* as in struct listening */
 };
 
 struct letter_conn {

@@ -167,7 +167,7 @@ static void listener__hand_over(struct listener *listener, port_handle handle,
     sally_engine *engine = server->engine;
     struct shard *shard = engine_pick_shard(engine);
     if (shard == listener->shard) {
-        conn_adopt(shard, policy_ref(server->policy), handle, peer);
+        conn_adopt(shard, policy_ref(server->policy), handle, peer, listener->address->inherits);
         return;
     }
     struct letter_adopt *letter = shard ? mem_zalloc(&engine->mem, sizeof *letter) : NULL;
@@ -180,6 +180,7 @@ static void listener__hand_over(struct listener *listener, port_handle handle,
     letter->letter.mail = (struct mail){sizeof *letter, LETTER_ADOPT};
     letter->handle = handle;
     letter->peer = *peer;
+    letter->inherits = listener->address->inherits;
     letter->policy = policy_ref(server->policy);
     (void)shard_post(shard, &letter->letter, true); /* bounded by the places reserved */
 }

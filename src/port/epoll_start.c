@@ -132,7 +132,7 @@ void epoll_drop_fd(struct epoll_port *port, struct port_sock *sock)
     struct epoll_own *own = own_of(sock);
     if (own->armed) (void)epoll_ctl(port->epoll_fd, EPOLL_CTL_DEL, (int)sock->handle, NULL);
     own->armed = 0;
-    close((int)sock->handle);
+    linux_close((int)sock->handle);
     sock->handle = PORT_NO_HANDLE;
     sock->state = EPOLL_BARE;
 }
