@@ -19,7 +19,7 @@ void conn_init(sally_conn *conn, struct shard *shard, struct policy *policy)
     conn->user = policy->handler.user;
     conn->state = CONN_NEW;
     conn->timer.kind = TIMER_CONN;
-    conn->opened_ms = shard->now_ms;
+    conn->opened_ms = shard->now_ms & CONN_MS_MAX;
 }
 
 sally_conn *conn_name(struct shard *shard, const struct policy *policy)
@@ -29,6 +29,46 @@ sally_conn *conn_name(struct shard *shard, const struct policy *policy)
     inbound_open(&shard->inbound[conn->sock.slot.index], policy->send_bytes_max);
     return conn;
 }
+
+/* ---- The cold part ---- */
+
+struct conn_extra *conn_extra(sally_conn *conn)
+{
+    assert(conn->state != CONN_DIALING);
+    if (!conn->extra) conn->extra = mem_zalloc(&conn->shard->engine->mem, sizeof *conn->extra);
+    return conn->extra;
+}
+
+static void conn__free_extra(sally_conn *conn)
+{
+    if (!conn->extra) return;
+    assert(!conn->extra->held);
+    mem_free(&conn->shard->engine->mem, conn->extra, sizeof *conn->extra);
+    conn->extra = NULL;
+}
+
+bool conn_set_peer(sally_conn *conn, const struct addr *peer)
+{
+    if (peer->family == ADDR_V6) {
+        if (!conn_extra(conn)) return false;
+        conn->extra->peer = *peer;
+    }
+    conn->peer_family = peer->family;
+    conn->peer_port = peer->port;
+    memcpy(conn->peer_v4, peer->ip, sizeof conn->peer_v4);
+    return true;
+}
+
+struct addr conn_peer(const sally_conn *conn)
+{
+    if (conn->state == CONN_DIALING) return conn->dial->peer;
+    if (conn->peer_family == ADDR_V6) return conn->extra->peer;
+    struct addr peer = {.family = conn->peer_family, .port = conn->peer_port};
+    memcpy(peer.ip, conn->peer_v4, sizeof conn->peer_v4);
+    return peer;
+}
+
+/* ---- Accepted ---- */
 
 static void adopt__undo(struct shard *shard, struct policy *policy, port_handle handle)
 {
@@ -49,7 +89,13 @@ void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
     }
     conn_init(conn, shard, policy);
     conn->counted_server = true;
-    conn->peer = *peer;
+    if (!conn_set_peer(conn, peer)) {
+        counter_add(&shard->counters.refused, 1);
+        inbound_close(&shard->inbound[conn->sock.slot.index]);
+        slots_give(&shard->slots, conn);
+        adopt__undo(shard, policy, handle);
+        return;
+    }
     port_attach(shard->port, &conn->sock, handle, inherits ? NULL : &policy->sock);
     conn_open(conn);
 }
@@ -57,12 +103,12 @@ void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
 void conn_open(sally_conn *conn)
 {
     uint64_t now = conn->shard->now_ms;
+    bool waits = conn->policy->server; /* a server may wait for us */
     conn->state = CONN_OPEN;
-    conn->opened_ms = conn->active_ms = conn->write_ms = conn->phase_ms = now;
-    conn->held = NULL;
-    conn->flags |= CONN_ON_OPEN_RAN;
-    if (!conn->policy->server) conn->flags |= CONN_FIRST_BYTE; /* a server may wait for us */
-    if (conn->out.bytes) shard_mark_dirty(conn->shard, conn);  /* sent by id before it was open */
+    conn->opened_ms = conn->active_ms = conn->write_ms = now & CONN_MS_MAX;
+    conn->flags |= waits ? CONN_ON_OPEN_RAN : CONN_ON_OPEN_RAN | CONN_FIRST_BYTE;
+    if (waits) conn->first_from_ms = now;
+    if (conn->out.bytes) shard_mark_dirty(conn->shard, conn); /* sent by id before it was open */
     if (conn->policy->handler.on_open) conn->policy->handler.on_open(conn);
     conn_update_reading(conn);
     conn_update_timer(conn);
@@ -102,7 +148,7 @@ static void conn__said_all(sally_conn *conn)
     }
     if (!closing) return;
     conn->state = CONN_LINGERING;
-    conn->phase_ms = conn->shard->now_ms;
+    conn->write_ms = conn->shard->now_ms & CONN_MS_MAX;
     conn_update_reading(conn);
     conn_update_timer(conn);
 }
@@ -114,7 +160,7 @@ void conn_progress(sally_conn *conn)
         if (conn_is_plain(conn) && conn_in_flight(conn, PORT_RECV) && conn_write_is_timed(conn))
             return;
     }
-    if (conn->state == CONN_OPEN && (conn->held || conn_has(conn, CONN_EOF_HELD)))
+    if (conn->state == CONN_OPEN && conn_has(conn, CONN_HELD | CONN_EOF_HELD))
         conn_deliver_held(conn);
     if (!conn_alive(conn)) return;
     if (conn->out.bytes) conn_flush(conn);
@@ -136,7 +182,7 @@ static void conn__tell_reason(sally_conn *conn, sally_close_reason reason, int e
     conn->has_reason = true;
     conn->reason = (uint8_t)reason;
     conn->error = (int16_t)error;
-    conn->sys_error = sys_error;
+    conn->sys_error = (uint16_t)(sys_error > 0 && sys_error <= UINT16_MAX ? sys_error : 0);
 }
 
 void conn_close_by_us(sally_conn *conn)
@@ -155,7 +201,7 @@ void conn_close(sally_conn *conn, sally_close_reason reason)
     if (!conn->has_reason) conn__tell_reason(conn, reason, 0, 0);
     conn->state = CONN_DRAINING;
     conn->user_due_ms = 0;
-    conn->write_ms = conn->shard->now_ms;
+    conn->write_ms = conn->shard->now_ms & CONN_MS_MAX;
     conn_drop_held(conn);
     shard_mark_dirty(conn->shard, conn);
 }
@@ -166,11 +212,11 @@ void conn_end(sally_conn *conn, enum port_close_mode mode, sally_close_reason re
     if (conn->state >= CONN_ENDING) return;
     conn__tell_reason(conn, reason, error, sys_error);
     wheel_cancel(&conn->shard->wheel, &conn->timer);
-    bool dialing = conn->state == CONN_DIALING || conn->state == CONN_NEW;
-    bool closing = dialing && conn->dial && conn->dial->closing;
+    bool dialing = conn->state == CONN_DIALING;
+    bool closing = dialing && conn->dial->closing;
     conn->state = CONN_ENDING;
     if (dialing)
-        dial_drop(conn);
+        (void)dial_drop(conn); /* without memory the address is not told */
     else
         conn_drop_held(conn);
     if (!closing) port_close(conn->shard->port, &conn->sock, mode);
@@ -197,6 +243,7 @@ static void conn__release(sally_conn *conn)
     struct policy *policy = conn->policy;
     sally_server *server = conn->counted_server ? policy->server : NULL;
     inbound_close(&shard->inbound[conn->sock.slot.index]);
+    conn__free_extra(conn);
     slots_give(&shard->slots, conn);
     atomic_fetch_sub(&shard->conns, 1);
     if (server)
@@ -213,7 +260,7 @@ void conn_finish(sally_conn *conn)
         .reason = (sally_close_reason)conn->reason,
         .error = conn->error,
         .sys_error = conn->sys_error,
-        .bytes_in = conn->bytes_in,
+        .bytes_in = conn_bytes_in(conn),
         .bytes_out = conn->bytes_out,
         .bytes_unsent = conn->out.bytes,
     };

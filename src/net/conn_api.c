@@ -88,7 +88,7 @@ int sally_conn_timer(sally_conn *conn, uint32_t after_ms)
 {
     if (!conn__here(conn)) return SALLY_EINVAL;
     if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
-    conn->user_due_ms = after_ms ? conn__due_after(conn, after_ms) : 0;
+    conn->user_due_ms = (after_ms ? conn__due_after(conn, after_ms) : 0) & CONN_MS_MAX;
     conn_update_timer(conn);
     return 0;
 }
@@ -117,8 +117,9 @@ sally_server *sally_conn_server(const sally_conn *conn)
 
 const char *sally_conn_peer(const sally_conn *conn, char *buf, size_t size)
 {
-    static const struct addr unknown;
-    return addr_format(conn ? &conn->peer : &unknown, buf, size);
+    struct addr peer = {.family = ADDR_NONE};
+    if (conn) peer = conn_peer(conn);
+    return addr_format(&peer, buf, size);
 }
 
 const char *sally_conn_local(const sally_conn *conn, char *buf, size_t size)

@@ -20,7 +20,7 @@ static void conn__above_high(sally_conn *conn)
 
 static inline void conn__queued(sally_conn *conn, bool was_empty)
 {
-    if (was_empty) conn->write_ms = conn->shard->now_ms;
+    if (was_empty) conn->write_ms = conn->shard->now_ms & CONN_MS_MAX;
     if (conn->out.bytes > conn->policy->send_high_bytes) conn__above_high(conn);
     shard_mark_dirty(conn->shard, conn);
 }
@@ -86,49 +86,21 @@ static struct inbound *conn__inbound(const sally_conn *conn)
     return &conn->shard->inbound[conn->sock.slot.index];
 }
 
-/* While it is being made too: what was taken may not be missing from the stream later. */
-static inline bool conn__takes_foreign(const sally_conn *conn)
-{
-    return (conn->state == CONN_OPEN || conn->state == CONN_DIALING) &&
-           !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT);
-}
-
-static void conn__lost_foreign(sally_conn *conn, bool open, uint32_t len)
-{
-    inbound_return(conn__inbound(conn), len);
-    /* a stream with a hole must not go on */
-    if (open) conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_NO_MEMORY, SALLY_ENOMEM, 0);
-}
-
-static inline void conn__queued_foreign(sally_conn *conn, bool was_empty, uint32_t len)
-{
-    conn->foreign_bytes += len;
-    conn->flags |= CONN_FOREIGN;
-    conn__queued(conn, was_empty);
-}
-
 void conn_send_foreign(sally_conn *conn, const void *data, uint32_t len)
 {
     bool was_empty = conn->out.bytes == 0;
-    bool open = conn__takes_foreign(conn);
-    if (open && sendq_copy(&conn->out, &conn->shard->pools, data, len) == 0)
-        conn__queued_foreign(conn, was_empty, len);
-    else
-        conn__lost_foreign(conn, open, len);
-}
-
-bool conn_send_foreign_ref(sally_conn *conn, const void *data, uint32_t len, sendq_release *release,
-                           void *owner)
-{
-    bool was_empty = conn->out.bytes == 0;
-    bool open = conn__takes_foreign(conn);
-    bool taken =
-        open && sendq_refer(&conn->out, &conn->shard->pools, data, len, release, owner, 0) == 0;
-    if (taken)
-        conn__queued_foreign(conn, was_empty, len);
-    else
-        conn__lost_foreign(conn, open, len);
-    return taken;
+    /* while it is being made too: what was taken may not be missing from the stream later */
+    bool open = (conn->state == CONN_OPEN || conn->state == CONN_DIALING) &&
+                !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT);
+    if (!open || sendq_copy(&conn->out, &conn->shard->pools, data, len) != 0) {
+        inbound_return(conn__inbound(conn), len);
+        /* a stream with a hole must not go on */
+        if (open) conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_NO_MEMORY, SALLY_ENOMEM, 0);
+        return;
+    }
+    conn->foreign_bytes += len;
+    conn->flags |= CONN_FOREIGN;
+    conn__queued(conn, was_empty);
 }
 
 /* ---- Out ---- */
@@ -161,7 +133,7 @@ static inline void conn__took(sally_conn *conn, size_t bytes)
     struct shard *shard = conn->shard;
     sendq_consume(&conn->out, &shard->pools, bytes);
     conn->bytes_out += bytes;
-    conn->active_ms = conn->write_ms = shard->now_ms;
+    conn->active_ms = conn->write_ms = shard->now_ms & CONN_MS_MAX;
     counter_add(&shard->counters.bytes_out, bytes);
     if (conn_has(conn, CONN_FOREIGN)) conn__return_foreign(conn, bytes);
     if (conn->policy->handler.on_sent) conn->policy->handler.on_sent(conn, bytes);

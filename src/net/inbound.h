@@ -14,26 +14,35 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "net/policy.h"
 #include "sallyport/error.h"
 
 #define INBOUND_REFUSED (1u << 31)
 
 struct inbound {
-    uint32_t generation;        /* under the lock; only rises */
-    uint32_t charged;           /* under the lock */
-    _Atomic uint32_t gone;      /* the shard's */
-    _Atomic uint32_t bytes_max; /* of the slot's present owner, 0: nobody's; and INBOUND_REFUSED */
+    uint32_t generation;    /* under the lock; only rises */
+    uint32_t charged;       /* under the lock */
+    _Atomic uint32_t gone;  /* the shard's */
+    _Atomic uint32_t limit; /* of the slot's present owner: its bytes_max exclusive-or the default,
+                                and INBOUND_REFUSED */
 };
 
-/* A new owner, before anybody knows its name. */
+/* A new owner, before anybody knows its name. The accounts of connections that have the default
+ * limit and that nobody sends to are memory that was never written to, so the system needs none. */
 static inline void inbound_open(struct inbound *account, uint32_t bytes_max)
 {
-    atomic_store_explicit(&account->bytes_max, bytes_max, memory_order_relaxed);
+    uint32_t limit = bytes_max ^ POLICY_SEND_BYTES_MAX;
+    if (atomic_load_explicit(&account->limit, memory_order_relaxed) != limit)
+        atomic_store_explicit(&account->limit, limit, memory_order_relaxed);
 }
 
-static inline void inbound_close(struct inbound *account)
+/* The slot is no connection's. */
+static inline void inbound_close(struct inbound *account) { inbound_open(account, 0); }
+
+static inline uint32_t inbound_max(struct inbound *account)
 {
-    atomic_store_explicit(&account->bytes_max, 0, memory_order_relaxed);
+    uint32_t limit = atomic_load_explicit(&account->limit, memory_order_relaxed);
+    return (limit & ~INBOUND_REFUSED) ^ POLICY_SEND_BYTES_MAX;
 }
 
 static inline bool inbound__has_room(struct inbound *account, uint32_t max, uint32_t len)
@@ -45,9 +54,9 @@ static inline bool inbound__has_room(struct inbound *account, uint32_t max, uint
  * at that then, so one of the two sees the other. */
 static inline bool inbound__refuse(struct inbound *account, uint32_t max, uint32_t len)
 {
-    bool before = atomic_fetch_or(&account->bytes_max, INBOUND_REFUSED) & INBOUND_REFUSED;
+    bool before = atomic_fetch_or(&account->limit, INBOUND_REFUSED) & INBOUND_REFUSED;
     if (!inbound__has_room(account, max, len)) return true;
-    if (!before) atomic_fetch_and(&account->bytes_max, ~INBOUND_REFUSED);
+    if (!before) atomic_fetch_and(&account->limit, ~INBOUND_REFUSED);
     return false;
 }
 
@@ -55,8 +64,7 @@ static inline bool inbound__refuse(struct inbound *account, uint32_t max, uint32
  * SALLY_ELIMIT (it never fits) or SALLY_ENOCONN. */
 static inline int inbound_charge(struct inbound *account, uint32_t generation, size_t len)
 {
-    uint32_t max =
-        atomic_load_explicit(&account->bytes_max, memory_order_relaxed) & ~INBOUND_REFUSED;
+    uint32_t max = inbound_max(account);
     if (len > max) return max ? SALLY_ELIMIT : SALLY_ENOCONN;
     if (generation != account->generation) {
         if (generation < account->generation) return SALLY_ENOCONN;
@@ -73,8 +81,7 @@ static inline int inbound_charge(struct inbound *account, uint32_t generation, s
 /* Any thread: whether so many bytes never fit. */
 static inline bool inbound_never_fits(struct inbound *account, size_t len)
 {
-    uint32_t max =
-        atomic_load_explicit(&account->bytes_max, memory_order_relaxed) & ~INBOUND_REFUSED;
+    uint32_t max = inbound_max(account);
     return max && len > max;
 }
 
@@ -94,8 +101,8 @@ static inline void inbound_return(struct inbound *account, uint32_t len)
 /* The owner's shard: whether somebody was refused since the last time. */
 static inline bool inbound_was_refused(struct inbound *account)
 {
-    if (!(atomic_load(&account->bytes_max) & INBOUND_REFUSED)) return false;
-    atomic_fetch_and(&account->bytes_max, ~INBOUND_REFUSED);
+    if (!(atomic_load(&account->limit) & INBOUND_REFUSED)) return false;
+    atomic_fetch_and(&account->limit, ~INBOUND_REFUSED);
     return true;
 }
 

@@ -34,18 +34,11 @@ static inline void letter__send(struct shard *shard, const struct letter_send *s
 
 void letter_free_big(struct letter_big *big) { mem_free(big->mem, big, sizeof *big + big->len); }
 
-static void release_big(void *big, const void *data, uint64_t token)
-{
-    (void)data;
-    (void)token;
-    letter_free_big(big);
-}
-
 static void letter__send_big(struct shard *shard, struct letter_big *big)
 {
     sally_conn *conn = letter__to(shard, big->id);
-    if (!conn || !conn_send_foreign_ref(conn, big->data, big->len, release_big, big))
-        letter_free_big(big);
+    if (conn) conn_send_foreign(conn, big->data, big->len);
+    letter_free_big(big);
 }
 
 static void letter__conn(struct shard *shard, const struct letter_conn *close)

@@ -47,7 +47,7 @@ struct letter_send {
     unsigned char data[];
 };
 
-/* Bytes that are not copied again: the connection's queue refers to them. */
+/* More than a record has room for. */
 struct letter_big {
     struct letter letter;
     sally_id id;

@@ -15,6 +15,8 @@
 
 #define POLICY_NEVER UINT64_MAX
 
+enum { POLICY_SEND_BYTES_MAX = 4 << 20 }; /* the default of send_bytes_max */
+
 struct policy {
     atomic_uint refs;
     uint32_t send_bytes_max;

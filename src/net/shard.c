@@ -13,6 +13,7 @@ enum {
     TURN_TIMERS_MAX = 4096,
     LISTENER_SLOTS = SERVER_LISTENERS_MAX * 4,
     TRIM_MS = 1000,
+    DIRTY_LINK_MAX = (1 << (SLOTS_INDEX_BITS + 1)) - 1,
 };
 
 _Thread_local struct shard *shard_of_thread;
@@ -121,9 +122,9 @@ void shard_refused(struct shard *shard)
 void shard_mark_dirty_slow(struct shard *shard, sally_conn *conn)
 {
     conn->flags |= CONN_DIRTY;
-    conn->dirty_next = NULL;
+    conn->dirty_next = 0;
     if (shard->dirty_tail)
-        shard->dirty_tail->dirty_next = conn;
+        shard->dirty_tail->dirty_next = (conn->sock.slot.index + 1) & DIRTY_LINK_MAX;
     else
         shard->dirty_head = conn;
     shard->dirty_tail = conn;
@@ -135,7 +136,7 @@ static void shard__progress(struct shard *shard)
     sally_conn *conn = shard->dirty_head;
     shard->dirty_head = shard->dirty_tail = NULL;
     for (sally_conn *next; conn; conn = next) {
-        next = conn->dirty_next;
+        next = conn->dirty_next ? slots_at(&shard->slots, conn->dirty_next - 1) : NULL;
         conn->flags &= (uint16_t)~CONN_DIRTY;
         if (conn->state == CONN_GONE)
             conn_release(conn);

@@ -386,7 +386,7 @@ static bool send_take(struct port_sock *sock, struct port_event *event)
     const struct epoll_own *own = own_of(sock);
     ssize_t sent;
     do {
-        sent = send((int)sock->handle, own->send_data, own->send_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        sent = send((int)sock->handle, own->send_data, sock->own32, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (sent < 0 && errno == EINTR);
     int sys = sent < 0 ? errno : 0;
     if (sys == EAGAIN) return false;

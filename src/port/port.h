@@ -76,7 +76,7 @@ enum port_close_mode {
 #if defined(_WIN32)
 #define PORT_OWN_WORDS 24
 #else
-#define PORT_OWN_WORDS 5
+#define PORT_OWN_WORDS 4
 #endif
 #endif
 
@@ -88,7 +88,7 @@ struct port_sock {
                           by the port */
     uint8_t state;     /* the port's */
     uint8_t marks;     /* the port's */
-    uint32_t reserved;
+    uint32_t own32;    /* the port's */
     uint64_t own[PORT_OWN_WORDS]; /* the port's */
 };
 
