@@ -110,9 +110,12 @@ static void conn__deliver(sally_conn *conn, const struct port_event *event)
 static void conn__bytes(sally_conn *conn, const struct port_event *event)
 {
     struct shard *shard = conn->shard;
-    conn->bytes_in = conn_bytes_in(conn) + event->bytes;
+    if (!conn_has(conn, CONN_FIRST_BYTE)) {
+        conn->flags |= CONN_FIRST_BYTE;
+        conn->bytes_in = 0;
+    }
+    conn->bytes_in += event->bytes;
     conn->active_ms = shard->now_ms & CONN_MS_MAX;
-    conn->flags |= CONN_FIRST_BYTE;
     counter_add(&shard->counters.bytes_in, event->bytes);
     if (conn_is_plain(conn) ||
         (conn->state == CONN_OPEN && !conn__paused(conn) && !conn_has(conn, CONN_HELD))) {

@@ -16,6 +16,9 @@ enum {
     DIRTY_LINK_MAX = (1 << (SLOTS_INDEX_BITS + 1)) - 1,
 };
 
+/* Of what is called from two places and runs for every request. */
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
 _Thread_local struct shard *shard_of_thread;
 
 /* ---- Making and freeing ---- */
@@ -131,7 +134,7 @@ void shard_mark_dirty_slow(struct shard *shard, sally_conn *conn)
 }
 
 /* What is marked while this runs waits for the next call, which the turn makes before it sleeps. */
-static void shard__progress(struct shard *shard)
+static ALWAYS_INLINE void shard__progress(struct shard *shard)
 {
     sally_conn *conn = shard->dirty_head;
     shard->dirty_head = shard->dirty_tail = NULL;
@@ -273,21 +276,24 @@ static bool shard__at_end(struct shard *shard)
 
 /* ---- The turn ---- */
 
-uint64_t shard_next_ms(const struct shard *shard)
+static ALWAYS_INLINE uint64_t shard__next_ms(const struct shard *shard)
 {
     uint64_t next = wheel_next_ms(&shard->wheel);
     int level = atomic_load_explicit(&shard->engine->stop_level, memory_order_relaxed);
+    if (level != STOP_DRAIN) return next;
     uint64_t deadline = atomic_load(&shard->engine->stop_deadline_ms);
-    return level == STOP_DRAIN && deadline < next ? deadline : next;
+    return deadline < next ? deadline : next;
 }
+
+uint64_t shard_next_ms(const struct shard *shard) { return shard__next_ms(shard); }
 
 /* How long it may sleep, seen from a moment; 0 when something is to be done that no event
  * announces. */
-static uint32_t shard__patience_ms(const struct shard *shard, uint64_t now_ms)
+static ALWAYS_INLINE uint32_t shard__patience_ms(const struct shard *shard, uint64_t now_ms)
 {
     if (shard->events_left || mailbox_has(&shard->mailbox) || shard->dirty_head) return 0;
     if (atomic_load_explicit(&shard->retry, memory_order_relaxed)) return 0;
-    uint64_t next = shard_next_ms(shard);
+    uint64_t next = shard__next_ms(shard);
     if (next <= now_ms) return 0;
     return next - now_ms < SALLY_FOREVER ? (uint32_t)(next - now_ms) : SALLY_FOREVER;
 }
