@@ -133,8 +133,11 @@ uint32_t sally_conn_queued(const sally_conn *conn) { return conn ? conn->out.byt
 
 /* ---- By id ---- */
 
+/* Threads send by id as fast as they can: what each message needs is in sally_send itself. */
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
 /* The connection, if this thread is its shard's and it has begun there. */
-static sally_conn *id__here(struct shard *shard, sally_id id)
+static ALWAYS_INLINE sally_conn *id__here(struct shard *shard, sally_id id)
 {
     if (shard_current() != shard) return NULL;
     sally_conn *conn = shard_find(shard, id);
@@ -142,13 +145,13 @@ static sally_conn *id__here(struct shard *shard, sally_id id)
 }
 
 /* Posts a record that mailbox_begin made room for. */
-static int id__commit(struct shard *shard, enum letter_kind kind, size_t bytes)
+static ALWAYS_INLINE int id__commit(struct shard *shard, enum letter_kind kind, size_t bytes)
 {
     if (mailbox_commit(&shard->mailbox, kind, (uint32_t)bytes)) shard_posted(shard);
     return 0;
 }
 
-static void *id__begin(struct shard *shard, size_t bytes, int *err)
+static ALWAYS_INLINE void *id__begin(struct shard *shard, size_t bytes, int *err)
 {
     void *record = mailbox_begin(&shard->mailbox, (uint32_t)bytes, err);
     if (!record && *err == SALLY_EFULL) shard_refused(shard);
