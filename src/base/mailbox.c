@@ -1,94 +1,259 @@
 /* The mailbox. A letter is its sender's until it is posted, then the mailbox's, then the
- * consumer's; nothing is allocated here.
+ * consumer's. Blocks are the mailbox's, from its mem: producers get them, empty or new, and fill
+ * them; the consumer gives them back when it has read them.
  *
- * Why the memory orders suffice: a push is a read-modify-write with release, so all pushes since
- * the stack was last empty are one release sequence, and the consumer's exchange with acquire sees
- * every letter in it whole. No wake-up is lost: the push that turns empty into not empty is the one
- * that is told to wake, whatever the consumer does meanwhile, and a consumer that clears its
- * wake-up before it takes will see either the letter or the wake-up. Pushing can't suffer from a
- * reused address, since nobody ever takes a single letter off the stack. */
+ * The list that the lock guards has letters and blocks in it. While the last of the list is a block
+ * with room, a letter too takes its place in it, as a record that points to it: else each letter
+ * between two records would cost the rest of a block. A block is in the list from its first record
+ * on and full when it is not the last any more, so what is read is never written to.
+ *
+ * No wake-up is lost: the post that turns an empty list into one that isn't is the one that is told
+ * to wake, whatever the consumer does meanwhile, and a consumer that clears its wake-up before it
+ * takes will see either the mail or the wake-up.
+ *
+ * What was taken is a sum that only the consumer writes, without the lock. A producer that reads an
+ * old one finds less room than there is, never more. */
 #include "base/mailbox.h"
+
+#include <assert.h>
 
 #include "sallyport/error.h"
 
-void mailbox_init(struct mailbox *mailbox, unsigned letters_max, size_t bytes_max)
+struct mail_pointer {
+    struct mail mail;
+    struct letter *letter;
+};
+
+_Static_assert(sizeof(struct mail_block) == MAIL_BLOCK_BYTES, "no padding");
+_Static_assert(offsetof(struct mail_block, records) % 8 == 0, "records are aligned");
+_Static_assert(sizeof(struct mail_pointer) % 8 == 0, "a pointer leaves records aligned");
+
+void mailbox_init(struct mailbox *mailbox, struct mem *mem, unsigned letters_max, size_t bytes_max)
 {
-    atomic_init(&mailbox->posted, NULL);
-    atomic_init(&mailbox->letters, 0);
-    atomic_init(&mailbox->bytes, 0);
-    mailbox->letters_max = letters_max;
-    mailbox->bytes_max = bytes_max;
-    mailbox->opened = NULL;
+    *mailbox = (struct mailbox){.mem = mem, .letters_max = letters_max, .bytes_max = bytes_max};
+#if !defined(SALLY_POOLS_OFF) /* else a sanitizer sees each use after release */
+    mailbox->kept_max = MAIL_KEEP_MAX;
+#endif
+    os_lock_init(&mailbox->lock);
 }
 
-/* Compared before it is added, so that who is refused takes room from nobody, not for a moment. */
-static bool reserve_letter(struct mailbox *mailbox)
+static void blocks_free(struct mailbox *mailbox, struct mail_block *blocks)
 {
-    unsigned used = atomic_load_explicit(&mailbox->letters, memory_order_relaxed);
-    do {
-        if (used >= mailbox->letters_max) return false;
-    } while (!atomic_compare_exchange_weak_explicit(&mailbox->letters, &used, used + 1,
-                                                    memory_order_relaxed, memory_order_relaxed));
-    return true;
+    while (blocks) {
+        struct mail_block *next = (struct mail_block *)blocks->letter.next;
+        mem_free(mailbox->mem, blocks, sizeof *blocks);
+        blocks = next;
+    }
 }
 
-static bool reserve_bytes(struct mailbox *mailbox, size_t bytes)
+void mailbox_free(struct mailbox *mailbox)
 {
-    size_t used = atomic_load_explicit(&mailbox->bytes, memory_order_relaxed);
-    do {
-        if (used > mailbox->bytes_max || bytes > mailbox->bytes_max - used) return false;
-    } while (!atomic_compare_exchange_weak_explicit(&mailbox->bytes, &used, used + bytes,
-                                                    memory_order_relaxed, memory_order_relaxed));
-    return true;
+    assert(!mailbox_has(mailbox));
+    blocks_free(mailbox, mailbox->reading);
+    blocks_free(mailbox, mailbox->block);
+    blocks_free(mailbox, mailbox->kept);
+    os_lock_free(&mailbox->lock);
 }
 
-static bool mailbox__reserve(struct mailbox *mailbox, size_t bytes)
+/* ---- Posting: under the lock ---- */
+
+/* Looks how much room there is. Compared before it is added, so that nothing wraps. */
+static bool mailbox__has_room(struct mailbox *mailbox, size_t bytes)
 {
-    if (!reserve_letter(mailbox)) return false;
-    if (reserve_bytes(mailbox, bytes)) return true;
-    atomic_fetch_sub_explicit(&mailbox->letters, 1, memory_order_relaxed);
-    return false;
+    unsigned letters = mailbox->letters_posted -
+                       atomic_load_explicit(&mailbox->letters_taken, memory_order_relaxed);
+    size_t used =
+        mailbox->bytes_posted - atomic_load_explicit(&mailbox->bytes_taken, memory_order_relaxed);
+    bool past = letters >= mailbox->letters_max || used > mailbox->bytes_max;
+    mailbox->letters_room = past ? 0 : mailbox->letters_max - letters;
+    mailbox->bytes_room = past ? 0 : mailbox->bytes_max - used;
+    return !past && bytes <= mailbox->bytes_room;
+}
+
+/* True when the list was empty. */
+static bool mailbox__link(struct mailbox *mailbox, struct letter *letter)
+{
+    bool first = atomic_load_explicit(&mailbox->posted, memory_order_relaxed) == NULL;
+    letter->next = NULL;
+    if (first)
+        atomic_store_explicit(&mailbox->posted, letter, memory_order_release);
+    else
+        mailbox->tail->next = letter;
+    mailbox->tail = letter;
+    return first;
+}
+
+bool mailbox_link_block(struct mailbox *mailbox)
+{
+    return mailbox__link(mailbox, &mailbox->block->letter);
+}
+
+static bool mailbox__append_pointer(struct mailbox *mailbox, struct letter *letter)
+{
+    struct mail_block *block = mailbox->block;
+    struct mail_pointer *pointer = (struct mail_pointer *)(void *)&block->records[block->used];
+    pointer->letter = letter;
+    return mailbox_append(mailbox, MAIL_POINTER, sizeof *pointer);
+}
+
+/* Past the limits too: then there is no room until it is looked for again. */
+static void mailbox__count_must(struct mailbox *mailbox, uint32_t bytes)
+{
+    mailbox_count_posted(mailbox, bytes);
+    mailbox->letters_room = 0;
 }
 
 int mailbox_post(struct mailbox *mailbox, struct letter *letter, bool must)
 {
-    if (must) {
-        atomic_fetch_add_explicit(&mailbox->letters, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&mailbox->bytes, letter->bytes, memory_order_relaxed);
-    } else if (!mailbox__reserve(mailbox, letter->bytes)) {
+    bool first;
+    os_lock_take(&mailbox->lock);
+    if (!must && !mailbox__has_room(mailbox, letter->mail.bytes)) {
+        os_lock_give(&mailbox->lock);
         return SALLY_EFULL;
     }
-    struct letter *below = atomic_load_explicit(&mailbox->posted, memory_order_relaxed);
-    do {
-        letter->next = below;
-    } while (!atomic_compare_exchange_weak_explicit(&mailbox->posted, &below, letter,
-                                                    memory_order_release, memory_order_relaxed));
-    return below == NULL; /* the letter is the consumer's now */
+    if (must)
+        mailbox__count_must(mailbox, letter->mail.bytes);
+    else
+        mailbox_count_posted(mailbox, letter->mail.bytes);
+    if (mail_block_has_room(mailbox->block, sizeof(struct mail_pointer))) {
+        first = mailbox__append_pointer(mailbox, letter);
+    } else {
+        first = mailbox__link(mailbox, letter);
+        mailbox->block = NULL;
+    }
+    os_lock_give(&mailbox->lock);
+    return first; /* the letter is the consumer's now */
 }
 
+/* An empty block becomes the one that is written to; `fresh` is one that the caller has brought. */
+static bool mailbox__next_block(struct mailbox *mailbox, struct mail_block **fresh)
+{
+    struct mail_block *block = *fresh ? *fresh : mailbox->kept;
+    if (!block) return false;
+    if (!*fresh) {
+        mailbox->kept = (struct mail_block *)block->letter.next;
+        if (--mailbox->kept_count < mailbox->kept_low) mailbox->kept_low = mailbox->kept_count;
+    }
+    *fresh = NULL;
+    block->letter = (struct letter){.mail.kind = MAIL_BLOCK};
+    block->used = 0;
+    mailbox->block = block;
+    return true;
+}
+
+/* There is no empty block: a new one, for which the lock is let go. True with a place to write at,
+ * and the lock. */
+static bool mailbox__new_block(struct mailbox *mailbox, uint32_t bytes, int *err)
+{
+    os_lock_give(&mailbox->lock);
+    struct mail_block *fresh = mem_alloc(mailbox->mem, sizeof *fresh);
+    *err = SALLY_ENOMEM;
+    if (!fresh) return false;
+    os_lock_take(&mailbox->lock);
+    /* meanwhile others have posted, and brought blocks too */
+    bool full = !mailbox__has_room(mailbox, bytes);
+    bool room = mail_block_has_room(mailbox->block, bytes);
+    if (!full && !room) (void)mailbox__next_block(mailbox, &fresh);
+    if (full) os_lock_give(&mailbox->lock);
+    if (fresh) mem_free(mailbox->mem, fresh, sizeof *fresh);
+    *err = full ? SALLY_EFULL : 0;
+    return !full;
+}
+
+void *mailbox_begin_slow(struct mailbox *mailbox, uint32_t bytes, int *err)
+{
+    if (!mailbox__has_room(mailbox, bytes)) {
+        os_lock_give(&mailbox->lock);
+        *err = SALLY_EFULL;
+        return NULL;
+    }
+    *err = 0;
+    struct mail_block *none = NULL;
+    if (!mail_block_has_room(mailbox->block, bytes) && !mailbox__next_block(mailbox, &none) &&
+        !mailbox__new_block(mailbox, bytes, err))
+        return NULL;
+    return &mailbox->block->records[mailbox->block->used];
+}
+
+/* ---- Taking ---- */
+
+/* All that was posted. */
 static struct letter *mailbox__open(struct mailbox *mailbox)
 {
-    /* an empty one costs no write to a line that the producers fight for */
-    if (!atomic_load_explicit(&mailbox->posted, memory_order_relaxed)) return NULL;
-    struct letter *newest = atomic_exchange_explicit(&mailbox->posted, NULL, memory_order_acquire);
-    struct letter *ordered = NULL;
-    while (newest) {
-        struct letter *older = newest->next;
-        newest->next = ordered;
-        ordered = newest;
-        newest = older;
-    }
-    return ordered;
+    /* an empty one costs no lock */
+    if (!atomic_load_explicit(&mailbox->posted, memory_order_acquire)) return NULL;
+    os_lock_take(&mailbox->lock);
+    struct letter *first = atomic_load_explicit(&mailbox->posted, memory_order_relaxed);
+    atomic_store_explicit(&mailbox->posted, NULL, memory_order_relaxed);
+    mailbox->tail = NULL;
+    if (mailbox->block && mailbox->block->used) mailbox->block = NULL;
+    os_lock_give(&mailbox->lock);
+    return first;
 }
 
-struct letter *mailbox_take(struct mailbox *mailbox)
+static void mailbox__give_block(struct mailbox *mailbox)
+{
+    struct mail_block *block = mailbox->reading;
+    if (!block) return;
+    mailbox->reading = NULL;
+    mailbox->at = mailbox->end = NULL;
+    os_lock_take(&mailbox->lock);
+    bool keep = mailbox->kept_count < mailbox->kept_max;
+    block->letter.next = keep ? (struct letter *)mailbox->kept : NULL;
+    if (keep) {
+        mailbox->kept = block;
+        mailbox->kept_count++;
+    }
+    os_lock_give(&mailbox->lock);
+    if (!keep) blocks_free(mailbox, block);
+}
+
+/* The list's next; a block is only set up to be read, and brings NULL. */
+static struct letter *mailbox__next(struct mailbox *mailbox)
 {
     struct letter *letter = mailbox->opened;
-    if (!letter) letter = mailbox__open(mailbox);
-    if (!letter) return NULL;
     mailbox->opened = letter->next;
     letter->next = NULL;
-    atomic_fetch_sub_explicit(&mailbox->letters, 1, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&mailbox->bytes, letter->bytes, memory_order_relaxed);
-    return letter;
+    if (letter->mail.kind != MAIL_BLOCK) return letter;
+    struct mail_block *block = (struct mail_block *)letter;
+    mailbox->reading = block;
+    mailbox->at = block->records;
+    mailbox->end = block->records + block->used;
+    return NULL;
+}
+
+struct mail *mailbox_take_slow(struct mailbox *mailbox)
+{
+    struct letter *letter;
+    if (mailbox->at != mailbox->end) { /* a pointer */
+        const struct mail_pointer *pointer = (const void *)mailbox->at;
+        letter = pointer->letter;
+        mailbox->at += sizeof *pointer;
+    } else {
+        mailbox__give_block(mailbox);
+        if (!mailbox->opened) mailbox->opened = mailbox__open(mailbox);
+        if (!mailbox->opened) return NULL;
+        letter = mailbox__next(mailbox);
+        if (!letter) return mailbox_take(mailbox); /* once: a block in the list is not empty */
+    }
+    mailbox_count_taken(mailbox, letter->mail.bytes);
+    return &letter->mail;
+}
+
+bool mailbox_trim(struct mailbox *mailbox)
+{
+    struct mail_block *unused = NULL;
+    os_lock_take(&mailbox->lock);
+    for (; mailbox->kept_low; mailbox->kept_low--) {
+        struct mail_block *block = mailbox->kept;
+        mailbox->kept = (struct mail_block *)block->letter.next;
+        block->letter.next = (struct letter *)unused;
+        unused = block;
+        mailbox->kept_count--;
+    }
+    mailbox->kept_low = mailbox->kept_count;
+    bool more = mailbox->kept_count > 0;
+    os_lock_give(&mailbox->lock);
+    blocks_free(mailbox, unused);
+    return more;
 }

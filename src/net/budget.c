@@ -64,9 +64,9 @@ void budget_charge(sally_conn *conn)
     sally_server *server = conn->policy->server;
     if (!server || !server->options.memory_max) return;
     uint32_t now = conn->state < CONN_GONE ? conn_holds(conn) : 0;
-    uint32_t before = conn->flow ? conn->flow->charged : 0;
+    uint32_t before = conn_flow(conn) ? conn_flow(conn)->charged : 0;
     if (now == before || flow_need(conn)) return;
-    conn->flow->charged = now;
+    conn_flow(conn)->charged = now;
     if (now > before)
         atomic_fetch_add_explicit(&server->held, now - before, memory_order_relaxed);
     else

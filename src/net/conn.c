@@ -23,18 +23,57 @@ void conn_init(sally_conn *conn, struct shard *shard, struct policy *policy)
     conn->user = policy->handler.user;
     conn->state = CONN_NEW;
     conn->timer.kind = TIMER_CONN;
-    conn->opened_ms = shard->now_ms;
+    conn->opened_ms = shard->now_ms & CONN_MS_MAX;
 }
 
 sally_conn *conn_name(struct shard *shard, const struct policy *policy)
 {
     sally_conn *conn = slots_take(&shard->slots);
     if (!conn) return NULL;
-    const struct slot *slot = &conn->sock.slot;
-    inbound_open(&shard->inbound[slot->index], slot_generation(slot), policy->send_bytes_max,
+    inbound_open(&shard->inbound[conn->sock.slot.index], policy->send_bytes_max,
                  policy->framing ? policy->framing->number : 0);
     return conn;
 }
+
+/* ---- The cold part ---- */
+
+struct conn_extra *conn_extra(sally_conn *conn)
+{
+    assert(conn->state != CONN_DIALING);
+    if (!conn->extra) conn->extra = mem_zalloc(&conn->shard->engine->mem, sizeof *conn->extra);
+    return conn->extra;
+}
+
+static void conn__free_extra(sally_conn *conn)
+{
+    if (!conn->extra) return;
+    assert(!conn->extra->held);
+    mem_free(&conn->shard->engine->mem, conn->extra, sizeof *conn->extra);
+    conn->extra = NULL;
+}
+
+bool conn_set_peer(sally_conn *conn, const struct addr *peer)
+{
+    if (peer->family == ADDR_V6) {
+        if (!conn_extra(conn)) return false;
+        conn->extra->peer = *peer;
+    }
+    conn->peer_family = peer->family;
+    conn->peer_port = peer->port;
+    memcpy(conn->peer_v4, peer->ip, sizeof conn->peer_v4);
+    return true;
+}
+
+struct addr conn_peer(const sally_conn *conn)
+{
+    if (conn->state == CONN_DIALING) return conn->dial->peer;
+    if (conn->peer_family == ADDR_V6) return conn->extra->peer;
+    struct addr peer = {.family = conn->peer_family, .port = conn->peer_port};
+    memcpy(peer.ip, conn->peer_v4, sizeof conn->peer_v4);
+    return peer;
+}
+
+/* ---- Accepted ---- */
 
 static void adopt__undo(struct shard *shard, struct policy *policy, port_handle handle)
 {
@@ -45,7 +84,7 @@ static void adopt__undo(struct shard *shard, struct policy *policy, port_handle 
 }
 
 void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
-                const struct addr *peer)
+                const struct addr *peer, bool inherits)
 {
     sally_conn *conn = engine_stopping(shard->engine) ? NULL : conn_name(shard, policy);
     if (!conn) {
@@ -55,21 +94,27 @@ void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
     }
     conn_init(conn, shard, policy);
     conn->counted_server = true;
-    conn->peer = *peer;
-    port_attach(shard->port, &conn->sock, handle, &policy->sock);
+    if (!conn_set_peer(conn, peer)) {
+        counter_add(&shard->counters.refused, 1);
+        inbound_close(&shard->inbound[conn->sock.slot.index]);
+        slots_give(&shard->slots, conn);
+        adopt__undo(shard, policy, handle);
+        return;
+    }
+    port_attach(shard->port, &conn->sock, handle, inherits ? NULL : &policy->sock);
     conn_open(conn);
 }
 
 void conn_open(sally_conn *conn)
 {
     uint64_t now = conn->shard->now_ms;
+    bool waits = conn->policy->server; /* a server may wait for us */
     conn->state = CONN_OPEN;
-    conn->opened_ms = conn->active_ms = conn->write_ms = conn->phase_ms = now;
-    conn->held = NULL;
-    conn->flags |= CONN_ON_OPEN_RAN;
+    conn->opened_ms = conn->active_ms = conn->write_ms = now & CONN_MS_MAX;
+    conn->flags |= waits ? CONN_ON_OPEN_RAN : CONN_ON_OPEN_RAN | CONN_FIRST_BYTE;
     if (conn->policy->has_budget) conn->flags |= CONN_FLOW;
-    if (!conn->policy->server) conn->flags |= CONN_FIRST_BYTE; /* a server may wait for us */
-    if (conn->out.bytes) shard_mark_dirty(conn->shard, conn);  /* sent by id before it was open */
+    if (waits) conn->first_from_ms = now;
+    if (conn->out.bytes) shard_mark_dirty(conn->shard, conn); /* sent by id before it was open */
     if (conn->policy->handler.on_open) conn->policy->handler.on_open(conn);
     conn_update_reading(conn);
     conn_update_timer(conn);
@@ -111,7 +156,7 @@ static void conn__said_all(sally_conn *conn)
     if (!closing) return;
     conn->state = CONN_LINGERING;
     record_add_more(conn, RECORD_LINGERING);
-    conn->phase_ms = conn->shard->now_ms;
+    conn->write_ms = conn->shard->now_ms & CONN_MS_MAX;
     conn_update_reading(conn);
     conn_update_timer(conn);
 }
@@ -123,7 +168,7 @@ void conn_progress(sally_conn *conn)
         if (conn_is_plain(conn) && conn_in_flight(conn, PORT_RECV) && conn_write_is_timed(conn))
             return;
     }
-    if (conn->state == CONN_OPEN && (conn->held || conn_has(conn, CONN_EOF_HELD)))
+    if (conn->state == CONN_OPEN && conn_has(conn, CONN_HELD | CONN_EOF_HELD))
         conn_deliver_held(conn);
     if (!conn_alive(conn)) return;
     if (conn->out.bytes) conn_flush(conn);
@@ -146,7 +191,7 @@ static void conn__tell_reason(sally_conn *conn, sally_close_reason reason, int e
     conn->has_reason = true;
     conn->reason = (uint8_t)reason;
     conn->error = (int16_t)error;
-    conn->sys_error = sys_error;
+    conn->sys_error = (uint16_t)(sys_error > 0 && sys_error <= UINT16_MAX ? sys_error : 0);
 }
 
 /* What the peer sent could not be read as messages: that stays the reason, also when the peer then
@@ -174,9 +219,9 @@ void conn_close(sally_conn *conn, sally_close_reason reason)
     conn->state = CONN_DRAINING;
     record_add_more(conn, RECORD_CLOSING);
     conn->user_due_ms = 0;
-    conn->write_ms = conn->shard->now_ms;
+    conn->write_ms = conn->shard->now_ms & CONN_MS_MAX;
     conn_drop_held(conn);
-    carry_close(conn->carry, &conn->shard->engine->mem);
+    carry_close(conn_carry(conn), &conn->shard->engine->mem);
     shard_mark_dirty(conn->shard, conn);
 }
 
@@ -186,14 +231,14 @@ void conn_end(sally_conn *conn, enum port_close_mode mode, sally_close_reason re
     if (conn->state >= CONN_ENDING) return;
     if (!conn__was_refused(conn)) conn__tell_reason(conn, reason, error, sys_error);
     wheel_cancel(&conn->shard->wheel, &conn->timer);
-    bool dialing = conn->state == CONN_DIALING || conn->state == CONN_NEW;
-    bool closing = dialing && conn->dial && conn->dial->closing;
+    bool dialing = conn->state == CONN_DIALING;
+    bool closing = dialing && conn->dial->closing;
     conn->state = CONN_ENDING;
     if (dialing)
-        dial_drop(conn);
+        (void)dial_drop(conn); /* without memory the address is not told */
     else
         conn_drop_held(conn);
-    carry_close(conn->carry, &conn->shard->engine->mem);
+    carry_close(conn_carry(conn), &conn->shard->engine->mem);
     if (!closing) port_close(conn->shard->port, &conn->sock, mode);
 }
 
@@ -218,6 +263,7 @@ static void conn__release(sally_conn *conn)
     struct policy *policy = conn->policy;
     sally_server *server = conn->counted_server ? policy->server : NULL;
     inbound_close(&shard->inbound[conn->sock.slot.index]);
+    conn__free_extra(conn);
     slots_give(&shard->slots, conn);
     atomic_fetch_sub(&shard->conns, 1);
     if (server)
@@ -237,7 +283,7 @@ uint32_t conn_unsent(const sally_conn *conn)
 
 uint32_t conn_holds(const sally_conn *conn)
 {
-    uint32_t held = conn_has(conn, CONN_HELD) ? conn->held->queue.bytes : 0;
+    uint32_t held = conn_has(conn, CONN_HELD) ? conn->extra->held->queue.bytes : 0;
     return conn->out.bytes + held + conn_message_bytes(conn);
 }
 
@@ -258,15 +304,17 @@ void conn_finish(sally_conn *conn)
         .reason = (sally_close_reason)conn->reason,
         .error = conn->error,
         .sys_error = conn->sys_error,
-        .bytes_in = conn->bytes_in,
+        .bytes_in = conn_bytes_in(conn),
         .bytes_out = conn->bytes_out,
         .bytes_unsent = conn_unsent(conn),
         .bytes_truncated = conn_message_bytes(conn),
     };
     conn->state = CONN_GONE;
     conn__log_end(conn);
-    carry_free(conn->carry, &shard->engine->mem);
-    conn->carry = NULL;
+    if (conn_carry(conn)) {
+        carry_free(conn->extra->carry, &shard->engine->mem);
+        conn->extra->carry = NULL;
+    }
     counter_add(&shard->counters.closed, 1);
     if (conn_has(conn, CONN_CUT)) {
         atomic_fetch_add(&shard->engine->stop_cut, 1);

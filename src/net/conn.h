@@ -67,38 +67,54 @@ struct held {
     struct sendq queue;
 };
 
-/* In the order of use: a request touches the first three cache lines; the rest is for beginning,
- * end and timer. */
+/* What few connections need: made when it is first needed, by conn_extra, and freed with the
+ * connection. The place for what belongs to an optional feature. */
+struct conn_extra {
+    struct held *held;   /* NULL: none; so with all */
+    struct carry *carry; /* with a framing: the message that is not whole yet */
+    struct flow *flow;   /* completions, cork, drops, recorder; see flow.h */
+    struct addr peer;    /* IPv6 */
+};
+
+#define CONN_MS_MAX ((UINT64_C(1) << 48) - 1) /* 8900 years */
+
+/* Hot, from the top to user: what a request touches, two cache lines. Warm: a turn's list, the
+ * timer. Cold: beginning and end. Many of these are alive and idle, so times have 48 bits and what
+ * is short lies beside them; what few connections need is not here but behind `extra`. */
 struct sally_conn {
     struct port_sock sock; /* first: the slot is in it */
     struct shard *shard;
     struct policy *policy; /* a reference */
     struct sendq out;
+    uint64_t active_ms : 48; /* last byte in or out */
     uint16_t flags;
+    uint64_t write_ms : 48; /* last time that the peer took a byte or the queue began; LINGERING:
+                               since our FIN */
     uint8_t state;
-    uint8_t reason;         /* sally_close_reason, once has_reason */
-    uint32_t foreign_bytes; /* of those queued, charged to the shard's inbound account */
-    uint64_t active_ms;     /* last byte in or out */
-    uint64_t write_ms;      /* last time that the peer took a byte or the queue began */
-    uint64_t bytes_in;
-    uint64_t bytes_out;
-    sally_conn *dirty_next;
-    void *user;
-    struct flow *flow; /* what few connections have; NULL: none */
+    uint8_t reason; /* sally_close_reason, once has_reason */
     union {
-        struct dial *dial; /* DIALING */
-        struct held *held; /* later: bytes that came while reading was paused; NULL: none */
+        uint64_t bytes_in;      /* with CONN_FIRST_BYTE; see conn_bytes_in */
+        uint64_t first_from_ms; /* without: first_byte_ms counts from here */
     };
-    struct carry *carry; /* with a framing: the message that is not whole yet; NULL: none */
+    uint64_t bytes_out;
+    void *user;
+    uint32_t foreign_bytes; /* of those queued, charged to the shard's inbound account */
+    uint32_t dirty_next : SLOTS_INDEX_BITS + 1; /* slot index + 1; 0: the last */
+    uint32_t has_reason : 1;
+    uint32_t counted_server : 1; /* in the server's count */
     struct timer timer; /* one for all limits: set to the earliest, looked at again when it fires */
-    uint64_t opened_ms;
-    uint64_t phase_ms;    /* start of what has a limit of its own: first byte, linger, attempt */
-    uint64_t user_due_ms; /* sally_conn_timer; 0: not set */
-    struct addr peer;
-    bool has_reason;
-    bool counted_server; /* in the server's count */
+    uint64_t user_due_ms : 48; /* sally_conn_timer; 0: not set */
     int16_t error;
-    int32_t sys_error;
+    uint64_t opened_ms : 48;
+    uint16_t sys_error;
+    union {
+        struct dial *dial;        /* DIALING */
+        struct conn_extra *extra; /* later; NULL: none yet */
+    };
+    uint16_t peer_port;
+    uint8_t peer_family; /* enum addr_family; of IPv6 the rest is in extra; DIALING: in dial */
+    uint8_t reserved;
+    uint8_t peer_v4[4];
 };
 
 /* ---- conn.c ---- */
@@ -111,13 +127,22 @@ sally_conn *conn_name(struct shard *shard, const struct policy *policy);
 void conn_init(sally_conn *conn, struct shard *shard, struct policy *policy);
 
 /* A handle on this shard becomes an open connection; room has been reserved in engine, shard and
- * server. The policy reference is taken over, also on failure, after which everything reserved has
- * been given back and the handle is refused. */
+ * server. The policy reference is taken over, also on failure, after which everything reserved
+ * has been given back and the handle is refused. `inherits`: it has the policy's socket options
+ * already. */
 void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
-                const struct addr *peer);
+                const struct addr *peer, bool inherits);
 
 /* It is connected: on_open, first read. */
 void conn_open(sally_conn *conn);
+
+/* For the connection's cold part, made if it isn't there; NULL without memory. Not while it is
+ * being made: dial has the place. */
+struct conn_extra *conn_extra(sally_conn *conn);
+
+/* The peer's address, kept and given back. False: no memory, which only IPv6 can need. */
+bool conn_set_peer(sally_conn *conn, const struct addr *peer);
+struct addr conn_peer(const sally_conn *conn);
 
 void conn_on_event(sally_conn *conn, const struct port_event *event);
 
@@ -149,6 +174,23 @@ uint32_t conn_unsent(const sally_conn *conn);
 uint32_t conn_holds(const sally_conn *conn);
 
 static inline bool conn_has(const sally_conn *conn, unsigned flags) { return conn->flags & flags; }
+/* In every turn, before it ends, the connection gets its conn_progress. */
+static inline void shard_mark_dirty(struct shard *shard, sally_conn *conn)
+{
+    if (!conn_has(conn, CONN_DIRTY)) shard_mark_dirty_slow(shard, conn);
+}
+static inline struct carry *conn_carry(const sally_conn *conn)
+{
+    return conn->state != CONN_DIALING && conn->extra ? conn->extra->carry : NULL;
+}
+static inline struct flow *conn_flow(const sally_conn *conn)
+{
+    return conn->state != CONN_DIALING && conn->extra ? conn->extra->flow : NULL;
+}
+static inline struct held *conn_held(const sally_conn *conn)
+{
+    return conn_has(conn, CONN_HELD) ? conn->extra->held : NULL;
+}
 static inline bool conn_in_flight(const sally_conn *conn, enum port_op op)
 {
     return conn->sock.in_flight & PORT_BIT(op);
@@ -213,6 +255,12 @@ void conn_return_foreign(sally_conn *conn, size_t bytes);
 /* After anything that may have made a limit earlier. */
 void conn_update_timer(sally_conn *conn);
 void conn_on_timer(sally_conn *conn);
+
+/* Before the first byte none has come. */
+static inline uint64_t conn_bytes_in(const sally_conn *conn)
+{
+    return conn_has(conn, CONN_FIRST_BYTE) ? conn->bytes_in : 0;
+}
 
 /* Whether the timer is early enough for the limit of what is queued; the subtraction is right for
  * POLICY_NEVER too. */

@@ -102,7 +102,7 @@ int sally_conn_timer(sally_conn *conn, uint32_t after_ms)
 {
     if (!conn_here(conn)) return SALLY_EINVAL;
     if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
-    conn->user_due_ms = after_ms ? conn__due_after(conn, after_ms) : 0;
+    conn->user_due_ms = (after_ms ? conn__due_after(conn, after_ms) : 0) & CONN_MS_MAX;
     conn_update_timer(conn);
     return 0;
 }
@@ -131,8 +131,9 @@ sally_server *sally_conn_server(const sally_conn *conn)
 
 const char *sally_conn_peer(const sally_conn *conn, char *buf, size_t size)
 {
-    static const struct addr unknown;
-    return addr_format(conn ? &conn->peer : &unknown, buf, size);
+    struct addr peer = {.family = ADDR_NONE};
+    if (conn) peer = conn_peer(conn);
+    return addr_format(&peer, buf, size);
 }
 
 const char *sally_conn_local(const sally_conn *conn, char *buf, size_t size)
@@ -146,51 +147,75 @@ uint32_t sally_conn_queued(const sally_conn *conn) { return conn ? conn->out.byt
 
 /* ---- By id ---- */
 
+/* Threads send by id as fast as they can: what each message needs is in sally_send itself. */
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
 /* The connection, if this thread is its shard's and it has begun there. */
-static sally_conn *id__here(struct shard *shard, sally_id id)
+static ALWAYS_INLINE sally_conn *id__here(struct shard *shard, sally_id id)
 {
     if (shard_current() != shard) return NULL;
     sally_conn *conn = shard_find(shard, id);
     return conn && conn->sock.role == ROLE_CONN ? conn : NULL;
 }
 
-static int id__post(struct shard *shard, struct letter *letter, enum letter_kind kind,
-                    uint32_t bytes)
+/* Posts a record that mailbox_begin made room for. */
+static ALWAYS_INLINE int id__commit(struct shard *shard, enum letter_kind kind, size_t bytes)
 {
-    letter->kind = kind;
-    letter->bytes = bytes;
-    int err = shard_post(shard, letter, false);
-    if (err) mem_free(&shard->engine->mem, letter, bytes);
-    return err;
+    if (mailbox_commit(&shard->mailbox, kind, (uint32_t)bytes)) shard_posted(shard);
+    return 0;
+}
+
+static ALWAYS_INLINE void *id__begin(struct shard *shard, size_t bytes, int *err)
+{
+    void *record = mailbox_begin(&shard->mailbox, (uint32_t)bytes, err);
+    if (!record && *err == SALLY_EFULL) shard_refused(shard);
+    return record;
 }
 
 static uint32_t id_generation(sally_id id) { return (uint32_t)(id >> 32); }
 static uint32_t id_index(sally_id id) { return (uint32_t)id & ((1u << SLOTS_INDEX_BITS) - 1); }
 
-/* Copies into one letter: head, data and tail stay together, and order is that of the calls. */
-static int id__send(struct shard *shard, sally_id id, const struct span *spans, unsigned count)
+static size_t spans_len(const struct span *spans, unsigned count)
 {
-    struct mem *mem = &shard->engine->mem;
-    struct inbound *account = &shard->inbound[id_index(id)];
     size_t len = 0;
     for (unsigned i = 0; i < count; i++) len += spans[i].len;
-    if (len == 0) return 0;
-    int err = inbound_charge(account, id_generation(id), len);
-    if (err) return err;
-    uint32_t bytes = (uint32_t)(sizeof(struct letter_send) + len);
-    struct letter_send *send = mem_alloc(mem, bytes);
-    if (!send) {
-        inbound_return(account, id_generation(id), (uint32_t)len);
-        return SALLY_ENOMEM;
-    }
-    send->id = id;
-    send->len = 0;
+    return len;
+}
+
+static void spans_copy(unsigned char *to, const struct span *spans, unsigned count)
+{
     for (unsigned i = 0; i < count; i++) {
-        if (spans[i].len) memcpy(send->data + send->len, spans[i].data, spans[i].len);
-        send->len += (uint32_t)spans[i].len;
+        if (spans[i].len) memcpy(to, spans[i].data, spans[i].len);
+        to += spans[i].len;
     }
-    err = id__post(shard, &send->letter, LETTER_SEND, bytes);
-    if (err) inbound_return(account, id_generation(id), (uint32_t)len);
+}
+
+/* The lock of the mailbox is held for the accounts; the copy is made without it. */
+static int id__send_big(struct shard *shard, sally_id id, const struct span *spans, unsigned count,
+                        size_t all)
+{
+    struct inbound *account = &shard->inbound[id_index(id)];
+    struct mem *mem = &shard->engine->mem;
+    os_lock_take(&shard->mailbox.lock);
+    int err = inbound_charge(account, id_generation(id), all);
+    os_lock_give(&shard->mailbox.lock);
+    if (err) return err;
+    uint32_t len = (uint32_t)all; /* no more than send_bytes_max */
+    struct letter_big *big = mem_alloc(mem, sizeof *big + len);
+    err = SALLY_ENOMEM;
+    if (!big) goto fail;
+    big->letter.mail = (struct mail){(uint32_t)sizeof *big + len, LETTER_SEND_BIG};
+    big->id = id;
+    big->mem = mem;
+    big->len = len;
+    spans_copy(big->data, spans, count);
+    err = shard_post(shard, &big->letter, false);
+    if (!err) return 0;
+    letter_free_big(big);
+fail:
+    os_lock_take(&shard->mailbox.lock);
+    inbound_undo(account, id_generation(id), len);
+    os_lock_give(&shard->mailbox.lock);
     return err;
 }
 
@@ -202,7 +227,40 @@ int sally_send(sally_engine *engine, sally_id id, const void *data, size_t len)
     if (len == 0) return 0;
     sally_conn *conn = id__here(shard, id);
     if (conn) return conn_send(conn, data, len);
-    return id__send(shard, id, &(struct span){data, len}, 1);
+    if (len > LETTER_SEND_MAX) return id__send_big(shard, id, &(struct span){data, len}, 1, len);
+    struct inbound *account = &shard->inbound[id_index(id)];
+    int err;
+    struct letter_send *send = id__begin(shard, sizeof *send + len, &err);
+    if (!send) return inbound_never_fits(account, len) ? SALLY_ELIMIT : err;
+    err = inbound_charge(account, id_generation(id), len);
+    if (err) {
+        mailbox_cancel(&shard->mailbox);
+        return err;
+    }
+    send->id = id;
+    memcpy(send->data, data, len);
+    return id__commit(shard, LETTER_SEND, sizeof *send + len);
+}
+
+/* Head, data and tail as one: they stay together, and order is that of the calls. */
+static int id__send_spans(struct shard *shard, sally_id id, const struct span *spans,
+                          unsigned count)
+{
+    size_t len = spans_len(spans, count);
+    if (len == 0) return 0;
+    if (len > LETTER_SEND_MAX) return id__send_big(shard, id, spans, count, len);
+    struct inbound *account = &shard->inbound[id_index(id)];
+    int err;
+    struct letter_send *send = id__begin(shard, sizeof *send + len, &err);
+    if (!send) return inbound_never_fits(account, len) ? SALLY_ELIMIT : err;
+    err = inbound_charge(account, id_generation(id), len);
+    if (err) {
+        mailbox_cancel(&shard->mailbox);
+        return err;
+    }
+    send->id = id;
+    spans_copy(send->data, spans, count);
+    return id__commit(shard, LETTER_SEND, sizeof *send + len);
 }
 
 int sally_send_message(sally_engine *engine, sally_id id, const void *data, size_t len)
@@ -212,9 +270,7 @@ int sally_send_message(sally_engine *engine, sally_id id, const void *data, size
     if (!shard) return SALLY_ENOCONN;
     sally_conn *conn = id__here(shard, id);
     if (conn) return sally_conn_send_message(conn, data, len);
-    uint32_t number;
-    if (!inbound_framing(&shard->inbound[id_index(id)], id_generation(id), &number))
-        return SALLY_ENOCONN;
+    uint32_t number = inbound_framing(&shard->inbound[id_index(id)]);
     const struct framing *framing = framings_at(engine, number);
     if (!framing) return SALLY_ENOTSUP;
     sally_frame_edges edges;
@@ -222,7 +278,7 @@ int sally_send_message(sally_engine *engine, sally_id id, const void *data, size
     if (err) return err;
     const struct span spans[] = {
         {edges.head, edges.head_bytes}, {data, len}, {edges.tail, edges.tail_bytes}};
-    return id__send(shard, id, spans, 3);
+    return id__send_spans(shard, id, spans, 3);
 }
 
 static int id__close(sally_engine *engine, sally_id id, enum letter_kind kind)
@@ -235,10 +291,11 @@ static int id__close(sally_engine *engine, sally_id id, enum letter_kind kind)
         if (!conn->has_reason) conn->flags |= CONN_BY_ID;
         return kind == LETTER_CLOSE ? sally_conn_close(conn) : sally_conn_abort(conn);
     }
-    struct letter_conn *letter = mem_zalloc(&engine->mem, sizeof *letter);
-    if (!letter) return SALLY_ENOMEM;
+    int err = 0;
+    struct letter_conn *letter = id__begin(shard, sizeof *letter, &err);
+    if (!letter) return err;
     letter->id = id;
-    return id__post(shard, &letter->letter, kind, sizeof *letter);
+    return id__commit(shard, kind, sizeof *letter);
 }
 
 int sally_close(sally_engine *engine, sally_id id) { return id__close(engine, id, LETTER_CLOSE); }
@@ -251,10 +308,11 @@ int sally_post(sally_engine *engine, sally_id id, void (*fn)(sally_conn *conn, v
     if (!engine || !fn) return SALLY_EINVAL;
     struct shard *shard = engine_find_shard(engine, id);
     if (!shard) return SALLY_ENOCONN;
-    struct letter_post *post = mem_zalloc(&engine->mem, sizeof *post);
-    if (!post) return SALLY_ENOMEM;
+    int err = 0;
+    struct letter_post *post = id__begin(shard, sizeof *post, &err);
+    if (!post) return err;
     post->id = id;
     post->fn = fn;
     post->arg = arg;
-    return id__post(shard, &post->letter, LETTER_POST, sizeof *post);
+    return id__commit(shard, LETTER_POST, sizeof *post);
 }

@@ -29,19 +29,24 @@ static void message_refuse(sally_conn *conn, int error)
 size_t conn_deliver_messages(sally_conn *conn, const void *data, size_t len)
 {
     struct shard *shard = conn->shard;
+    size_t used = 0;
+    if (!conn_extra(conn)) {
+        conn_broken(conn, SALLY_ENOMEM, 0);
+        return 0;
+    }
     const struct framer framer = {
         .framing = conn->policy->framing,
         .mem = &shard->engine->mem,
-        .carry = &conn->carry,
+        .carry = &conn->extra->carry,
         .now_ms = shard->now_ms,
         .take = message_take,
         .ctx = conn,
     };
-    size_t used = 0;
     int err = framer_feed(&framer, data, len, &used);
     if (err)
         message_refuse(conn, err);
-    else if (conn->carry && conn->state == CONN_OPEN && conn->carry->began_ms == shard->now_ms)
+    else if (conn_carry(conn) && conn->state == CONN_OPEN &&
+             conn_carry(conn)->began_ms == shard->now_ms)
         conn_update_timer(conn); /* it has just begun, and has a limit */
     if (conn_has(conn, CONN_FLOW)) flow_queued(conn);
     return used;
@@ -55,12 +60,15 @@ void conn_deliver_received(sally_conn *conn, const void *data, size_t len)
     if (err) conn_broken(conn, err, 0);
 }
 
-uint32_t conn_message_bytes(const sally_conn *conn) { return conn->carry ? conn->carry->len : 0; }
+uint32_t conn_message_bytes(const sally_conn *conn)
+{
+    return conn_carry(conn) ? conn_carry(conn)->len : 0;
+}
 
 void conn_restart_message(sally_conn *conn)
 {
-    if (!conn->carry) return;
-    conn->carry->began_ms = conn->shard->now_ms;
+    if (!conn_carry(conn)) return;
+    conn_carry(conn)->began_ms = conn->shard->now_ms;
     conn_update_timer(conn);
 }
 

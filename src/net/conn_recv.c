@@ -30,9 +30,9 @@ void conn_update_reading(sally_conn *conn)
 
 void conn_drop_held(sally_conn *conn)
 {
-    struct held *held = conn->held;
+    struct held *held = conn_held(conn);
     if (!held) return;
-    conn->held = NULL;
+    conn->extra->held = NULL;
     conn->flags &= (uint16_t)~CONN_HELD;
     sendq_clear(&held->queue, &conn->shard->pools);
     mem_free(&conn->shard->engine->mem, held, sizeof *held);
@@ -40,10 +40,14 @@ void conn_drop_held(sally_conn *conn)
 
 int conn_hold(sally_conn *conn, const void *data, size_t len)
 {
-    if (!conn->held) conn->held = mem_zalloc(&conn->shard->engine->mem, sizeof *conn->held);
-    if (!conn->held) return SALLY_ENOMEM;
-    conn->flags |= CONN_HELD;
-    int err = sendq_copy(&conn->held->queue, &conn->shard->pools, data, len);
+    if (!conn_has(conn, CONN_HELD)) {
+        struct held *held =
+            conn_extra(conn) ? mem_zalloc(&conn->shard->engine->mem, sizeof *held) : NULL;
+        if (!held) return SALLY_ENOMEM;
+        conn->extra->held = held;
+        conn->flags |= CONN_HELD;
+    }
+    int err = sendq_copy(&conn->extra->held->queue, &conn->shard->pools, data, len);
     if (conn_has(conn, CONN_FLOW)) flow_queued(conn);
     return err;
 }
@@ -52,13 +56,13 @@ int conn_hold(sally_conn *conn, const void *data, size_t len)
 
 static void conn__eof(sally_conn *conn)
 {
-    if (conn->state == CONN_OPEN && (conn__paused(conn) || conn->held)) {
+    if (conn->state == CONN_OPEN && (conn__paused(conn) || conn_has(conn, CONN_HELD))) {
         conn->flags |= CONN_EOF_HELD;
         return;
     }
     conn->flags = (uint16_t)((conn->flags | CONN_EOF) & ~CONN_EOF_HELD);
     record_add_more(conn, RECORD_PEER_FINISHED);
-    carry_close(conn->carry, &conn->shard->engine->mem);
+    carry_close(conn_carry(conn), &conn->shard->engine->mem);
     if (conn->state == CONN_LINGERING) {
         conn_end(conn, PORT_CLOSE_FIN, (sally_close_reason)conn->reason, conn->error,
                  conn->sys_error);
@@ -74,16 +78,16 @@ static void conn__eof(sally_conn *conn)
 void conn_deliver_held(sally_conn *conn)
 {
     const sally_handler *handler = &conn->policy->handler;
-    while (conn->state == CONN_OPEN && !conn__paused(conn) && conn->held) {
+    while (conn->state == CONN_OPEN && !conn__paused(conn) && conn_has(conn, CONN_HELD)) {
         struct span span;
-        if (!sendq_gather(&conn->held->queue, &span, 1)) {
+        if (!sendq_gather(&conn->extra->held->queue, &span, 1)) {
             conn_drop_held(conn);
             break;
         }
         /* taken away meanwhile: the handler may close the connection, which drops what is held, and
          * still read these bytes until it returns */
-        struct held *held = conn->held;
-        conn->held = NULL;
+        struct held *held = conn->extra->held;
+        conn->extra->held = NULL;
         conn->flags &= (uint16_t)~CONN_HELD;
         size_t used = span.len;
         if (conn->policy->framing)
@@ -91,12 +95,12 @@ void conn_deliver_held(sally_conn *conn)
         else if (handler->on_data)
             handler->on_data(conn, span.data, span.len);
         sendq_consume(&held->queue, &conn->shard->pools, used);
-        conn->held = held;
+        conn->extra->held = held;
         conn->flags |= CONN_HELD;
         if (conn_has(conn, CONN_FLOW)) flow_queued(conn);
         if (conn->state != CONN_OPEN) conn_drop_held(conn);
     }
-    if (conn->state == CONN_OPEN && !conn->held && !conn__paused(conn) &&
+    if (conn->state == CONN_OPEN && !conn_has(conn, CONN_HELD) && !conn__paused(conn) &&
         conn_has(conn, CONN_EOF_HELD))
         conn__eof(conn);
 }
@@ -119,11 +123,15 @@ static void conn__deliver(sally_conn *conn, const struct port_event *event)
 static void conn__bytes(sally_conn *conn, const struct port_event *event)
 {
     struct shard *shard = conn->shard;
+    if (!conn_has(conn, CONN_FIRST_BYTE)) {
+        conn->flags |= CONN_FIRST_BYTE;
+        conn->bytes_in = 0;
+    }
     conn->bytes_in += event->bytes;
-    conn->active_ms = shard->now_ms;
-    conn->flags |= CONN_FIRST_BYTE;
+    conn->active_ms = shard->now_ms & CONN_MS_MAX;
     counter_add(&shard->counters.bytes_in, event->bytes);
-    if (conn_is_plain(conn) || (conn->state == CONN_OPEN && !conn__paused(conn) && !conn->held)) {
+    if (conn_is_plain(conn) ||
+        (conn->state == CONN_OPEN && !conn__paused(conn) && !conn_has(conn, CONN_HELD))) {
         conn__deliver(conn, event);
         return;
     }

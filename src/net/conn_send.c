@@ -23,7 +23,7 @@ static void conn__above_high(sally_conn *conn)
 
 static inline void conn__queued(sally_conn *conn, bool was_empty)
 {
-    if (was_empty) conn->write_ms = conn->shard->now_ms;
+    if (was_empty) conn->write_ms = conn->shard->now_ms & CONN_MS_MAX;
     if (conn->out.bytes > conn->policy->send_low_bytes &&
         (conn->out.bytes > conn->policy->send_high_bytes || budget_is_tight(conn)))
         conn__above_high(conn);
@@ -119,7 +119,7 @@ void conn_send_foreign(sally_conn *conn, const void *data, uint32_t len)
                 !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT);
     if (!open || sendq_copy_spans(&conn->out, &conn->shard->pools, &(struct span){data, len}, 1,
                                   conn__sends_units(conn)) != 0) {
-        inbound_return(conn__inbound(conn), slot_generation(&conn->sock.slot), len);
+        inbound_return(conn__inbound(conn), len);
         /* a stream with a hole must not go on */
         if (open) conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_NO_MEMORY, SALLY_ENOMEM, 0);
         return;
@@ -136,7 +136,7 @@ void conn_return_foreign(sally_conn *conn, size_t bytes)
     uint32_t back = bytes < conn->foreign_bytes ? (uint32_t)bytes : conn->foreign_bytes;
     if (!back) return;
     conn->foreign_bytes -= back;
-    inbound_return(conn__inbound(conn), slot_generation(&conn->sock.slot), back);
+    inbound_return(conn__inbound(conn), back);
 }
 
 /* The queue is low: what paused for it goes on. */
@@ -161,7 +161,7 @@ static inline void conn__took(sally_conn *conn, size_t bytes)
     struct shard *shard = conn->shard;
     sendq_consume(&conn->out, &shard->pools, bytes);
     conn->bytes_out += bytes;
-    conn->active_ms = conn->write_ms = shard->now_ms;
+    conn->active_ms = conn->write_ms = shard->now_ms & CONN_MS_MAX;
     counter_add(&shard->counters.bytes_out, bytes);
     if (conn_has(conn, CONN_FOREIGN)) conn_return_foreign(conn, bytes);
     if (conn->policy->handler.on_sent) conn->policy->handler.on_sent(conn, bytes);

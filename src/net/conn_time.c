@@ -17,7 +17,7 @@ static uint64_t earlier(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static uint64_t first_byte_due(const sally_conn *conn)
 {
     if (conn_has(conn, CONN_FIRST_BYTE)) return WHEEL_NEVER;
-    return due_after(conn->phase_ms, conn->policy->first_byte_ms);
+    return due_after(conn->first_from_ms, conn->policy->first_byte_ms);
 }
 
 static uint64_t write_due(const sally_conn *conn)
@@ -29,7 +29,7 @@ static uint64_t write_due(const sally_conn *conn)
 /* A peer can't finish what isn't read. */
 static uint64_t message_due(const sally_conn *conn)
 {
-    const struct carry *carry = conn->carry;
+    const struct carry *carry = conn_carry(conn);
     if (!carry || !carry->bytes || conn_has(conn, CONN_PAUSED | CONN_AUTO_PAUSED))
         return WHEEL_NEVER;
     return due_after(carry->began_ms, conn->policy->message_ms);
@@ -49,7 +49,7 @@ static uint64_t conn__due(const sally_conn *conn)
     case CONN_DIALING: return dial_due_ms(conn);
     case CONN_OPEN: return open_due(conn);
     case CONN_DRAINING: return write_due(conn);
-    case CONN_LINGERING: return due_after(conn->phase_ms, conn->policy->linger_ms);
+    case CONN_LINGERING: return due_after(conn->write_ms, conn->policy->linger_ms);
     case CONN_NEW:
     case CONN_ENDING:
     case CONN_GONE: break;
@@ -77,35 +77,38 @@ static const struct {
     [SALLY_TIMEOUT_MESSAGE] = {SALLY_CLOSE_MESSAGE_TIMEOUT, PORT_CLOSE_FIN, RECORD_MESSAGE_OVER},
 };
 
-/* `since_ms` is what the limit counts from. */
-static void conn__limit(sally_conn *conn, sally_timeout which, uint64_t *since_ms)
+/* True when it counts anew from now. */
+static bool conn__limit(sally_conn *conn, sally_timeout which)
 {
     const sally_handler *handler = &conn->policy->handler;
     bool close = !handler->on_timeout || handler->on_timeout(conn, which);
-    if (conn->state != CONN_OPEN) return;
-    if (close) {
+    if (conn->state != CONN_OPEN) return false;
+    if (close)
         conn_end(conn, on_limit[which].mode, on_limit[which].reason, SALLY_ETIMEDOUT, 0);
-        return;
-    }
-    *since_ms = conn->shard->now_ms;
-    record_add(conn, on_limit[which].kept);
+    else
+        record_add(conn, on_limit[which].kept);
+    return !close;
 }
 
 static void conn__open_limits(sally_conn *conn)
 {
-    uint64_t now = conn->shard->now_ms;
+    uint64_t now = conn->shard->now_ms & CONN_MS_MAX;
     if (conn->user_due_ms && conn->user_due_ms <= now) {
         conn->user_due_ms = 0;
         if (conn->policy->handler.on_timer) conn->policy->handler.on_timer(conn);
     }
-    if (conn->state == CONN_OPEN && first_byte_due(conn) <= now)
-        conn__limit(conn, SALLY_TIMEOUT_FIRST_BYTE, &conn->phase_ms);
-    if (conn->state == CONN_OPEN && write_due(conn) <= now)
-        conn__limit(conn, SALLY_TIMEOUT_WRITE, &conn->write_ms);
-    if (conn->state == CONN_OPEN && message_due(conn) <= now)
-        conn__limit(conn, SALLY_TIMEOUT_MESSAGE, &conn->carry->began_ms);
-    if (conn->state == CONN_OPEN && due_after(conn->active_ms, conn->policy->idle_ms) <= now)
-        conn__limit(conn, SALLY_TIMEOUT_IDLE, &conn->active_ms);
+    if (conn->state == CONN_OPEN && first_byte_due(conn) <= now &&
+        conn__limit(conn, SALLY_TIMEOUT_FIRST_BYTE))
+        conn->first_from_ms = now;
+    if (conn->state == CONN_OPEN && write_due(conn) <= now &&
+        conn__limit(conn, SALLY_TIMEOUT_WRITE))
+        conn->write_ms = now & CONN_MS_MAX;
+    if (conn->state == CONN_OPEN && message_due(conn) <= now &&
+        conn__limit(conn, SALLY_TIMEOUT_MESSAGE) && conn_carry(conn))
+        conn_carry(conn)->began_ms = now;
+    if (conn->state == CONN_OPEN && due_after(conn->active_ms, conn->policy->idle_ms) <= now &&
+        conn__limit(conn, SALLY_TIMEOUT_IDLE))
+        conn->active_ms = now & CONN_MS_MAX;
 }
 
 void conn_on_timer(sally_conn *conn)

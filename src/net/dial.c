@@ -19,11 +19,14 @@ void dial_free(struct dial *dial)
     mem_free(&dial->shard->engine->mem, dial, sizeof *dial);
 }
 
-void dial_drop(sally_conn *conn)
+bool dial_drop(sally_conn *conn)
 {
     struct dial *dial = conn->dial;
-    conn->dial = NULL;
-    if (dial && !dial->away) dial_free(dial);
+    if (!dial) return true;
+    struct addr peer = dial->peer;
+    conn->dial = NULL; /* extra has its place from here on */
+    if (!dial->away) dial_free(dial);
+    return conn_set_peer(conn, &peer);
 }
 
 uint64_t dial_due_ms(const sally_conn *conn)
@@ -31,7 +34,7 @@ uint64_t dial_due_ms(const sally_conn *conn)
     const struct dial *dial = conn->dial;
     uint64_t due = after(dial->began_ms, conn->policy->connect_ms);
     bool others = dial->next < dial->lookup.count;
-    uint64_t attempt = after(conn->phase_ms, conn->policy->attempt_ms);
+    uint64_t attempt = after(dial->attempt_ms, conn->policy->attempt_ms);
     return !dial->away && !dial->closing && others && attempt < due ? attempt : due;
 }
 
@@ -57,7 +60,7 @@ static void dial__failed(sally_conn *conn, int error, int sys_error)
 static void dial__connect(sally_conn *conn, const struct address *to)
 {
     const struct policy *policy = conn->policy;
-    conn->phase_ms = conn->shard->now_ms;
+    conn->dial->attempt_ms = conn->shard->now_ms;
     port_connect(conn->shard->port, &conn->sock, to, policy->has_from ? &policy->from : NULL,
                  &policy->sock);
     conn_update_timer(conn);
@@ -71,7 +74,7 @@ static void dial__next(sally_conn *conn)
         return;
     }
     struct address to = {.kind = ADDRESS_IP, .ip = dial->lookup.addrs[dial->next++]};
-    conn->peer = to.ip;
+    dial->peer = to.ip;
     dial__connect(conn, &to);
 }
 
@@ -106,7 +109,7 @@ static void dial__looked_up(struct lookup *lookup)
 {
     struct dial *dial =
         (struct dial *)(void *)((unsigned char *)lookup - offsetof(struct dial, lookup));
-    dial->letter.kind = LETTER_RESOLVED;
+    dial->letter.mail.kind = LETTER_RESOLVED;
     (void)shard_post(dial->shard, &dial->letter, true);
 }
 
@@ -150,7 +153,7 @@ void dial_begin(struct dial *dial)
     } else if (dial->to.kind == ADDRESS_NAME) {
         dial__resolve(conn);
     } else if (dial->to.kind == ADDRESS_PATH) {
-        conn->peer.family = ADDR_UNIX;
+        dial->peer.family = ADDR_UNIX;
         dial__connect(conn, &dial->to);
     } else {
         dial->lookup.addrs[0] = dial->to.ip;
@@ -193,8 +196,12 @@ void dial_on_event(sally_conn *conn, const struct port_event *event)
         dial__next(conn);
         return;
     }
+    conn->state = CONN_NEW; /* neither DIALING nor open yet */
+    if (!dial_drop(conn)) {
+        dial__failed(conn, SALLY_ENOMEM, 0);
+        return;
+    }
     counter_add(&conn->shard->counters.connected, 1);
-    dial_drop(conn);
     conn_open(conn);
 }
 
@@ -250,8 +257,7 @@ static int connect__post(sally_engine *engine, const struct address *to, struct 
         policy_release(policy);
         goto fail;
     }
-    dial->letter.kind = LETTER_DIAL;
-    dial->letter.bytes = sizeof *dial;
+    dial->letter.mail = (struct mail){sizeof *dial, LETTER_DIAL};
     dial->shard = shard;
     dial->policy = policy;
     dial->to = *to;

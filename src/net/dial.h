@@ -12,13 +12,15 @@ struct dial {
     sally_id id;
     struct shard *shard;
     struct policy *policy; /* a reference, until the connection has it */
+    struct addr peer;      /* the one that is tried */
     struct address to;     /* a path, an address, or the name */
     struct lookup lookup;
-    uint64_t began_ms; /* connect_ms counts from here */
-    unsigned next;     /* in lookup.addrs: the one to try next */
-    bool away;         /* a mailbox or the resolver has it: it comes back as a letter */
-    bool closing;      /* the attempt is being closed; PORT_CLOSE brings the next */
-    int error;         /* of the last attempt */
+    uint64_t began_ms;   /* connect_ms counts from here */
+    uint64_t attempt_ms; /* attempt_ms of the options counts from here */
+    unsigned next;       /* in lookup.addrs: the one to try next */
+    bool away;           /* a mailbox or the resolver has it: it comes back as a letter */
+    bool closing;        /* the attempt is being closed; PORT_CLOSE brings the next */
+    int error;           /* of the last attempt */
     int sys_error;
 };
 
@@ -33,8 +35,9 @@ void dial_on_event(sally_conn *conn, const struct port_event *event);
 void dial_on_timer(sally_conn *conn);
 uint64_t dial_due_ms(const sally_conn *conn);
 
-/* The connection is ending: the dial is freed, or will be when the resolver brings it back. */
-void dial_drop(sally_conn *conn);
+/* The connection is open, or ending: the dial is freed, or will be when the resolver brings it
+ * back, and the connection has the peer's address. False: it has not, for want of memory. */
+bool dial_drop(sally_conn *conn);
 
 void dial_free(struct dial *dial);
 

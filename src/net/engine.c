@@ -79,14 +79,6 @@ void engine_wake_listeners(sally_engine *engine)
     }
 }
 
-struct shard *engine_find_shard(sally_engine *engine, sally_id id)
-{
-    unsigned index = (unsigned)(id >> SLOTS_INDEX_BITS) & 0xff;
-    if (index >= engine->shard_count) return NULL;
-    struct shard *shard = engine->shards[index];
-    return shard_find(shard, id) ? shard : NULL;
-}
-
 /* ---- Create ---- */
 
 static int engine__options(sally_engine *engine, const sally_engine_options *given)

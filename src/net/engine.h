@@ -82,7 +82,4 @@ struct shard *engine_pick_shard(sally_engine *engine);
 /* A shard has nothing left; the last one ends the engine. */
 void engine_shard_ended(sally_engine *engine);
 
-/* The shard and slot that an id names, or NULL. Any thread. */
-struct shard *engine_find_shard(sally_engine *engine, sally_id id);
-
 #endif

@@ -11,14 +11,16 @@ static struct mem *flow__mem(const sally_conn *conn) { return &conn->shard->engi
 
 int flow_need(sally_conn *conn)
 {
-    if (!conn->flow) conn->flow = mem_zalloc(flow__mem(conn), sizeof *conn->flow);
-    return conn->flow ? 0 : SALLY_ENOMEM;
+    if (conn->state == CONN_DIALING || !conn_extra(conn)) return SALLY_ENOMEM;
+    struct flow **flow = &conn->extra->flow;
+    if (!*flow) *flow = mem_zalloc(flow__mem(conn), sizeof **flow);
+    return *flow ? 0 : SALLY_ENOMEM;
 }
 
 /* The flag says that progress and flush have to look here. */
 static void flow__flag(sally_conn *conn)
 {
-    if (conn->flow->notes || conn->flow->corked || conn->policy->has_budget)
+    if (conn_flow(conn)->notes || conn_flow(conn)->corked || conn->policy->has_budget)
         conn->flags |= CONN_FLOW;
     else
         conn->flags &= (uint16_t)~CONN_FLOW;
@@ -29,7 +31,7 @@ static void flow__flag(sally_conn *conn)
 static struct note *note__create(sally_conn *conn, sally_sent_fn done, void *arg, int *err)
 {
     *err = flow_need(conn);
-    if (!*err && conn->flow->notes == NOTES_MAX) {
+    if (!*err && conn_flow(conn)->notes == NOTES_MAX) {
         conn->flags |= CONN_DRAIN_DUE;
         *err = SALLY_EFULL;
     }
@@ -42,7 +44,7 @@ static struct note *note__create(sally_conn *conn, sally_sent_fn done, void *arg
 
 static void flow__append(sally_conn *conn, struct note *note)
 {
-    struct flow *flow = conn->flow;
+    struct flow *flow = conn_flow(conn);
     note->at = conn->bytes_out + conn->out.bytes;
     if (flow->last)
         flow->last->next = note;
@@ -56,7 +58,7 @@ static void flow__append(sally_conn *conn, struct note *note)
 
 static void flow__tell_first(sally_conn *conn, bool sent)
 {
-    struct flow *flow = conn->flow;
+    struct flow *flow = conn_flow(conn);
     struct note note = *flow->first;
     mem_free(flow__mem(conn), flow->first, sizeof note);
     flow->first = note.next;
@@ -69,8 +71,9 @@ static void flow__tell_first(sally_conn *conn, bool sent)
 /* Those that the callbacks add are for the next time. */
 void flow_notify(sally_conn *conn)
 {
-    uint32_t notes = conn->flow ? conn->flow->notes : 0;
-    for (; notes && conn->flow->first->at <= conn->bytes_out; notes--) flow__tell_first(conn, true);
+    uint32_t notes = conn_flow(conn) ? conn_flow(conn)->notes : 0;
+    for (; notes && conn_flow(conn)->first->at <= conn->bytes_out; notes--)
+        flow__tell_first(conn, true);
 }
 
 void flow_queued(sally_conn *conn)
@@ -117,7 +120,7 @@ int sally_conn_send_owned(sally_conn *conn, const void *data, size_t len, sally_
 
 bool flow_holds(const sally_conn *conn)
 {
-    return conn->flow && conn->flow->corked && conn->state == CONN_OPEN &&
+    return conn_flow(conn) && conn_flow(conn)->corked && conn->state == CONN_OPEN &&
            !conn_has(conn, CONN_SHUT_ASKED) && conn->out.bytes <= conn->policy->send_high_bytes;
 }
 
@@ -127,7 +130,7 @@ int sally_conn_cork(sally_conn *conn)
     if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
     int err = flow_need(conn);
     if (err) return err;
-    conn->flow->corked = true;
+    conn_flow(conn)->corked = true;
     flow__flag(conn);
     return 0;
 }
@@ -136,10 +139,10 @@ int sally_conn_uncork(sally_conn *conn)
 {
     if (!conn_here(conn)) return SALLY_EINVAL;
     if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
-    if (!conn->flow || !conn->flow->corked) return 0;
-    conn->flow->corked = false;
+    if (!conn_flow(conn) || !conn_flow(conn)->corked) return 0;
+    conn_flow(conn)->corked = false;
     flow__flag(conn);
-    conn->write_ms = conn->shard->now_ms;
+    conn->write_ms = conn->shard->now_ms & CONN_MS_MAX;
     shard_mark_dirty(conn->shard, conn);
     return 0;
 }
@@ -151,8 +154,8 @@ int flow_count_drop(sally_conn *conn, size_t bytes)
     int err = flow_need(conn);
     if (err) return err;
     record_add(conn, RECORD_DROPPED);
-    conn->flow->dropped++;
-    conn->flow->dropped_bytes += bytes;
+    conn_flow(conn)->dropped++;
+    conn_flow(conn)->dropped_bytes += bytes;
     return 0;
 }
 
@@ -161,7 +164,8 @@ int flow_count_drop(sally_conn *conn, size_t bytes)
 void flow_dropped(sally_conn *conn, uint32_t before, uint32_t bytes)
 {
     uint64_t from = conn->bytes_out + before;
-    for (struct note *note = conn->flow ? conn->flow->first : NULL; note; note = note->next) {
+    for (struct note *note = conn_flow(conn) ? conn_flow(conn)->first : NULL; note;
+         note = note->next) {
         if (note->at <= from) continue;
         if (note->at <= from + bytes) note->dropped = true;
         note->at = note->dropped ? from : note->at - bytes;
@@ -170,7 +174,7 @@ void flow_dropped(sally_conn *conn, uint32_t before, uint32_t bytes)
 
 uint64_t sally_conn_dropped(const sally_conn *conn, uint64_t *bytes)
 {
-    const struct flow *flow = conn ? conn->flow : NULL;
+    const struct flow *flow = conn ? conn_flow(conn) : NULL;
     if (bytes) *bytes = flow ? flow->dropped_bytes : 0;
     return flow ? flow->dropped : 0;
 }
@@ -231,15 +235,16 @@ int flow_make_room(sally_conn *conn, size_t len)
 
 void flow_end(sally_conn *conn)
 {
-    struct flow *flow = conn->flow;
+    struct flow *flow = conn_flow(conn);
     if (!flow) return;
     while (flow->first) flow__tell_first(conn, flow->first->at <= conn->bytes_out);
 }
 
 void flow_free(sally_conn *conn)
 {
-    if (!conn->flow) return;
+    struct flow *flow = conn_flow(conn);
+    if (!flow) return;
     record_drop(conn);
-    mem_free(flow__mem(conn), conn->flow, sizeof *conn->flow);
-    conn->flow = NULL;
+    mem_free(flow__mem(conn), flow, sizeof *flow);
+    conn->extra->flow = NULL;
 }

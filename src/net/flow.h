@@ -29,7 +29,7 @@ struct flow {
     struct record *record; /* NULL: nothing recorded */
 };
 
-/* conn->flow is there after 0; else SALLY_ENOMEM. */
+/* conn_flow is there after 0; else SALLY_ENOMEM, also while the connection is being made. */
 int flow_need(sally_conn *conn);
 
 /* Corked, and nothing that goes all the same. */

@@ -1,5 +1,6 @@
-/* What threads send to a shard. Each kind is a struct that begins with struct letter; the shard
- * that takes it frees it. */
+/* What threads send to a shard. Most kinds are records, which lie in the mailbox and begin with
+ * struct mail; the others are structs of their own, which begin with struct letter and are freed by
+ * the shard that takes them. */
 #ifndef NET_LETTER_H
 #define NET_LETTER_H
 
@@ -15,10 +16,11 @@ enum letter_kind {
     LETTER_ADOPT,    /* struct letter_adopt */
     LETTER_DIAL,     /* struct dial, see dial.h */
     LETTER_RESOLVED, /* struct dial again, from a resolver thread */
-    LETTER_SEND,     /* struct letter_send */
-    LETTER_CLOSE,    /* struct letter_conn */
-    LETTER_ABORT,    /* struct letter_conn */
-    LETTER_POST,     /* struct letter_post */
+    LETTER_SEND,     /* struct letter_send, a record */
+    LETTER_SEND_BIG, /* struct letter_big */
+    LETTER_CLOSE,    /* struct letter_conn, a record */
+    LETTER_ABORT,    /* struct letter_conn, a record */
+    LETTER_POST,     /* struct letter_post, a record */
     LETTER_LOOK,     /* struct letter_look */
 };
 
@@ -30,22 +32,34 @@ struct letter_adopt {
     port_handle handle;
     struct addr peer;
     struct policy *policy; /* a reference */
+    bool inherits;         /* as in struct listening */
 };
 
 struct letter_conn {
-    struct letter letter;
+    struct mail mail;
     sally_id id;
 };
 
+/* As many bytes as the record has behind its struct. */
 struct letter_send {
+    struct mail mail;
+    sally_id id;
+    unsigned char data[];
+};
+
+/* More than a record has room for. */
+struct letter_big {
     struct letter letter;
     sally_id id;
+    struct mem *mem;
     uint32_t len;
     unsigned char data[];
 };
 
+enum { LETTER_SEND_MAX = MAIL_RECORD_MAX - sizeof(struct letter_send) };
+
 struct letter_post {
-    struct letter letter;
+    struct mail mail;
     sally_id id;
     void (*fn)(sally_conn *conn, void *arg);
     void *arg;
@@ -67,10 +81,12 @@ struct letter_look {
 void look_fill(struct shard *shard, struct letter_look *look);
 void look_release(struct letter_look *look);
 
-/* Does what a letter says; the owner thread. */
-void letter_handle(struct shard *shard, struct letter *letter);
+void letter_free_big(struct letter_big *big);
+
+/* Does what it says; the owner thread. */
+void letter_handle(struct shard *shard, struct mail *mail);
 
 /* For a shard that has ended: frees it, telling whoever was promised an answer. */
-void letter_dispose(struct shard *shard, struct letter *letter);
+void letter_dispose(struct shard *shard, struct mail *mail);
 
 #endif

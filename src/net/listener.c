@@ -30,7 +30,7 @@ int listener_create(struct listener **out, sally_server *server, const struct li
     struct listener *listener = slots_take(&shard->slots);
     if (!listener) return SALLY_ENOMEM;
     listener->sock.handle = handle;
-    listener->letter.kind = LETTER_LISTEN;
+    listener->letter.mail.kind = LETTER_LISTEN;
     listener->server = server;
     listener->address = address;
     listener->shard = shard;
@@ -171,7 +171,7 @@ static void listener__hand_over(struct listener *listener, port_handle handle,
     sally_engine *engine = server->engine;
     struct shard *shard = engine_pick_shard(engine);
     if (shard == listener->shard) {
-        conn_adopt(shard, policy_ref(server->policy), handle, peer);
+        conn_adopt(shard, policy_ref(server->policy), handle, peer, listener->address->inherits);
         return;
     }
     struct letter_adopt *letter = shard ? mem_zalloc(&engine->mem, sizeof *letter) : NULL;
@@ -181,10 +181,10 @@ static void listener__hand_over(struct listener *listener, port_handle handle,
         listener__refuse(listener, handle);
         return;
     }
-    letter->letter.kind = LETTER_ADOPT;
-    letter->letter.bytes = sizeof *letter;
+    letter->letter.mail = (struct mail){sizeof *letter, LETTER_ADOPT};
     letter->handle = handle;
     letter->peer = *peer;
+    letter->inherits = listener->address->inherits;
     letter->policy = policy_ref(server->policy);
     (void)shard_post(shard, &letter->letter, true); /* bounded by the places reserved */
 }

@@ -25,14 +25,15 @@ static void look__conn(const sally_conn *conn, sally_conn_info *info)
         .id = shard_id(conn->shard, &conn->sock.slot),
         .state = look__state(conn),
         .server = conn->policy->server,
-        .bytes_in = conn->bytes_in,
+        .bytes_in = conn_bytes_in(conn),
         .bytes_out = conn->bytes_out,
         .bytes_queued = conn->out.bytes,
         .age_ms = look__ms(now - conn->opened_ms),
         .idle_ms = look__ms(now - active),
         .paused = conn->state == CONN_OPEN && conn_has(conn, CONN_PAUSED | CONN_AUTO_PAUSED),
     };
-    addr_format(&conn->peer, info->peer, sizeof info->peer);
+    struct addr peer = conn_peer(conn);
+    addr_format(&peer, info->peer, sizeof info->peer);
 }
 
 static void look__collect(struct shard *shard, struct letter_look *look)
@@ -76,8 +77,7 @@ static struct letter_look *look__ask(struct shard *shard, int *err)
     struct letter_look *look = mem_zalloc(mem, sizeof *look);
     *err = SALLY_ENOMEM;
     if (!look) return NULL;
-    look->letter.kind = LETTER_LOOK;
-    look->letter.bytes = sizeof *look;
+    look->letter.mail = (struct mail){sizeof *look, LETTER_LOOK};
     look->mem = mem;
     atomic_init(&look->refs, 2);
     os_gate_init(&look->done);

@@ -10,8 +10,7 @@ enum {
     IDLE_MS = 600 * 1000,
     WRITE_STALL_MS = 30 * 1000,
     LINGER_MS = 10 * 1000,
-    MESSAGE_MS = 60 * 1000, /* 1 MiB at 140 kbit/s */
-    SEND_BYTES_MAX = 4 << 20,
+    MESSAGE_MS = 60 * 1000,     /* 1 MiB at 140 kbit/s */
     SEND_BYTES_LIMIT = 1 << 30, /* so that sums of two queues stay far below 2^32 */
 };
 
@@ -23,7 +22,7 @@ static uint64_t time_or(uint32_t ms, uint32_t otherwise)
 
 static int policy__queue(struct policy *policy, const sally_conn_options *options)
 {
-    uint32_t max = options->send_bytes_max ? options->send_bytes_max : SEND_BYTES_MAX;
+    uint32_t max = options->send_bytes_max ? options->send_bytes_max : POLICY_SEND_BYTES_MAX;
     uint32_t high = options->send_high_bytes ? options->send_high_bytes : max / 4;
     uint32_t low = options->send_low_bytes ? options->send_low_bytes : high / 4;
     if (max > SEND_BYTES_LIMIT || high > max || low > high) return SALLY_EINVAL;

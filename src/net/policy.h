@@ -16,6 +16,7 @@
 #define POLICY_NEVER UINT64_MAX
 
 struct framing;
+enum { POLICY_SEND_BYTES_MAX = 4 << 20 }; /* the default of send_bytes_max */
 
 struct policy {
     atomic_uint refs;

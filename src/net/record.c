@@ -33,21 +33,21 @@ static void record__append(struct record *record, enum record_kind kind, uint32_
 void record_add(sally_conn *conn, enum record_kind kind)
 {
     if (conn->policy->no_recorder || flow_need(conn)) return;
-    struct flow *flow = conn->flow;
+    struct flow *flow = conn_flow(conn);
     if (!flow->record) flow->record = mem_zalloc(&conn->shard->engine->mem, sizeof *flow->record);
     if (flow->record) record__append(flow->record, kind, conn__age_ms(conn));
 }
 
 void record_add_more(sally_conn *conn, enum record_kind kind)
 {
-    if (conn->flow && conn->flow->record) record_add(conn, kind);
+    if (conn_flow(conn) && conn_flow(conn)->record) record_add(conn, kind);
 }
 
 void record_drop(sally_conn *conn)
 {
-    struct record *record = conn->flow->record;
+    struct record *record = conn_flow(conn)->record;
     if (record) mem_free(&conn->shard->engine->mem, record, sizeof *record);
-    conn->flow->record = NULL;
+    conn_flow(conn)->record = NULL;
 }
 
 /* ---- Who ---- */
@@ -149,8 +149,8 @@ const char *sally_conn_why(const sally_conn *conn, char *buf, size_t size)
         line__add(&line, "open");
     }
     line__add(&line, " after %u.%03u s; in %llu, out %llu, %s %u bytes", age / 1000, age % 1000,
-              (unsigned long long)conn->bytes_in, (unsigned long long)conn->bytes_out,
+              (unsigned long long)conn_bytes_in(conn), (unsigned long long)conn->bytes_out,
               conn->has_reason ? "unsent" : "queued", conn_unsent(conn));
-    if (conn->flow && conn->flow->record) line__record(&line, conn->flow->record);
+    if (conn_flow(conn) && conn_flow(conn)->record) line__record(&line, conn_flow(conn)->record);
     return buf;
 }

@@ -134,6 +134,7 @@ static int server__open(sally_server *server, const struct address *address)
         .v6_only = server->options.v6_only,
         .share_port = server->options.share_port,
         .unix_mode = server->options.unix_mode,
+        .accepted = &server->policy->sock,
     };
     if (server->address_count == SERVER_LISTENERS_MAX) return SALLY_ELIMIT;
     struct listening *listening = &server->addresses[server->address_count];
@@ -148,6 +149,7 @@ static int server__open(sally_server *server, const struct address *address)
         server__forget(server, listening);
         return err;
     }
+    listening->inherits = port_inherits(shard->port, address);
     (void)port_local(shard->port, handle, &listening->local);
     struct listener *listener;
     err = listener_create(&listener, server, listening, shard, handle);

@@ -17,8 +17,9 @@ enum { SERVER_LISTENERS_MAX = 64 };
 /* One of its addresses, as the system has it. */
 struct listening {
     struct addr local;
-    bool is_file; /* the path: it is removed when its listener ends */
-    char *path;   /* of a Unix socket, '@' first for an abstract name */
+    bool inherits; /* accepted connections have the policy's socket options already */
+    bool is_file;  /* the path: it is removed when its listener ends */
+    char *path;    /* of a Unix socket, '@' first for an abstract name */
 };
 
 /* The file of a Unix socket, which stays when its socket is closed. */

@@ -11,11 +11,15 @@
 #include "net/listener.h"
 
 enum {
-    TURN_LETTERS_MAX = 4096,
+    TURN_LETTERS_MAX = 16384,
     TURN_TIMERS_MAX = 4096,
     LISTENER_SLOTS = SERVER_LISTENERS_MAX * 4,
-    POOL_KEEP_MS = 1000,
+    TRIM_MS = 1000,
+    DIRTY_LINK_MAX = (1 << (SLOTS_INDEX_BITS + 1)) - 1,
 };
+
+/* Of what is called from two places and runs for every request. */
+#define ALWAYS_INLINE inline __attribute__((always_inline))
 
 _Thread_local struct shard *shard_of_thread;
 
@@ -43,6 +47,7 @@ static void shard__release(struct shard *shard)
         mem_free(mem, shard->inbound, shard->slots.capacity * sizeof *shard->inbound);
     sendq_pools_free(&shard->pools);
     slots_free(&shard->slots);
+    mailbox_free(&shard->mailbox);
     mem_free(mem, shard, sizeof *shard);
 }
 
@@ -53,7 +58,6 @@ int shard_create(struct shard **out, sally_engine *engine, unsigned index)
     if (!shard) return SALLY_ENOMEM;
     shard->engine = engine;
     shard->index = index;
-    mailbox_init(&shard->mailbox, options->mailbox_letters_max, options->mailbox_bytes_max);
     uint32_t capacity = engine->conns_max + LISTENER_SLOTS;
     if (capacity > 1u << SLOTS_INDEX_BITS) capacity = 1u << SLOTS_INDEX_BITS;
     int err = slots_init(&shard->slots, &engine->mem, sizeof(sally_conn), capacity, UINT32_MAX);
@@ -68,6 +72,8 @@ int shard_create(struct shard **out, sally_engine *engine, unsigned index)
         mem_free(&engine->mem, shard, sizeof *shard);
         return err;
     }
+    mailbox_init(&shard->mailbox, &engine->mem, options->mailbox_letters_max,
+                 options->mailbox_bytes_max);
     shard->inbound = mem_zalloc(&engine->mem, capacity * sizeof *shard->inbound);
     err = shard->inbound ? shard__port(shard) : SALLY_ENOMEM;
     if (err) {
@@ -75,6 +81,7 @@ int shard_create(struct shard **out, sally_engine *engine, unsigned index)
         return err;
     }
     wheel_init(&shard->wheel, engine_now_ms(engine));
+    shard->trim.kind = TIMER_TRIM;
     shard->now_ms = engine_now_ms(engine);
     *out = shard;
     return 0;
@@ -83,8 +90,7 @@ int shard_create(struct shard **out, sally_engine *engine, unsigned index)
 void shard_destroy(struct shard *shard)
 {
     if (!shard) return;
-    for (struct letter *letter; (letter = mailbox_take(&shard->mailbox));)
-        letter_dispose(shard, letter);
+    for (struct mail *mail; (mail = mailbox_take(&shard->mailbox));) letter_dispose(shard, mail);
     buf_take_back(shard);
     shard__release(shard);
 }
@@ -102,35 +108,41 @@ void shard_withdraw(struct shard *shard)
 int shard_post(struct shard *shard, struct letter *letter, bool must)
 {
     int posted = mailbox_post(&shard->mailbox, letter, must);
-    if (posted < 0) {
-        atomic_fetch_add_explicit(&shard->letters_refused, 1, memory_order_relaxed);
-        return posted;
-    }
-    if (posted > 0 && shard_current() != shard) shard_wake(shard);
-    return 0;
+    if (posted == SALLY_EFULL) shard_refused(shard);
+    if (posted > 0) shard_posted(shard);
+    return posted < 0 ? posted : 0;
+}
+
+void shard_posted(struct shard *shard)
+{
+    if (shard_current() != shard) shard_wake(shard);
+}
+
+void shard_refused(struct shard *shard)
+{
+    atomic_fetch_add_explicit(&shard->letters_refused, 1, memory_order_relaxed);
 }
 
 /* ---- The parts of a turn ---- */
 
-void shard_mark_dirty(struct shard *shard, sally_conn *conn)
+void shard_mark_dirty_slow(struct shard *shard, sally_conn *conn)
 {
-    if (conn_has(conn, CONN_DIRTY)) return;
     conn->flags |= CONN_DIRTY;
-    conn->dirty_next = NULL;
+    conn->dirty_next = 0;
     if (shard->dirty_tail)
-        shard->dirty_tail->dirty_next = conn;
+        shard->dirty_tail->dirty_next = (conn->sock.slot.index + 1) & DIRTY_LINK_MAX;
     else
         shard->dirty_head = conn;
     shard->dirty_tail = conn;
 }
 
 /* What is marked while this runs waits for the next call, which the turn makes before it sleeps. */
-static void shard__progress(struct shard *shard)
+static ALWAYS_INLINE void shard__progress(struct shard *shard)
 {
     sally_conn *conn = shard->dirty_head;
     shard->dirty_head = shard->dirty_tail = NULL;
     for (sally_conn *next; conn; conn = next) {
-        next = conn->dirty_next;
+        next = conn->dirty_next ? slots_at(&shard->slots, conn->dirty_next - 1) : NULL;
         conn->flags &= (uint16_t)~CONN_DIRTY;
         if (conn->state == CONN_GONE)
             conn_release(conn);
@@ -167,10 +179,19 @@ static void shard__events(struct shard *shard)
 static void shard__letters(struct shard *shard)
 {
     uint64_t handled = 0;
-    for (struct letter *letter;
-         handled < TURN_LETTERS_MAX && (letter = mailbox_take(&shard->mailbox)); handled++)
-        letter_handle(shard, letter);
-    if (handled) counter_add(&shard->counters.letters, handled);
+    for (struct mail *mail; handled < TURN_LETTERS_MAX && (mail = mailbox_take(&shard->mailbox));
+         handled++)
+        letter_handle(shard, mail);
+    if (!handled) return;
+    counter_add(&shard->counters.letters, handled);
+    if (!timer_is_set(&shard->trim))
+        wheel_set(&shard->wheel, &shard->trim, shard->now_ms + TRIM_MS);
+}
+
+static void shard__trim(struct shard *shard)
+{
+    if (mailbox_trim(&shard->mailbox))
+        wheel_set(&shard->wheel, &shard->trim, shard->now_ms + TRIM_MS);
 }
 
 static void shard__timers(struct shard *shard)
@@ -182,6 +203,8 @@ static void shard__timers(struct shard *shard)
         unsigned char *base = (unsigned char *)timer;
         if (timer->kind == TIMER_CONN)
             conn_on_timer((sally_conn *)(void *)(base - offsetof(sally_conn, timer)));
+        else if (timer->kind == TIMER_TRIM)
+            shard__trim(shard);
         else if (timer->kind == TIMER_LISTENER)
             listener_on_timer((struct listener *)(void *)(base - offsetof(struct listener, timer)));
     }
@@ -258,21 +281,24 @@ static bool shard__at_end(struct shard *shard)
 
 /* ---- The turn ---- */
 
-uint64_t shard_next_ms(const struct shard *shard)
+static ALWAYS_INLINE uint64_t shard__next_ms(const struct shard *shard)
 {
     uint64_t next = wheel_next_ms(&shard->wheel);
     int level = atomic_load_explicit(&shard->engine->stop_level, memory_order_relaxed);
+    if (level != STOP_DRAIN) return next;
     uint64_t deadline = atomic_load(&shard->engine->stop_deadline_ms);
-    return level == STOP_DRAIN && deadline < next ? deadline : next;
+    return deadline < next ? deadline : next;
 }
+
+uint64_t shard_next_ms(const struct shard *shard) { return shard__next_ms(shard); }
 
 /* How long it may sleep, seen from a moment; 0 when something is to be done that no event
  * announces. */
-static uint32_t shard__patience_ms(const struct shard *shard, uint64_t now_ms)
+static ALWAYS_INLINE uint32_t shard__patience_ms(const struct shard *shard, uint64_t now_ms)
 {
     if (shard->events_left || mailbox_has(&shard->mailbox) || shard->dirty_head) return 0;
     if (atomic_load_explicit(&shard->retry, memory_order_relaxed)) return 0;
-    uint64_t next = shard_next_ms(shard);
+    uint64_t next = shard__next_ms(shard);
     if (next <= now_ms) return 0;
     return next - now_ms < SALLY_FOREVER ? (uint32_t)(next - now_ms) : SALLY_FOREVER;
 }

@@ -19,7 +19,7 @@
 #include "port/port.h"
 
 enum { ROLE_CONN = 1, ROLE_LISTENER = 2 };
-enum { TIMER_CONN = 1, TIMER_LISTENER = 2, TIMER_BUDGET = 3 };
+enum { TIMER_CONN = 1, TIMER_LISTENER, TIMER_TRIM, TIMER_BUDGET };
 enum {
     SHARD_BATCH = 32
 }; /* events between two flushes: bounds how long a reply waits for its batch */
@@ -68,6 +68,7 @@ struct shard {
     uint64_t alarm_ms; /* when the port's alarm is set for; past: it is not */
     struct listener *listeners;
     struct wheel wheel;
+    struct timer trim; /* the mailbox may keep memory that nobody needs */
     struct slots slots;
     struct os_thread thread;
     uint64_t owner; /* os_thread_self of who steps it */
@@ -107,6 +108,11 @@ uint32_t shard_patience_ms(const struct shard *shard);
 /* Any thread. 0 or SALLY_EFULL. */
 int shard_post(struct shard *shard, struct letter *letter, bool must);
 
+/* Any thread, of what was posted to the mailbox directly: the post asked for a wake-up, or was
+ * refused. */
+void shard_posted(struct shard *shard);
+void shard_refused(struct shard *shard);
+
 void shard_wake(struct shard *shard);
 
 /* What engine_pick_shard promised doesn't come. Any thread. */
@@ -114,8 +120,8 @@ void shard_withdraw(struct shard *shard);
 
 void shard_each_conn(struct shard *shard, void (*fn)(sally_conn *conn, void *arg), void *arg);
 
-/* In every turn, before it ends, the connection gets its conn_progress. */
-void shard_mark_dirty(struct shard *shard, sally_conn *conn);
+/* Of shard_mark_dirty, see conn.h. */
+void shard_mark_dirty_slow(struct shard *shard, sally_conn *conn);
 
 /* Whether what lies in the received bytes that a callback looks at may stay in its buffer: a buffer
  * has one reference at most, and enough of them must be left to receive with. len > 0. */
@@ -138,6 +144,15 @@ static inline void *shard_find(const struct shard *shard, sally_id id)
 {
     return slots_find(&shard->slots, (uint32_t)id & ((1u << SLOTS_INDEX_BITS) - 1),
                       (uint32_t)(id >> 32));
+}
+
+/* The shard of the slot that an id names, or NULL. Any thread. */
+static inline struct shard *engine_find_shard(const sally_engine *engine, sally_id id)
+{
+    unsigned index = (unsigned)(id >> SLOTS_INDEX_BITS) & 0xff;
+    if (index >= engine->shard_count) return NULL;
+    struct shard *shard = engine->shards[index];
+    return shard_find(shard, id) ? shard : NULL;
 }
 
 #endif

@@ -17,6 +17,8 @@ struct os_gate {
     bool open;
 };
 #else
+#include <pthread.h>
+
 struct os_thread {
     pthread_t id;
 };

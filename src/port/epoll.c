@@ -344,7 +344,7 @@ static unsigned accept_take(struct epoll_port *port, struct port_sock *sock,
         union linux_sockaddr peer;
         socklen_t len = sizeof peer;
         port->burst--;
-        int fd = accept4((int)sock->handle, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = linux_accept((int)sock->handle, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0 && errno == EINTR) continue;
         if (fd < 0 && errno == EAGAIN) {
             port->burst = 0;
@@ -386,7 +386,7 @@ static bool send_take(struct port_sock *sock, struct port_event *event)
     const struct epoll_own *own = own_of(sock);
     ssize_t sent;
     do {
-        sent = send((int)sock->handle, own->send_data, own->send_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        sent = send((int)sock->handle, own->send_data, sock->own32, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (sent < 0 && errno == EINTR);
     int sys = sent < 0 ? errno : 0;
     if (sys == EAGAIN) return false;
@@ -515,6 +515,7 @@ static void epoll_buf_release(struct port *base, uint32_t buf, const void *data)
 
 const struct port_ops port_epoll_ops = {
     .name = "epoll",
+    .inherits = true,
     .create = epoll_create_port,
     .destroy = epoll_destroy,
     .own = epoll_own_port,

@@ -46,8 +46,7 @@ struct epoll_port {
 
 /* What the port keeps in port_sock.own; zero is the state of a socket without a descriptor. */
 struct epoll_own {
-    const void *send_data; /* PORT_SEND: the first span */
-    uint32_t send_len;
+    const void *send_data; /* PORT_SEND: the first span, port_sock.own32 bytes */
     uint32_t due_next;
     uint32_t starved_next;
     uint32_t starved_prev;

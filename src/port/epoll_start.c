@@ -132,7 +132,7 @@ void epoll_drop_fd(struct epoll_port *port, struct port_sock *sock)
     struct epoll_own *own = own_of(sock);
     if (own->armed) (void)epoll_ctl(port->epoll_fd, EPOLL_CTL_DEL, (int)sock->handle, NULL);
     own->armed = 0;
-    close((int)sock->handle);
+    linux_close((int)sock->handle);
     sock->handle = PORT_NO_HANDLE;
     sock->state = EPOLL_BARE;
 }
@@ -245,7 +245,7 @@ void epoll_send(struct port *base, struct port_sock *sock, const struct span *sp
     struct epoll_own *own = own_of(sock);
     (void)count;
     own->send_data = spans[0].data;
-    own->send_len = spans[0].len > INT32_MAX ? INT32_MAX : (uint32_t)spans[0].len;
+    sock->own32 = spans[0].len > INT32_MAX ? INT32_MAX : (uint32_t)spans[0].len;
     start(base, sock, PORT_SEND);
 }
 

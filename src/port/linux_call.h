@@ -1,7 +1,7 @@
-/* recv, send and epoll_wait as plain system calls. glibc's own functions are cancellation points:
- * in a program with more than one thread each of them sets and clears a mark with atomic
- * operations, about 30 instructions a call, and nobody here is ever cancelled. Sanitizers watch
- * glibc's functions, so they get those. No state. */
+/* recv, send, epoll_wait, accept and close as plain system calls. glibc's own functions are
+ * cancellation points: in a program with more than one thread each of them sets and clears a mark
+ * with atomic operations, about 30 instructions a call, and nobody here is ever cancelled.
+ * Sanitizers watch glibc's functions, so they get those. No state. */
 #ifndef PORT_LINUX_CALL_H
 #define PORT_LINUX_CALL_H
 
@@ -17,7 +17,8 @@
 #define LINUX_CALL_LIBC 1
 #endif
 #endif
-#if !defined(SYS_recvfrom) || !defined(SYS_sendto) || !defined(SYS_epoll_pwait)
+#if !defined(SYS_recvfrom) || !defined(SYS_sendto) || !defined(SYS_epoll_pwait) ||                 \
+    !defined(SYS_accept4)
 #define LINUX_CALL_LIBC 1
 #endif
 
@@ -34,6 +35,11 @@ static inline int linux_epoll_wait(int fd, struct epoll_event *events, int max, 
 {
     return epoll_wait(fd, events, max, timeout_ms);
 }
+static inline int linux_accept(int fd, struct sockaddr *peer, socklen_t *len, int flags)
+{
+    return accept4(fd, peer, len, flags);
+}
+static inline void linux_close(int fd) { (void)close(fd); }
 #else
 static inline ssize_t linux_recv(int fd, void *data, size_t len, int flags)
 {
@@ -47,6 +53,11 @@ static inline int linux_epoll_wait(int fd, struct epoll_event *events, int max, 
 {
     return (int)syscall(SYS_epoll_pwait, fd, events, max, timeout_ms, NULL, 0);
 }
+static inline int linux_accept(int fd, struct sockaddr *peer, socklen_t *len, int flags)
+{
+    return (int)syscall(SYS_accept4, fd, peer, len, flags);
+}
+static inline void linux_close(int fd) { (void)syscall(SYS_close, fd); }
 #endif
 
 #endif

@@ -200,6 +200,8 @@ static int listen_ip(const struct addr *addr, const struct port_listen_options *
     socklen_t len = linux_addr_to(addr, &sockaddr);
     int fd = socket(sockaddr.any.sa_family, SOCK_KIND, 0);
     if (fd < 0) return -1;
+    /* what it accepts begins with them (tcp(7)); set before anybody can connect */
+    linux_set_options(fd, options->accepted);
     if (option_set(fd, SOL_SOCKET, SO_REUSEADDR, 1) != 0) goto fail;
     if (options->share_port && option_set(fd, SOL_SOCKET, SO_REUSEPORT, 1) != 0) goto fail;
     if (addr->family == ADDR_V6 && option_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->v6_only) != 0)

@@ -9,6 +9,7 @@
 
 #include <assert.h>
 
+#include "os/address.h"
 #include "sallyport/error.h"
 
 static void assert_living(const struct port_sock *sock)
@@ -74,6 +75,13 @@ void port_flush(struct port *port) { port->ops->flush(port); }
 void port_wake(struct port *port) { port->ops->wake(port); }
 
 int64_t port_fd(struct port *port) { return port->ops->fd(port); }
+
+/* A Unix socket's options are its own, and a given descriptor was listening before we could say
+ * anything. */
+bool port_inherits(const struct port *port, const struct address *address)
+{
+    return port->ops->inherits && (address->kind == ADDRESS_IP || address->kind == ADDRESS_ANY);
+}
 
 int port_listen(struct port *port, const struct address *address,
                 const struct port_listen_options *options, port_handle *handle, int *sys_error)

@@ -76,7 +76,7 @@ enum port_close_mode {
 #if defined(_WIN32)
 #define PORT_OWN_WORDS 24
 #else
-#define PORT_OWN_WORDS 5
+#define PORT_OWN_WORDS 4
 #endif
 #endif
 
@@ -88,7 +88,7 @@ struct port_sock {
                           by the port */
     uint8_t state;     /* the port's */
     uint8_t marks;     /* the port's */
-    uint32_t reserved;
+    uint32_t own32;    /* the port's */
     uint64_t own[PORT_OWN_WORDS]; /* the port's */
 };
 
@@ -156,8 +156,12 @@ struct port_config {
                     system's */
 };
 
+struct port_sock_options;
+
 struct port_listen_options {
-    int backlog; /* 0: the system's maximum */
+    int backlog;                              /* 0: the system's maximum */
+    const struct port_sock_options *accepted; /* what accepted connections begin with, see
+                                                 port_inherits; NULL: nothing */
     bool v6_only;
     bool share_port;    /* SO_REUSEPORT */
     uint32_t unix_mode; /* permissions of a Unix socket's file; 0: 0600 */
@@ -176,6 +180,7 @@ struct address;
 
 struct port_ops {
     const char *name;
+    bool inherits; /* see port_inherits */
     int (*create)(struct port **port, const struct port_config *config);
     void (*destroy)(struct port *port);
     int (*own)(struct port *port);
@@ -295,6 +300,10 @@ int64_t port_fd(struct port *port);
  * thread: it touches nothing of the port but its kind. */
 int port_listen(struct port *port, const struct address *address,
                 const struct port_listen_options *options, port_handle *handle, int *sys_error);
+
+/* Whether connections accepted at a listener that port_listen opened on this address have the
+ * options named there from the start, so that port_attach needs none. Any thread. */
+bool port_inherits(const struct port *port, const struct address *address);
 
 /* A handle's own and its peer's address. SALLY_ENOCONN when the peer has gone. Any thread. */
 int port_local(struct port *port, port_handle handle, struct addr *addr);

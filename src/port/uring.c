@@ -359,6 +359,7 @@ static void uring_attach(struct port *port, struct port_sock *sock, port_handle 
 
 const struct port_ops port_uring_ops = {
     .name = "uring",
+    .inherits = true,
     .create = uring_create,
     .destroy = uring_destroy,
     .own = uring_own_thread,

@@ -55,14 +55,13 @@ enum uring_list_id { URING_WORK, URING_DUE, URING_LISTS };
 
 /* What port_sock.own holds. The masks have PORT_BIT of each operation. */
 struct uring_sock {
-    const void
-        *send_data; /* the first span of the send in flight: it may have to be submitted again */
-    uint32_t send_len;
+    const void *send_data; /* the first span of the send in flight, port_sock.own32 bytes: it may
+                              have to be submitted again */
     uint32_t next[URING_LISTS]; /* slot index + 1, 0 at the end */
     uint32_t starved_next;
     uint32_t starved_prev;
-    int32_t due_error; /* what ends the connect */
-    int32_t due_sys;
+    int16_t due_error; /* what ends the connect */
+    int16_t due_sys;
     uint8_t armed;  /* the kernel has it and owes its last completion */
     uint8_t start;  /* found no room in the submission queue */
     uint8_t cancel; /* its cancellation found no room */

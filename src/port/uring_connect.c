@@ -13,8 +13,8 @@
 
 static void connect_due(struct uring *uring, struct port_sock *sock, int32_t error, int sys_error)
 {
-    uring_own(sock)->due_error = error;
-    uring_own(sock)->due_sys = sys_error;
+    uring_own(sock)->due_error = (int16_t)error;
+    uring_own(sock)->due_sys = (int16_t)sys_error;
     uring_due(uring, sock, PORT_CONNECT);
 }
 

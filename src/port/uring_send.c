@@ -46,7 +46,7 @@ bool uring_send_issue(struct uring *uring, struct port_sock *sock)
         uring_sqe(uring, IORING_OP_SEND, (int)sock->handle, uring_data(sock, PORT_SEND));
     if (!sqe) return false;
     sqe->addr = (uint64_t)(uintptr_t)own->send_data;
-    sqe->len = own->send_len;
+    sqe->len = sock->own32;
     sqe->msg_flags = MSG_NOSIGNAL;
     return true;
 }
@@ -90,7 +90,7 @@ void uring_send(struct port *port, struct port_sock *sock, const struct span *sp
     uring_assert_owner(uring);
     sock->in_flight |= uring_bit(PORT_SEND);
     own->send_data = spans[0].data;
-    own->send_len = spans[0].len > SEND_BYTES_MAX ? SEND_BYTES_MAX : (uint32_t)spans[0].len;
+    sock->own32 = spans[0].len > SEND_BYTES_MAX ? SEND_BYTES_MAX : (uint32_t)spans[0].len;
     if (count > URING_SPANS_MAX) count = URING_SPANS_MAX;
     if (count > 1 && send_many(uring, sock, spans, count)) return;
     if (uring_send_issue(uring, sock)) {

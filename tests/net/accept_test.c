@@ -483,6 +483,29 @@ static void connection_options_reach_the_socket(const struct setting *setting)
     tally_check(&tally);
 }
 
+/* It was listening before we could say what its connections begin with. */
+static void options_reach_the_connections_of_a_given_socket(const struct setting *setting)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    char address[TEXT_MAX], name[TEXT_MAX];
+    struct rig rig;
+    struct tally tally;
+    rig_run(&rig, &tally, setting);
+    int given = socket(AF_INET, SOCK_STREAM, 0);
+    check(given >= 0 && bind(given, (struct sockaddr *)&at, sizeof at) == 0);
+    check(!listen(given, 9) && !getsockname(given, (void *)&at, &(socklen_t){sizeof at}));
+    snprintf(address, sizeof address, "127.0.0.1:%d", ntohs(at.sin_port));
+    int client = dial(address);
+    sally_handler handler = tally_handler(&tally);
+    snprintf(name, sizeof name, "fd:%d", given);
+    check_error(sally_listen(rig.engine, name, &handler, NULL, NULL), 0);
+    check(echoes(client));
+    check_equal(option_of(engine_end(client, false), IPPROTO_TCP, TCP_NODELAY), 1);
+    hang_up(client);
+    rig_end(&rig);
+    tally_check(&tally);
+}
+
 static void the_listening_socket_has_what_was_asked_for(const struct setting *setting)
 {
     char address[TEXT_MAX];
@@ -569,6 +592,7 @@ int main(void)
         BEHAVIOUR(a_hundred_pauses_under_load_lose_nobody, ON_BOTH),
         BEHAVIOUR(the_count_is_true_after_churn, ON_BOTH),
         BEHAVIOUR(connection_options_reach_the_socket, ON_BOTH),
+        BEHAVIOUR(options_reach_the_connections_of_a_given_socket, ON_BOTH),
         BEHAVIOUR(the_listening_socket_has_what_was_asked_for, ON_ONE),
         BEHAVIOUR(connections_are_shared_out_evenly, ON_THREE),
     };

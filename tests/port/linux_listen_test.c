@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,6 +90,44 @@ static void listens_on_every_address_of_both_families(void **state)
         close(tool_connect(&v6, false));
     }
     close((int)handle);
+}
+
+/* Also to the one who came before anybody accepted: what tcp(7) says of TCP_NODELAY holds for all
+ * that port_sock_options has. */
+static void accepted_connections_have_the_options_of_the_listener(void **state)
+{
+    (void)state;
+    struct port_sock_options wanted = {.keepalive_s = 77,
+                                       .user_timeout_ms = 12345,
+                                       .send_buf_bytes = 20000,
+                                       .recv_buf_bytes = 30000};
+    struct port_listen_options options = {.accepted = &wanted};
+    static const struct {
+        int level, name, value;
+    } expected[] = {
+        {IPPROTO_TCP, TCP_NODELAY, 1},      {SOL_SOCKET, SO_KEEPALIVE, 1},
+        {IPPROTO_TCP, TCP_KEEPIDLE, 77},    {IPPROTO_TCP, TCP_USER_TIMEOUT, 12345},
+        {SOL_SOCKET, SO_SNDBUF, 2 * 20000}, {SOL_SOCKET, SO_RCVBUF, 2 * 30000},
+    };
+    for (int any = 0; any < 2; any++) {
+        port_handle handle;
+        assert_int_equal(tool_listen(any ? "*:0" : "127.0.0.1:0", &options, &handle, NULL), 0);
+        struct addr v4 = {.family = ADDR_V4, .port = tool_local(handle).port, .ip = {127, 0, 0, 1}};
+        int client = tool_connect(&v4, false);
+        assert_true(tool_wait((int)handle, POLLIN, TOOL_LIMIT_MS));
+        int accepted = accept((int)handle, NULL, NULL);
+        assert_true(accepted >= 0);
+        for (unsigned i = 0; i < sizeof expected / sizeof *expected; i++) {
+            int value = -1;
+            socklen_t len = sizeof value;
+            assert_int_equal(
+                getsockopt(accepted, expected[i].level, expected[i].name, &value, &len), 0);
+            assert_int_equal(value, expected[i].value);
+        }
+        close(accepted);
+        close(client);
+        close((int)handle);
+    }
 }
 
 static void v6_only_leaves_ipv4_to_others(void **state)
@@ -391,6 +431,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(listens_on_ipv4_with_a_port_of_the_systems),
         cmocka_unit_test(listens_on_every_address_of_both_families),
+        cmocka_unit_test(accepted_connections_have_the_options_of_the_listener),
         cmocka_unit_test(v6_only_leaves_ipv4_to_others),
         cmocka_unit_test(port_in_use_is_told_and_leaves_no_descriptor),
         cmocka_unit_test(shared_port_is_listened_on_twice),
