@@ -129,7 +129,9 @@ static void crowd_member(void *arg)
     os_lock_give(&crowd->lock);
     for (unsigned i = 0; i < 20000; i++) {
         os_lock_take(&crowd->lock);
-        crowd->sum++;
+        uint64_t sum = crowd->sum;
+        if (i % 64 == 0) sched_yield(); /* so that others come and have to wait */
+        crowd->sum = sum + 1;
         os_lock_give(&crowd->lock);
     }
     /* all are alive until the last has come */
