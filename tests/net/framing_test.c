@@ -483,6 +483,7 @@ static uint64_t bytes_received(struct stage *stage)
 static uint64_t idle_bytes(const struct stage_way *way, const sally_framing *framing)
 {
     enum { IDLE = 500, BYTES = 9 };
+    static const char message[] = "\0\0\0\5hello";
     static int fds[IDLE];
     struct stage *stage =
         stage_begin(way, &(struct stage_options){.handler = {.on_message = framing ? take : NULL,
@@ -491,7 +492,7 @@ static uint64_t idle_bytes(const struct stage_way *way, const sally_framing *fra
     uint64_t before = atomic_load(&stage->memory_bytes);
     for (int i = 0; i < IDLE; i++) assert_true((fds[i] = raw_connect(stage->address, 0)) >= 0);
     for (uint64_t at = 0; at < BYTES; at++) {
-        for (int i = 0; i < IDLE; i++) assert_true(raw_send(fds[i], "\0\0\0\5hello" + at, 1));
+        for (int i = 0; i < IDLE; i++) assert_true(raw_send(fds[i], &message[at], 1));
         STAGE_WAIT(bytes_received(stage) == IDLE * (at + 1));
     }
     uint64_t bytes = atomic_load(&stage->memory_bytes) - before;
