@@ -13,7 +13,7 @@
  *     sally_reader reader = sally_reader_over(data, len);
  *     uint8_t type = sally_read_u8(&reader);
  *     const char *name = sally_read_string(&reader, &name_len);
- *     if (sally_reader_finish(&reader)) return sally_conn_abort(conn), (void)0;
+ *     if (sally_reader_finish(&reader)) sally_conn_abort(conn);
  *
  * To write straight into what is sent, without a copy after: sally_buf_create, a writer over
  * sally_buf_data, sally_conn_send_buf. */
