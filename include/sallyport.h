@@ -229,6 +229,8 @@ typedef struct sally_engine_options {
                            default */
     uint32_t send_chunk_bytes; /* granularity of send queues; 0: 4096 */
     uint32_t send_chunks_max;  /* cap of a shard; 0: 65536 */
+    uint32_t timers_max;       /* timers of a shard, see sallyport/timer.h; 0: 1048576; at most 16
+                                  million */
     uint32_t
         port_features_off; /* for tests and for doubtful kernels: bits, see docs/design/uring.md */
     bool leave_signals;    /* sally_engine_run doesn't handle SIGINT and SIGTERM */

@@ -150,9 +150,6 @@ static int id__post(struct shard *shard, struct letter *letter, enum letter_kind
     return err;
 }
 
-static uint32_t id_generation(sally_id id) { return (uint32_t)(id >> 32); }
-static uint32_t id_index(sally_id id) { return (uint32_t)id & ((1u << SLOTS_INDEX_BITS) - 1); }
-
 int sally_send(sally_engine *engine, sally_id id, const void *data, size_t len)
 {
     if (!engine || (!data && len)) return SALLY_EINVAL;
@@ -161,7 +158,7 @@ int sally_send(sally_engine *engine, sally_id id, const void *data, size_t len)
     if (len == 0) return 0;
     sally_conn *conn = id__here(shard, id);
     if (conn) return conn_send(conn, data, len);
-    struct inbound *account = &shard->inbound[id_index(id)];
+    struct inbound *account = &shard->inbound[id_slot(id)];
     int err = inbound_charge(account, id_generation(id), len);
     if (err) return err;
     uint32_t bytes = (uint32_t)(sizeof(struct letter_send) + len);

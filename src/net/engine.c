@@ -13,6 +13,7 @@
 #include "os/clock.h"
 #include "os/limits.h"
 #include "os/log.h"
+#include "os/random.h"
 #include "os/signals.h"
 #include "port/choose.h"
 
@@ -62,11 +63,7 @@ struct shard *engine_pick_shard(sally_engine *engine)
         least = conns;
         best = shard;
     }
-    /* promised first and looked at then: a shard that ends says so first and looks at this then */
-    atomic_fetch_add(&best->conns, 1);
-    if (!atomic_load(&best->ended)) return best;
-    shard_withdraw(best);
-    return NULL;
+    return shard_promise(best) ? best : NULL;
 }
 
 void engine_wake_listeners(sally_engine *engine)
@@ -80,7 +77,7 @@ void engine_wake_listeners(sally_engine *engine)
 
 struct shard *engine_find_shard(sally_engine *engine, sally_id id)
 {
-    unsigned index = (unsigned)(id >> SLOTS_INDEX_BITS) & 0xff;
+    unsigned index = id_shard(id);
     if (index >= engine->shard_count) return NULL;
     struct shard *shard = engine->shards[index];
     return shard_find(shard, id) ? shard : NULL;
@@ -95,7 +92,8 @@ static int engine__options(sally_engine *engine, const sally_engine_options *giv
     bool hooks = options->allocator.alloc && options->allocator.free;
     bool no_hooks = !options->allocator.alloc && !options->allocator.free;
     if (options->shards > ENGINE_SHARDS_MAX || options->conns_max > CONNS_MAX ||
-        (!hooks && !no_hooks) || (unsigned)options->log_level > SALLY_LOG_DEBUG)
+        options->timers_max > 1u << SLOTS_INDEX_BITS || (!hooks && !no_hooks) ||
+        (unsigned)options->log_level > SALLY_LOG_DEBUG)
         return SALLY_EINVAL;
     if (options->send_chunk_bytes && options->send_chunk_bytes < 256) return SALLY_EINVAL;
     if (!options->log && !options->log_level) options->log_level = SALLY_LOG_WARN;
@@ -214,6 +212,12 @@ static uint64_t machine_now(void *ctx)
     return os_clock_ns();
 }
 
+static uint64_t machine_random(void *ctx)
+{
+    (void)ctx;
+    return os_random();
+}
+
 static int machine_resolve(void *ctx, const char *name, uint16_t port, struct addr *addrs,
                            unsigned max, unsigned *count)
 {
@@ -251,8 +255,11 @@ int sally_engine_create(sally_engine **out, const sally_engine_options *options)
 {
     if (!out) return SALLY_EINVAL;
     char reason[ENGINE_REASON_MAX] = "";
-    struct host host = {
-        .now_ns = machine_now, .resolve = machine_resolve, .threads = true, .reason = reason};
+    struct host host = {.now_ns = machine_now,
+                        .random = machine_random,
+                        .resolve = machine_resolve,
+                        .threads = true,
+                        .reason = reason};
     bool second_choice = false;
     int err = machine_port(options, &host, &second_choice, reason, sizeof reason);
     if (err) {

@@ -41,7 +41,8 @@ struct sally_engine {
     atomic_uint stop_cut;
     _Atomic uint64_t stop_unsent;
     _Atomic uint64_t stop_took_ms;
-    atomic_bool driven; /* by sally_engine_run_once or the simulator */
+    atomic_uint timer_turn; /* the shard for the next timer that no shard starts */
+    atomic_bool driven;     /* by sally_engine_run_once or the simulator */
 
     struct os_lock lock; /* servers, and start against destroy */
     sally_server *servers;

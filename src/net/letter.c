@@ -8,6 +8,7 @@
 #include "net/dial.h"
 #include "net/listener.h"
 #include "net/server.h"
+#include "net/user_timer.h"
 
 /* The struct that a letter is the first member of. */
 static void *whole(struct letter *letter) { return letter; }
@@ -16,6 +17,12 @@ static struct listener *letter__listener(struct letter *letter)
 {
     unsigned char *base = whole(letter);
     return (struct listener *)(void *)(base - offsetof(struct listener, letter));
+}
+
+static struct user_timer *letter__timer(struct letter *letter)
+{
+    unsigned char *base = whole(letter);
+    return (struct user_timer *)(void *)(base - offsetof(struct user_timer, letter));
 }
 
 static void letter__free(struct shard *shard, struct letter *letter, size_t bytes)
@@ -74,15 +81,18 @@ void letter_handle(struct shard *shard, struct letter *letter)
     case LETTER_ABORT: letter__conn(shard, whole(letter)); return;
     case LETTER_POST: letter__post(shard, whole(letter)); return;
     case LETTER_LOOK: look_fill(shard, whole(letter)); return;
+    case LETTER_TIMER: user_timer_on_letter(shard, letter__timer(letter)); return;
     }
 }
 
-/* A listener and a dial keep a slot, so a shard doesn't end before it has had their letters. */
+/* A listener, a dial and a timer keep a slot, so a shard doesn't end before it has had their
+ * letters. */
 void letter_dispose(struct shard *shard, struct letter *letter)
 {
     switch ((enum letter_kind)letter->kind) {
     case LETTER_LISTEN:
-    case LETTER_DIAL: assert(false); return;
+    case LETTER_DIAL:
+    case LETTER_TIMER: assert(false); return;
     case LETTER_ADOPT: letter__adopt(shard, whole(letter)); return; /* stopping: it refuses */
     case LETTER_RESOLVED: dial_free(whole(letter)); return;
     case LETTER_SEND: {

@@ -20,6 +20,7 @@ enum letter_kind {
     LETTER_ABORT,    /* struct letter_conn */
     LETTER_POST,     /* struct letter_post */
     LETTER_LOOK,     /* struct letter_look */
+    LETTER_TIMER,    /* the letter inside struct user_timer */
 };
 
 struct policy;

@@ -19,7 +19,7 @@
 #include "port/port.h"
 
 enum { ROLE_CONN = 1, ROLE_LISTENER = 2 };
-enum { TIMER_CONN = 1, TIMER_LISTENER = 2 };
+enum { TIMER_CONN = 1, TIMER_LISTENER, TIMER_USER, TIMER_CLIENT };
 enum {
     SHARD_BATCH = 32
 }; /* events between two flushes: bounds how long a reply waits for its batch */
@@ -46,6 +46,8 @@ struct shard_counters {
     counter closed;
 };
 
+struct user_timers;
+
 struct shard {
     /* for every request */
     struct port *port;
@@ -67,7 +69,8 @@ struct shard {
     struct wheel wheel;
     struct slots slots;
     struct os_thread thread;
-    uint64_t owner; /* os_thread_self of who steps it */
+    uint64_t owner;  /* os_thread_self of who steps it */
+    uint64_t random; /* shard_random's state; 0: not seeded yet */
 
     /* touched by any thread */
     struct mailbox mailbox;
@@ -75,7 +78,8 @@ struct shard {
     atomic_bool retry; /* listeners that wait should try again */
     atomic_bool ended;
     _Atomic uint64_t letters_refused;
-    struct inbound *inbound; /* one a slot: bytes from other threads */
+    struct inbound *inbound;                   /* one a slot: bytes from other threads */
+    _Atomic(struct user_timers *) user_timers; /* NULL: there never was one */
 };
 
 /* The shard whose callback or turn runs on this thread, or NULL. */
@@ -100,12 +104,19 @@ uint64_t shard_next_ms(const struct shard *shard);
 /* How long it may sleep when nothing comes; 0 when something is to be done already. */
 uint32_t shard_patience_ms(const struct shard *shard);
 
+/* A number below `below` (0 for 0), to spread what would else come all at once; the owner. */
+uint64_t shard_random(struct shard *shard, uint64_t below);
+
 /* Any thread. 0 or SALLY_EFULL. */
 int shard_post(struct shard *shard, struct letter *letter, bool must);
 
 void shard_wake(struct shard *shard);
 
-/* What engine_pick_shard promised doesn't come. Any thread. */
+/* Something is on its way to it: it doesn't end before that has come and gone, or shard_withdraw.
+ * False when it has ended already. Any thread. */
+bool shard_promise(struct shard *shard);
+
+/* What was promised doesn't come. Any thread. */
 void shard_withdraw(struct shard *shard);
 
 /* In every turn, before it ends, the connection gets its conn_progress. */
@@ -117,10 +128,17 @@ static inline sally_id shard_id(const struct shard *shard, const struct slot *sl
            slot->index;
 }
 
+/* The parts of an id. */
+static inline uint32_t id_generation(sally_id id) { return (uint32_t)(id >> 32); }
+static inline uint32_t id_slot(sally_id id)
+{
+    return (uint32_t)id & ((1u << SLOTS_INDEX_BITS) - 1);
+}
+static inline unsigned id_shard(sally_id id) { return (unsigned)(id >> SLOTS_INDEX_BITS) & 0xff; }
+
 static inline void *shard_find(const struct shard *shard, sally_id id)
 {
-    return slots_find(&shard->slots, (uint32_t)id & ((1u << SLOTS_INDEX_BITS) - 1),
-                      (uint32_t)(id >> 32));
+    return slots_find(&shard->slots, id_slot(id), id_generation(id));
 }
 
 #endif
