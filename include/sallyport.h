@@ -84,7 +84,13 @@ SALLY_API const char *sally_build_info(void);
     X(LINGER_TIMEOUT, "the peer did not finish in time after we had")                              \
     X(NO_MEMORY, "no memory for this connection")                                                  \
     X(SHUTDOWN, "the engine stopped")                                                              \
-    X(DRAIN_TIMEOUT, "not finished at the end of the drain")
+    X(DRAIN_TIMEOUT, "not finished at the end of the drain")                                       \
+    X(IDLE_READ_TIMEOUT, "the peer sent nothing for too long")                                     \
+    X(IDLE_WRITE_TIMEOUT, "nothing went out for too long")                                         \
+    X(SEND_RATE, "the peer took bytes too slowly")                                                 \
+    X(RECV_RATE, "the peer sent bytes too slowly")                                                 \
+    X(MAX_AGE, "it had reached its maximum age")                                                   \
+    X(HEARTBEAT_TIMEOUT, "the peer gave no sign of life")
 
 typedef enum sally_close_reason {
 #define SALLY__ENUM(name, sentence) SALLY_CLOSE_##name,
@@ -109,7 +115,13 @@ SALLY_API const char *sally_close_reason_text(sally_close_reason reason);
 typedef enum sally_timeout {
     SALLY_TIMEOUT_FIRST_BYTE,
     SALLY_TIMEOUT_IDLE,
-    SALLY_TIMEOUT_WRITE
+    SALLY_TIMEOUT_WRITE,
+    SALLY_TIMEOUT_IDLE_READ,
+    SALLY_TIMEOUT_IDLE_WRITE,
+    SALLY_TIMEOUT_SEND_RATE,
+    SALLY_TIMEOUT_RECV_RATE,
+    SALLY_TIMEOUT_AGE,
+    SALLY_TIMEOUT_HEARTBEAT, /* heartbeat_dead_ms */
 } sally_timeout;
 
 typedef enum sally_verdict { SALLY_ALLOW, SALLY_RESET } sally_verdict;
@@ -143,7 +155,7 @@ typedef struct sally_server_event {
 /* What a program does with its connections. Every member may be NULL. The struct is copied.
  *
  * For a connection the order is: on_open, then any of on_data, on_sent, on_drain, on_eof, on_timer,
- * on_timeout, then on_close once and last. A connection that could not be made has on_close alone.
+ * on_timeout, on_heartbeat, then on_close once and last. A connection that could not be made has on_close alone.
  */
 typedef struct sally_handler {
     /* What sally_conn_user gives at first, and what sally_server_user gives. */
@@ -178,6 +190,9 @@ typedef struct sally_handler {
     /* A time limit is over: true closes the connection (as without this callback), false starts the
      * limit anew. */
     bool (*on_timeout)(sally_conn *conn, sally_timeout which);
+
+    /* Nothing was sent for heartbeat_ms, and nothing waits to be: time for the protocol's ping. */
+    void (*on_heartbeat)(sally_conn *conn);
 
     /* The connection has gone. The last callback, exactly once for each connection; after it `conn`
      * is not valid. Nothing can be sent from here. */
@@ -365,6 +380,23 @@ typedef struct sally_conn_options {
     uint32_t keepalive_s; /* idle seconds before the system probes (SO_KEEPALIVE); 0: off */
     uint32_t send_buf_bytes; /* SO_SNDBUF; 0: the system's */
     uint32_t recv_buf_bytes; /* SO_RCVBUF; 0: the system's */
+
+    /* What is off unless it is asked for; 0 and SALLY_FOREVER: off. A connection with any of these
+     * costs about 150 bytes more. While reading is paused, and after the peer's end of stream, what
+     * it doesn't send is not held against it. */
+    uint32_t idle_read_ms;      /* no byte in */
+    uint32_t idle_write_ms;     /* no byte out */
+    uint32_t min_send_bytes_s;  /* bytes a second that the system takes while the send queue is not
+                                  empty: cuts a peer that reads just enough to escape
+                                  write_stall_ms, and no transfer that is slow but keeps this up */
+    uint32_t min_recv_bytes_s;  /* the same of what comes, between sally_conn_expect(conn, true) and
+                                  (conn, false) */
+    uint32_t rate_window_ms;    /* both are counted over windows of this length; default 10000 */
+    uint32_t max_age_ms;        /* then it is closed as by sally_conn_close */
+    uint32_t age_spread_ms;     /* of which a random part is taken off each one's age, so that
+                                  connections made together don't end together; at most max_age_ms */
+    uint32_t heartbeat_ms;      /* on_heartbeat when nothing was sent for so long */
+    uint32_t heartbeat_dead_ms; /* nothing came for so long: the peer is dead, and is reset */
 } sally_conn_options;
 
 typedef enum sally_at_limit {
@@ -490,6 +522,11 @@ SALLY_API int sally_conn_resume(sally_conn *conn);
 /* on_timer after so many milliseconds, once; replaces the one set before; 0 cancels. At most 49
  * days. [shard] */
 SALLY_API int sally_conn_timer(sally_conn *conn, uint32_t after_ms);
+
+/* Something is expected of the peer, such as the rest of a message: from now on it has to send
+ * min_recv_bytes_s. False: it has come, or nothing has. Saying true again changes nothing.
+ * SALLY_ECLOSED; SALLY_ESTATE without that option. [shard] */
+SALLY_API int sally_conn_expect(sally_conn *conn, bool expects);
 
 /* The connection's name for other threads. [shard] */
 SALLY_API sally_id sally_conn_id(const sally_conn *conn);

@@ -6,6 +6,7 @@
 
 #include "net/dial.h"
 #include "net/inbound.h"
+#include "net/limits.h"
 #include "net/server.h"
 
 /* ---- Begin ---- */
@@ -31,6 +32,25 @@ sally_conn *conn_name(struct shard *shard, const struct policy *policy)
     return conn;
 }
 
+/* The name and what belongs to it; nobody was told of the connection. */
+static void conn__unname(sally_conn *conn)
+{
+    struct shard *shard = conn->shard;
+    inbound_close(&shard->inbound[conn->sock.slot.index]);
+    slots_give(&shard->slots, conn);
+}
+
+/* NULL without room or memory. */
+static sally_conn *adopt__make(struct shard *shard, struct policy *policy)
+{
+    sally_conn *conn = conn_name(shard, policy);
+    if (!conn) return NULL;
+    conn_init(conn, shard, policy);
+    if (limits_attach(conn)) return conn;
+    conn__unname(conn);
+    return NULL;
+}
+
 static void adopt__undo(struct shard *shard, struct policy *policy, port_handle handle)
 {
     port_refuse(shard->port, handle, PORT_CLOSE_RST);
@@ -42,13 +62,12 @@ static void adopt__undo(struct shard *shard, struct policy *policy, port_handle 
 void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
                 const struct addr *peer)
 {
-    sally_conn *conn = engine_stopping(shard->engine) ? NULL : conn_name(shard, policy);
+    sally_conn *conn = engine_stopping(shard->engine) ? NULL : adopt__make(shard, policy);
     if (!conn) {
         counter_add(&shard->counters.refused, 1);
         adopt__undo(shard, policy, handle);
         return;
     }
-    conn_init(conn, shard, policy);
     conn->counted_server = true;
     conn->peer = *peer;
     port_attach(shard->port, &conn->sock, handle, &policy->sock);
@@ -63,7 +82,8 @@ void conn_open(sally_conn *conn)
     conn->held = NULL;
     conn->flags |= CONN_ON_OPEN_RAN;
     if (!conn->policy->server) conn->flags |= CONN_FIRST_BYTE; /* a server may wait for us */
-    if (conn->out.bytes) shard_mark_dirty(conn->shard, conn);  /* sent by id before it was open */
+    if (conn->limits) limits_begin(conn);
+    if (conn->out.bytes) shard_mark_dirty(conn->shard, conn); /* sent by id before it was open */
     if (conn->policy->handler.on_open) conn->policy->handler.on_open(conn);
     conn_update_reading(conn);
     conn_update_timer(conn);
@@ -197,8 +217,8 @@ static void conn__release(sally_conn *conn)
     struct shard *shard = conn->shard;
     struct policy *policy = conn->policy;
     sally_server *server = conn->counted_server ? policy->server : NULL;
-    inbound_close(&shard->inbound[conn->sock.slot.index]);
-    slots_give(&shard->slots, conn);
+    limits_detach(conn);
+    conn__unname(conn);
     atomic_fetch_sub(&shard->conns, 1);
     if (server)
         server_release_conn(server);

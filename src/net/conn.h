@@ -47,12 +47,14 @@ enum conn_flag {
     CONN_FOREIGN = 1 << 11,      /* other threads send to it */
     CONN_CUT = 1 << 12,          /* ended by the end of a drain or a stop */
     CONN_HELD = 1 << 13,         /* held is not NULL */
+    CONN_LIMITED = 1 << 14,      /* limits is not NULL */
     /* none of these, and open: nearly every connection, nearly always */
     CONN_SPECIAL = CONN_PAUSED | CONN_AUTO_PAUSED | CONN_RECV_STOPPING | CONN_EOF | CONN_EOF_HELD |
-                   CONN_SHUT_ASKED | CONN_SHUT | CONN_HELD,
+                   CONN_SHUT_ASKED | CONN_SHUT | CONN_HELD | CONN_LIMITED,
 };
 
 struct dial;
+struct limits;
 /* What came while reading was paused. */
 struct held {
     struct sendq queue;
@@ -88,6 +90,7 @@ struct sally_conn {
     bool counted_server; /* in the server's count */
     int16_t error;
     int32_t sys_error;
+    struct limits *limits; /* NULL: only those that every connection has */
 };
 
 /* ---- conn.c ---- */
@@ -169,6 +172,8 @@ void conn_drop_queue(sally_conn *conn);
 /* After anything that may have made a limit earlier. */
 void conn_update_timer(sally_conn *conn);
 void conn_on_timer(sally_conn *conn);
+/* A limit is over: the handler is asked. True: it is still open, and the limit starts anew. */
+bool conn_limit_again(sally_conn *conn, sally_timeout which);
 
 /* Whether the timer is early enough for the limit of what is queued; the subtraction is right for
  * POLICY_NEVER too. */

@@ -6,6 +6,7 @@
 #include "net/conn.h"
 #include "net/inbound.h"
 #include "net/letter.h"
+#include "net/limits.h"
 #include "os/address.h"
 
 /* A pointer is only good on its own shard: elsewhere an id is the way. */
@@ -71,6 +72,7 @@ int sally_conn_resume(sally_conn *conn)
     if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
     if (!conn_has(conn, CONN_PAUSED)) return 0;
     conn->flags &= (uint16_t)~CONN_PAUSED;
+    if (conn->limits) limits_resumed(conn);
     shard_mark_dirty(conn->shard, conn); /* held bytes come from there, not from inside this call */
     return 0;
 }

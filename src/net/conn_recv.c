@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "net/conn.h"
+#include "net/limits.h"
 
 static bool conn__paused(const sally_conn *conn)
 {
@@ -110,7 +111,12 @@ static void conn__bytes(sally_conn *conn, const struct port_event *event)
     conn->active_ms = shard->now_ms;
     conn->flags |= CONN_FIRST_BYTE;
     counter_add(&shard->counters.bytes_in, event->bytes);
-    if (conn_is_plain(conn) || (conn->state == CONN_OPEN && !conn__paused(conn) && !conn->held)) {
+    if (conn_is_plain(conn)) {
+        conn__deliver(conn, event);
+        return;
+    }
+    if (conn->limits) limits_on_recv(conn, event->bytes);
+    if (conn->state == CONN_OPEN && !conn__paused(conn) && !conn->held) {
         conn__deliver(conn, event);
         return;
     }

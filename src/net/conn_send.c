@@ -1,6 +1,7 @@
 /* What goes: a bounded queue of copies and references, handed to the port once a turn. */
 #include "net/conn.h"
 #include "net/inbound.h"
+#include "net/limits.h"
 
 enum {
     SEND_SPANS_MAX = 64,   /* of one call; the system's IOV_MAX is 1024 */
@@ -113,11 +114,18 @@ static void conn__return_foreign(sally_conn *conn, size_t bytes)
     inbound_return(conn__inbound(conn), slot_generation(&conn->sock.slot), back);
 }
 
+static void conn__took_special(sally_conn *conn, size_t bytes)
+{
+    if (conn_has(conn, CONN_LIMITED)) limits_on_sent(conn, bytes);
+    if (conn_has(conn, CONN_FOREIGN)) conn__return_foreign(conn, bytes);
+}
+
 /* The queue is low: what paused for it goes on. */
 static void conn__low(sally_conn *conn)
 {
     if (conn_has(conn, CONN_AUTO_PAUSED)) {
         conn->flags &= (uint16_t)~CONN_AUTO_PAUSED;
+        if (conn->limits) limits_resumed(conn);
         shard_mark_dirty(conn->shard, conn);
     }
     bool due = conn_has(conn, CONN_DRAIN_DUE);
@@ -133,9 +141,9 @@ static inline void conn__took(sally_conn *conn, size_t bytes)
     struct shard *shard = conn->shard;
     sendq_consume(&conn->out, &shard->pools, bytes);
     conn->bytes_out += bytes;
+    if (conn_has(conn, CONN_FOREIGN | CONN_LIMITED)) conn__took_special(conn, bytes);
     conn->active_ms = conn->write_ms = shard->now_ms;
     counter_add(&shard->counters.bytes_out, bytes);
-    if (conn_has(conn, CONN_FOREIGN)) conn__return_foreign(conn, bytes);
     if (conn->policy->handler.on_sent) conn->policy->handler.on_sent(conn, bytes);
     if (conn_has(conn, CONN_AUTO_PAUSED | CONN_DRAIN_DUE | CONN_FOREIGN) &&
         conn->out.bytes <= conn->policy->send_low_bytes)

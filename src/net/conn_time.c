@@ -3,6 +3,7 @@
  */
 #include "net/conn.h"
 #include "net/dial.h"
+#include "net/limits.h"
 
 static uint64_t due_after(uint64_t since_ms, uint64_t limit_ms)
 {
@@ -23,19 +24,26 @@ static uint64_t write_due(const sally_conn *conn)
     return due_after(conn->write_ms, conn->policy->write_stall_ms);
 }
 
-static uint64_t open_due(const sally_conn *conn)
+static uint64_t open_due(sally_conn *conn)
 {
     uint64_t due = earlier(first_byte_due(conn), write_due(conn));
     due = earlier(due, due_after(conn->active_ms, conn->policy->idle_ms));
+    if (conn->limits) due = earlier(due, limits_due_ms(conn));
     return conn->user_due_ms ? earlier(due, conn->user_due_ms) : due;
 }
 
-static uint64_t conn__due(const sally_conn *conn)
+static uint64_t draining_due(sally_conn *conn)
+{
+    uint64_t due = write_due(conn);
+    return conn->limits ? earlier(due, limits_draining_due_ms(conn)) : due;
+}
+
+static uint64_t conn__due(sally_conn *conn)
 {
     switch ((enum conn_state)conn->state) {
     case CONN_DIALING: return dial_due_ms(conn);
     case CONN_OPEN: return open_due(conn);
-    case CONN_DRAINING: return write_due(conn);
+    case CONN_DRAINING: return draining_due(conn);
     case CONN_LINGERING: return due_after(conn->phase_ms, conn->policy->linger_ms);
     case CONN_NEW:
     case CONN_ENDING:
@@ -59,18 +67,30 @@ static const struct {
     [SALLY_TIMEOUT_FIRST_BYTE] = {SALLY_CLOSE_FIRST_BYTE_TIMEOUT, PORT_CLOSE_FIN},
     [SALLY_TIMEOUT_IDLE] = {SALLY_CLOSE_IDLE_TIMEOUT, PORT_CLOSE_FIN},
     [SALLY_TIMEOUT_WRITE] = {SALLY_CLOSE_WRITE_TIMEOUT, PORT_CLOSE_RST},
+    [SALLY_TIMEOUT_IDLE_READ] = {SALLY_CLOSE_IDLE_READ_TIMEOUT, PORT_CLOSE_FIN},
+    [SALLY_TIMEOUT_IDLE_WRITE] = {SALLY_CLOSE_IDLE_WRITE_TIMEOUT, PORT_CLOSE_FIN},
+    [SALLY_TIMEOUT_SEND_RATE] = {SALLY_CLOSE_SEND_RATE, PORT_CLOSE_RST},
+    [SALLY_TIMEOUT_RECV_RATE] = {SALLY_CLOSE_RECV_RATE, PORT_CLOSE_FIN},
+    [SALLY_TIMEOUT_HEARTBEAT] = {SALLY_CLOSE_HEARTBEAT_TIMEOUT, PORT_CLOSE_RST},
 };
+
+bool conn_limit_again(sally_conn *conn, sally_timeout which)
+{
+    const sally_handler *handler = &conn->policy->handler;
+    bool close = !handler->on_timeout || handler->on_timeout(conn, which);
+    if (conn->state != CONN_OPEN) return false;
+    if (!close) return true;
+    if (which == SALLY_TIMEOUT_AGE) /* nothing is wrong with it */
+        conn_close(conn, SALLY_CLOSE_MAX_AGE);
+    else
+        conn_end(conn, on_limit[which].mode, on_limit[which].reason, SALLY_ETIMEDOUT, 0);
+    return false;
+}
 
 /* `since_ms` is what the limit counts from. */
 static void conn__limit(sally_conn *conn, sally_timeout which, uint64_t *since_ms)
 {
-    const sally_handler *handler = &conn->policy->handler;
-    bool close = !handler->on_timeout || handler->on_timeout(conn, which);
-    if (conn->state != CONN_OPEN) return;
-    if (close)
-        conn_end(conn, on_limit[which].mode, on_limit[which].reason, SALLY_ETIMEDOUT, 0);
-    else
-        *since_ms = conn->shard->now_ms;
+    if (conn_limit_again(conn, which)) *since_ms = conn->shard->now_ms;
 }
 
 static void conn__open_limits(sally_conn *conn)
@@ -86,6 +106,7 @@ static void conn__open_limits(sally_conn *conn)
         conn__limit(conn, SALLY_TIMEOUT_WRITE, &conn->write_ms);
     if (conn->state == CONN_OPEN && due_after(conn->active_ms, conn->policy->idle_ms) <= now)
         conn__limit(conn, SALLY_TIMEOUT_IDLE, &conn->active_ms);
+    if (conn->state == CONN_OPEN && conn->limits) limits_on_timer(conn);
 }
 
 void conn_on_timer(sally_conn *conn)
@@ -97,6 +118,8 @@ void conn_on_timer(sally_conn *conn)
         conn__open_limits(conn);
     else if (conn->state == CONN_DRAINING && write_due(conn) <= now)
         conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_WRITE_TIMEOUT, SALLY_ETIMEDOUT, 0);
+    else if (conn->state == CONN_DRAINING && conn->limits && limits_send_is_low(conn))
+        conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_SEND_RATE, SALLY_ETIMEDOUT, 0);
     else if (conn->state == CONN_LINGERING && conn__due(conn) <= now)
         conn_end(conn, PORT_CLOSE_FIN, SALLY_CLOSE_LINGER_TIMEOUT, SALLY_ETIMEDOUT, 0);
     conn_update_timer(conn);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "net/conn.h"
+#include "net/limits.h"
 
 enum { CONNECT_MS = 30 * 1000, ATTEMPT_MS = 2 * 1000 };
 
@@ -191,6 +192,10 @@ void dial_on_event(sally_conn *conn, const struct port_event *event)
         dial->error = event->error;
         dial->sys_error = event->sys_error;
         dial__next(conn);
+        return;
+    }
+    if (!limits_attach(conn)) {
+        dial__failed(conn, SALLY_ENOMEM, 0);
         return;
     }
     counter_add(&conn->shard->counters.connected, 1);

@@ -7,6 +7,7 @@ enum {
     IDLE_MS = 600 * 1000,
     WRITE_STALL_MS = 30 * 1000,
     LINGER_MS = 10 * 1000,
+    RATE_WINDOW_MS = 10 * 1000,
     SEND_BYTES_MAX = 4 << 20,
     SEND_BYTES_LIMIT = 1 << 30, /* so that sums of two queues stay far below 2^32 */
 };
@@ -29,6 +30,30 @@ static int policy__queue(struct policy *policy, const sally_conn_options *option
     return 0;
 }
 
+static uint64_t time_or_never(uint32_t ms) { return time_or(ms ? ms : SALLY_FOREVER, 0); }
+
+static int policy__more(struct policy_more *more, const sally_conn_options *options)
+{
+    more->idle_read_ms = time_or_never(options->idle_read_ms);
+    more->idle_write_ms = time_or_never(options->idle_write_ms);
+    more->max_age_ms = time_or_never(options->max_age_ms);
+    more->heartbeat_ms = time_or_never(options->heartbeat_ms);
+    more->heartbeat_dead_ms = time_or_never(options->heartbeat_dead_ms);
+    more->min_send_bytes_s = options->min_send_bytes_s;
+    more->min_recv_bytes_s = options->min_recv_bytes_s;
+    more->rate_window_ms = options->rate_window_ms ? options->rate_window_ms : RATE_WINDOW_MS;
+    more->age_spread_ms = options->age_spread_ms;
+    if (more->rate_window_ms == SALLY_FOREVER || more->age_spread_ms > options->max_age_ms)
+        return SALLY_EINVAL;
+    uint64_t earliest = more->idle_read_ms;
+    if (more->idle_write_ms < earliest) earliest = more->idle_write_ms;
+    if (more->max_age_ms < earliest) earliest = more->max_age_ms;
+    if (more->heartbeat_ms < earliest) earliest = more->heartbeat_ms;
+    if (more->heartbeat_dead_ms < earliest) earliest = more->heartbeat_dead_ms;
+    more->any = earliest != POLICY_NEVER || more->min_send_bytes_s || more->min_recv_bytes_s;
+    return 0;
+}
+
 int policy_create(struct policy **out, struct mem *mem, sally_server *server,
                   const sally_handler *handler, const sally_conn_options *options)
 {
@@ -48,6 +73,7 @@ int policy_create(struct policy **out, struct mem *mem, sally_server *server,
     policy->sock.send_buf_bytes = options->send_buf_bytes;
     policy->sock.recv_buf_bytes = options->recv_buf_bytes;
     int err = policy__queue(policy, options);
+    if (!err) err = policy__more(&policy->more, options);
     if (err) {
         policy_release(policy);
         return err;

@@ -15,6 +15,20 @@
 
 #define POLICY_NEVER UINT64_MAX
 
+/* The limits that are off unless asked for; times as in struct policy, rates 0: none. */
+struct policy_more {
+    bool any;
+    uint64_t idle_read_ms;
+    uint64_t idle_write_ms;
+    uint64_t max_age_ms;
+    uint64_t heartbeat_ms;
+    uint64_t heartbeat_dead_ms;
+    uint32_t age_spread_ms;
+    uint32_t min_send_bytes_s;
+    uint32_t min_recv_bytes_s;
+    uint32_t rate_window_ms;
+};
+
 struct policy {
     atomic_uint refs;
     uint32_t send_bytes_max;
@@ -33,6 +47,7 @@ struct policy {
     bool has_from;
     struct addr from; /* outgoing: the local address to bind */
     struct port_sock_options sock;
+    struct policy_more more;
 };
 
 /* One reference. SALLY_EINVAL for limits that contradict each other, SALLY_ENOMEM. */

@@ -22,7 +22,7 @@ enum {
     LIMIT_S = 20,       /* of one wait */
     TEST_LIMIT_S = 100, /* of one run */
     TEXT_MAX = 128,     /* of an address */
-    REASONS = 16,
+    REASONS = 32,
     SERVER_EVENTS = 8,
     SETTINGS_MAX = 4,
 };
