@@ -478,6 +478,8 @@ typedef struct sally_connect_options {
     uint32_t attempt_ms; /* for one address while others are left; 0: 2000 */
     const char
         *from; /* local address to bind, as "192.0.2.1:0"; NULL: the system's choice; copied */
+    bool same_shard; /* on the shard whose callback asks, so that handlers of both connections may
+                        use either by pointer; outside callbacks SALLY_ESTATE */
 } sally_connect_options;
 
 /* Begins a connection to "host:port", "1.2.3.4:port", "[v6]:port" or "unix:/path". A name's

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "net/client.h"
 #include "net/dial.h"
 #include "net/inbound.h"
 #include "net/limits.h"
@@ -84,6 +85,7 @@ void conn_open(sally_conn *conn)
     if (!conn->policy->server) conn->flags |= CONN_FIRST_BYTE; /* a server may wait for us */
     if (conn->limits) limits_begin(conn);
     if (conn->out.bytes) shard_mark_dirty(conn->shard, conn); /* sent by id before it was open */
+    if (conn->policy->client) client_on_open(conn->policy->client, conn);
     if (conn->policy->handler.on_open) conn->policy->handler.on_open(conn);
     conn_update_reading(conn);
     conn_update_timer(conn);
@@ -227,6 +229,17 @@ static void conn__release(sally_conn *conn)
     policy_release(policy);
 }
 
+/* A client's attempts that fail are its own to tell. */
+static void conn__tell_closed(sally_conn *conn, const sally_close_info *info)
+{
+    const sally_handler *handler = &conn->policy->handler;
+    sally_client *client = conn->policy->client;
+    bool opened = conn_has(conn, CONN_ON_OPEN_RAN);
+    if (client) client_on_closing(client);
+    if (handler->on_close && (opened || !client)) handler->on_close(conn, info);
+    if (client) client_on_conn_end(client, opened, info);
+}
+
 void conn_finish(sally_conn *conn)
 {
     struct shard *shard = conn->shard;
@@ -245,7 +258,7 @@ void conn_finish(sally_conn *conn)
         atomic_fetch_add(&shard->engine->stop_cut, 1);
         atomic_fetch_add(&shard->engine->stop_unsent, info.bytes_unsent);
     }
-    if (conn->policy->handler.on_close) conn->policy->handler.on_close(conn, &info);
+    conn__tell_closed(conn, &info);
     assert(!timer_is_set(&conn->timer));
     if (conn_has(conn, CONN_DIRTY)) return; /* released when the dirty list gets to it */
     conn__release(conn);

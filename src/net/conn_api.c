@@ -77,20 +77,11 @@ int sally_conn_resume(sally_conn *conn)
     return 0;
 }
 
-/* From this call on, however long the turn has lasted already, and not a part of a millisecond
- * less.
- */
-static uint64_t conn__due_after(const sally_conn *conn, uint32_t after_ms)
-{
-    const struct host *host = &conn->shard->engine->host;
-    return (host->now_ns(host->ctx) + 999999) / 1000000 + after_ms;
-}
-
 int sally_conn_timer(sally_conn *conn, uint32_t after_ms)
 {
     if (!conn__here(conn)) return SALLY_EINVAL;
     if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
-    conn->user_due_ms = after_ms ? conn__due_after(conn, after_ms) : 0;
+    conn->user_due_ms = after_ms ? engine_due_ms(conn->shard->engine, after_ms) : 0;
     conn_update_timer(conn);
     return 0;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "net/client.h"
 #include "net/letter.h"
 #include "net/server.h"
 #include "net/shard.h"
@@ -50,6 +51,11 @@ void engine_log(const sally_engine *engine, sally_log_level level, const char *f
 uint64_t engine_now_ms(const sally_engine *engine)
 {
     return engine->host.now_ns(engine->host.ctx) / 1000000;
+}
+
+uint64_t engine_due_ms(const sally_engine *engine, uint32_t after_ms)
+{
+    return (engine->host.now_ns(engine->host.ctx) + 999999) / 1000000 + after_ms;
 }
 
 struct shard *engine_pick_shard(sally_engine *engine)
@@ -155,6 +161,7 @@ static int engine__shards(sally_engine *engine)
 static void engine__free(sally_engine *engine)
 {
     for (unsigned i = 0; i < engine->shard_count; i++) shard_destroy(engine->shards[i]);
+    clients_free(engine);
     for (sally_server *server = engine->servers, *next; server; server = next) {
         next = server->next;
         server_destroy(server);

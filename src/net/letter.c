@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "net/client.h"
 #include "net/conn.h"
 #include "net/dial.h"
 #include "net/listener.h"
@@ -17,6 +18,12 @@ static struct listener *letter__listener(struct letter *letter)
 {
     unsigned char *base = whole(letter);
     return (struct listener *)(void *)(base - offsetof(struct listener, letter));
+}
+
+static sally_client *letter__client(struct letter *letter, size_t offset)
+{
+    unsigned char *base = whole(letter);
+    return (sally_client *)(void *)(base - offset);
 }
 
 static struct user_timer *letter__timer(struct letter *letter)
@@ -81,18 +88,28 @@ void letter_handle(struct shard *shard, struct letter *letter)
     case LETTER_ABORT: letter__conn(shard, whole(letter)); return;
     case LETTER_POST: letter__post(shard, whole(letter)); return;
     case LETTER_LOOK: look_fill(shard, whole(letter)); return;
+    case LETTER_CLIENT:
+        client_on_begin(letter__client(letter, offsetof(sally_client, begin)));
+        return;
+    case LETTER_CLIENT_STOP:
+        client_on_stop(letter__client(letter, offsetof(sally_client, stop)));
+        return;
     case LETTER_TIMER: user_timer_on_letter(shard, letter__timer(letter)); return;
     }
 }
 
-/* A listener, a dial and a timer keep a slot, so a shard doesn't end before it has had their
- * letters. */
+/* A listener, a dial and a timer keep a slot and a client's beginning is promised, so a shard
+ * doesn't end before it has had their letters. */
 void letter_dispose(struct shard *shard, struct letter *letter)
 {
     switch ((enum letter_kind)letter->kind) {
     case LETTER_LISTEN:
     case LETTER_DIAL:
+    case LETTER_CLIENT:
     case LETTER_TIMER: assert(false); return;
+    case LETTER_CLIENT_STOP: /* it has ended meanwhile */
+        client_release(letter__client(letter, offsetof(sally_client, stop)));
+        return;
     case LETTER_ADOPT: letter__adopt(shard, whole(letter)); return; /* stopping: it refuses */
     case LETTER_RESOLVED: dial_free(whole(letter)); return;
     case LETTER_SEND: {

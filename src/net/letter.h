@@ -11,16 +11,18 @@
 #include "sallyport.h"
 
 enum letter_kind {
-    LETTER_LISTEN,   /* the letter inside struct listener */
-    LETTER_ADOPT,    /* struct letter_adopt */
-    LETTER_DIAL,     /* struct dial, see dial.h */
-    LETTER_RESOLVED, /* struct dial again, from a resolver thread */
-    LETTER_SEND,     /* struct letter_send */
-    LETTER_CLOSE,    /* struct letter_conn */
-    LETTER_ABORT,    /* struct letter_conn */
-    LETTER_POST,     /* struct letter_post */
-    LETTER_LOOK,     /* struct letter_look */
-    LETTER_TIMER,    /* the letter inside struct user_timer */
+    LETTER_LISTEN,      /* the letter inside struct listener */
+    LETTER_ADOPT,       /* struct letter_adopt */
+    LETTER_DIAL,        /* struct dial, see dial.h */
+    LETTER_RESOLVED,    /* struct dial again, from a resolver thread */
+    LETTER_SEND,        /* struct letter_send */
+    LETTER_CLOSE,       /* struct letter_conn */
+    LETTER_ABORT,       /* struct letter_conn */
+    LETTER_POST,        /* struct letter_post */
+    LETTER_LOOK,        /* struct letter_look */
+    LETTER_CLIENT,      /* the letter `begin` inside struct sally_client */
+    LETTER_CLIENT_STOP, /* the letter `stop` inside it, with a reference */
+    LETTER_TIMER,       /* the letter inside struct user_timer */
 };
 
 struct policy;

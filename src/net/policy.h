@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "port/port.h"
 #include "sallyport.h"
+#include "sallyport/client.h"
 
 #define POLICY_NEVER UINT64_MAX
 
@@ -37,6 +38,7 @@ struct policy {
     sally_handler handler;
     struct mem *mem;
     sally_server *server;   /* NULL: outgoing */
+    sally_client *client;   /* whose connections these are; NULL: nobody's */
     uint64_t first_byte_ms; /* POLICY_NEVER: no limit; so with all times */
     uint64_t idle_ms;
     uint64_t write_stall_ms;

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "net/client.h"
 #include "net/conn.h"
 #include "net/letter.h"
 #include "net/listener.h"
@@ -201,6 +202,8 @@ static void shard__timers(struct shard *shard)
         unsigned char *base = (unsigned char *)timer;
         if (timer->kind == TIMER_CONN)
             conn_on_timer((sally_conn *)(void *)(base - offsetof(sally_conn, timer)));
+        else if (timer->kind == TIMER_CLIENT)
+            client_on_timer((sally_client *)(void *)(base - offsetof(sally_client, timer)));
         else if (timer->kind == TIMER_USER)
             user_timer_on_timer(
                 shard, (struct user_timer *)(void *)(base - offsetof(struct user_timer, timer)));
@@ -251,7 +254,10 @@ static void shard__stop_level(struct shard *shard, int level)
         level = STOP_NOW;
     }
     if (shard->stop_seen < level) {
-        if (shard->stop_seen == STOP_NO) shard__retry(shard); /* listeners end */
+        if (shard->stop_seen == STOP_NO) {
+            shard__retry(shard); /* listeners end */
+            clients_on_stopping(shard);
+        }
         shard__each_conn(shard, level == STOP_DRAIN ? stop__gently : stop__cut);
         shard->stop_seen = (uint8_t)level;
     }
@@ -259,7 +265,8 @@ static void shard__stop_level(struct shard *shard, int level)
 
 static bool shard__has_conns(struct shard *shard)
 {
-    return slots_taken(&shard->slots) || atomic_load(&shard->conns) || mailbox_has(&shard->mailbox);
+    return slots_taken(&shard->slots) || atomic_load(&shard->conns) ||
+           mailbox_has(&shard->mailbox) || shard->clients;
 }
 
 static bool shard__has_work(struct shard *shard)

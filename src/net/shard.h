@@ -17,6 +17,7 @@
 #include "net/inbound.h"
 #include "os/thread.h"
 #include "port/port.h"
+#include "sallyport/client.h"
 
 enum { ROLE_CONN = 1, ROLE_LISTENER = 2 };
 enum { TIMER_CONN = 1, TIMER_LISTENER, TIMER_USER, TIMER_CLIENT };
@@ -66,6 +67,7 @@ struct shard {
     unsigned index;
     uint64_t alarm_ms; /* when the port's alarm is set for; past: it is not */
     struct listener *listeners;
+    sally_client *clients; /* that have not ended */
     struct wheel wheel;
     struct slots slots;
     struct os_thread thread;

@@ -168,7 +168,6 @@ static int timer__make(struct shard *shard, const sally_timer_options *options, 
                        struct user_timer **out)
 {
     struct user_timers *table;
-    const struct host *host = &shard->engine->host;
     int err = table__have(shard, &table);
     if (err) return err;
     if (here && table->ending) return SALLY_ESTATE;
@@ -180,7 +179,7 @@ static int timer__make(struct shard *shard, const sally_timer_options *options, 
         timer->user = options->user;
         timer->on_tick = options->on_tick;
         timer->on_end = options->on_end;
-        timer->due_ms = (host->now_ns(host->ctx) + 999999) / 1000000 + options->after_ms;
+        timer->due_ms = engine_due_ms(shard->engine, options->after_ms);
         timer->period_ms = options->period_ms;
         timer->state = here ? USER_TIMER_SET : USER_TIMER_NEW;
         timer->posted = !here;
