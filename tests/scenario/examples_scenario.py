@@ -38,3 +38,27 @@ def test_the_echo_server_says_why_it_cannot_start():
         done = tool.run(tool.BIN / "example_echo", address, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith(f"echo: {address}: ") and "in use" in done.stderr
+
+
+def test_the_client_that_reconnects():
+    address = f"127.0.0.1:{free_port()}"
+    client = subprocess.Popen([tool.BIN / "example_reconnect", address], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True)
+    try:
+        out, err = tool.Lines(client.stdout), tool.Lines(client.stderr)
+        assert err.next().startswith("the connection could not be made; again in ")
+        for _ in range(2):
+            server = subprocess.Popen([tool.BIN / "example_echo", address])
+            try:
+                while (said := err.next()) != "up\n":
+                    assert "; again in " in said
+                assert out.next() == "hello\n"
+            finally:
+                server.kill()
+                server.wait(tool.LIMIT)
+            assert "; again in " in err.next()
+        client.send_signal(signal.SIGTERM)
+        assert client.wait(tool.LIMIT) == 0
+        assert err.text().endswith("ended\n")
+    finally:
+        client.kill()
