@@ -49,7 +49,8 @@ typedef struct sally_timer_options {
     void (*on_end)(sally_timer_end why, void *user);           /* NULL: nobody has to know */
 } sally_timer_options;
 
-/* Starts a timer; the options are copied, `id` may be NULL. After 0 on_end follows once.
+/* Starts a timer; the options are copied; `id` may be NULL, and is set before the first callback.
+ * After 0 on_end follows once.
  * SALLY_EINVAL (no on_tick, or SALLY_FOREVER for a time), SALLY_ELIMIT (the shard has timers_max),
  * SALLY_EFULL (the shard's mailbox; never inside a callback), SALLY_ENOMEM, SALLY_ESTATE (the
  * engine has ended). [any] */

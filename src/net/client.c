@@ -250,10 +250,12 @@ static bool client__admit(sally_client *client)
     return room;
 }
 
-/* To its shard. Without success nothing is left of it. */
-static int client__launch(sally_client *client, bool has_handle)
+/* To its shard; the handle is there before the first callback can be. Without success nothing is
+ * left of it. */
+static int client__launch(sally_client *client, sally_client **handle)
 {
-    atomic_init(&client->refs, has_handle ? 2 : 1);
+    atomic_init(&client->refs, handle ? 2 : 1);
+    if (handle) *handle = client;
     if (!client__admit(client)) {
         client__free(client);
         return SALLY_ELIMIT;
@@ -279,8 +281,8 @@ int sally_client_create(sally_engine *engine, const char *address, const sally_h
     sally_client *client;
     err = client__make(&client, engine, &to, handler, options ? options : &defaults);
     if (err) return err;
-    err = client__launch(client, out != NULL);
-    if (!err && out) *out = client;
+    err = client__launch(client, out);
+    if (err && out) *out = NULL;
     return err;
 }
 

@@ -77,6 +77,15 @@ int sally_conn_resume(sally_conn *conn)
     return 0;
 }
 
+int sally_conn_expect(sally_conn *conn, bool expects)
+{
+    if (!conn__here(conn)) return SALLY_EINVAL;
+    if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
+    if (!conn->policy->more.min_recv_bytes_s) return SALLY_ESTATE;
+    limits_expect(conn, expects);
+    return 0;
+}
+
 int sally_conn_timer(sally_conn *conn, uint32_t after_ms)
 {
     if (!conn__here(conn)) return SALLY_EINVAL;

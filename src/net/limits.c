@@ -89,11 +89,8 @@ void limits_resumed(sally_conn *conn)
     conn_update_timer(conn);
 }
 
-int sally_conn_expect(sally_conn *conn, bool expects)
+void limits_expect(sally_conn *conn, bool expects)
 {
-    if (!conn) return SALLY_EINVAL;
-    if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
-    if (!conn->limits || !conn->policy->more.min_recv_bytes_s) return SALLY_ESTATE;
     struct rate *rate = &conn->limits->recv;
     if (!expects) {
         rate_end(rate);
@@ -101,7 +98,6 @@ int sally_conn_expect(sally_conn *conn, bool expects)
         rate_begin(rate, now_of_call(conn));
         conn_update_timer(conn);
     }
-    return 0;
 }
 
 /* ---- When ---- */

@@ -37,6 +37,9 @@ void limits_on_sent(sally_conn *conn, size_t bytes);
 /* Reading goes on after a pause, which was not the peer's fault. */
 void limits_resumed(sally_conn *conn);
 
+/* As sally_conn_expect, for what knows when a message begins and ends. */
+void limits_expect(sally_conn *conn, bool expects);
+
 /* The earliest of what is to be looked at, in OPEN and in DRAINING. */
 uint64_t limits_due_ms(sally_conn *conn);
 uint64_t limits_draining_due_ms(sally_conn *conn);

@@ -207,17 +207,16 @@ static int timer__send(struct shard *shard, const sally_timer_options *options, 
     struct user_timer *timer;
     int err = timer__make(shard, options, false, &timer);
     if (err) return err;
-    sally_timer_id name = shard_id(shard, &timer->slot); /* it may be gone once it is posted */
+    if (id) *id = shard_id(shard, &timer->slot); /* its callbacks may run once it is posted */
     err = shard_post(shard, &timer->letter, false);
     if (err) {
         struct user_timers *table = table_of(shard);
         os_lock_take(&table->lock);
         slots_give(&table->slots, timer);
         os_lock_give(&table->lock);
-        return err;
+        if (id) *id = 0;
     }
-    if (id) *id = name;
-    return 0;
+    return err;
 }
 
 int sally_timer_start(sally_engine *engine, const sally_timer_options *options, sally_timer_id *id)

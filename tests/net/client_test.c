@@ -50,7 +50,7 @@ static void say_it(struct log *log, char what, const sally_client_event *event)
 static void on_state(sally_client *client, const sally_client_event *event)
 {
     struct log *log = sally_client_user(client);
-    log->client = client;
+    if (client != log->client) log->wrong = true; /* set before the first callback */
     if (sally_client_get_state(client) != event->state) log->wrong = true;
     if (event->state == SALLY_CLIENT_UP && sally_client_id(client) != event->id) log->wrong = true;
     if (event->state != SALLY_CLIENT_UP && sally_client_id(client)) log->wrong = true;
@@ -652,6 +652,59 @@ static void a_real_server_goes_and_returns(const struct setting *setting)
     check_equal(log.last.end, SALLY_CLIENT_STOPPED);
 }
 
+/* As a proxy does it. */
+struct visit {
+    const char *upstream;
+    pthread_t thread;
+    atomic_uint met, apart, closed;
+};
+
+static void second_open(sally_conn *conn)
+{
+    struct visit *visit = sally_conn_user(conn);
+    bool same = pthread_equal(visit->thread, pthread_self());
+    atomic_fetch_add(same ? &visit->met : &visit->apart, 1);
+    check_error(sally_conn_abort(conn), 0);
+}
+
+static void visit_close(sally_conn *conn, const sally_close_info *info)
+{
+    struct visit *visit = sally_conn_user(conn);
+    (void)info;
+    atomic_fetch_add(&visit->closed, 1);
+}
+
+static void first_open(sally_conn *conn)
+{
+    struct visit *visit = sally_conn_user(conn);
+    sally_handler handler = {.user = visit, .on_open = second_open, .on_close = visit_close};
+    sally_connect_options options = {.same_shard = true};
+    visit->thread = pthread_self();
+    check_error(sally_connect(sally_conn_engine(conn), visit->upstream, &handler, &options, NULL),
+                0);
+}
+
+static void a_connection_may_stay_on_the_shard_that_asks(const struct setting *setting)
+{
+    static struct visit visits[12];
+    char address[TEXT_MAX];
+    struct rig rig;
+    memset(visits, 0, sizeof visits);
+    rig_open(&rig, setting);
+    rig_start(&rig);
+    int door = doorway(64, address);
+    for (int i = 0; i < 12; i++) {
+        sally_handler handler = {
+            .user = &visits[i], .on_open = first_open, .on_close = visit_close};
+        visits[i].upstream = address;
+        check_error(sally_connect(rig.engine, address, &handler, NULL, NULL), 0);
+        until(atomic_load(&visits[i].closed) == 1);
+        check_equal(atomic_load(&visits[i].met), 1);
+    }
+    hang_up(door);
+    rig_end(&rig);
+}
+
 /* Clients of a server that hangs up at once, stopped by other threads at any moment. */
 struct racer {
     pthread_t thread;
@@ -718,6 +771,7 @@ int main(void)
         BEHAVIOUR(what_makes_no_sense_is_refused, ANYWHERE),
         BEHAVIOUR(any_mix_of_faults_ends_well_and_replays, ANYWHERE),
         BEHAVIOUR(a_real_server_goes_and_returns, ON_BOTH),
+        BEHAVIOUR(a_connection_may_stay_on_the_shard_that_asks, ON_BOTH),
         BEHAVIOUR(other_threads_may_stop_it_at_any_moment, ON_BOTH),
     };
     return BEHAVIOURS_RUN(list);

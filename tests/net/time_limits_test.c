@@ -204,6 +204,33 @@ static void while_reading_is_paused_the_peer_is_not_blamed(const struct setting 
     finish(engine);
 }
 
+static void eof(sally_conn *conn) { (void)conn; }
+
+static void a_peer_that_has_finished_is_not_waited_for(const struct setting *setting)
+{
+    (void)setting;
+    begin();
+    sally_engine *engine;
+    sally_handler handler = {
+        .on_open = on_open, .on_eof = eof, .on_timeout = on_timeout, .on_close = on_close};
+    sally_server_options options = {.conn = {.idle_read_ms = 200,
+                                             .heartbeat_dead_ms = 300,
+                                             .min_recv_bytes_s = 1000,
+                                             .rate_window_ms = 100}};
+    check_error(sally_sim_create(&seen.sim, 17, NULL), 0);
+    check_error(sally_sim_engine(seen.sim, NULL, &engine), 0);
+    check_error(sally_listen(engine, SERVER, &handler, &options, NULL), 0);
+    sally_sim_peer *peer = sally_sim_dial(seen.sim, SERVER);
+    sally_sim_run(seen.sim, 100);
+    sally_sim_peer_finish(peer);
+    sally_sim_run(seen.sim, 100);
+    expect(engine, true);
+    sally_sim_run(seen.sim, 10000);
+    check_equal(seen.opened, 1);
+    check_equal(seen.closed + seen.asked, 0);
+    finish(engine);
+}
+
 /* ---- Rates ---- */
 
 /* A peer that takes what its receive buffer holds every `every_ms`. Bytes it took within 60 s. */
@@ -626,6 +653,7 @@ int main(void)
         BEHAVIOUR(a_peer_that_only_reads_ends_at_idle_read, ANYWHERE),
         BEHAVIOUR(a_connection_that_only_hears_ends_at_idle_write, ANYWHERE),
         BEHAVIOUR(while_reading_is_paused_the_peer_is_not_blamed, ANYWHERE),
+        BEHAVIOUR(a_peer_that_has_finished_is_not_waited_for, ANYWHERE),
         BEHAVIOUR(a_reader_below_the_rate_is_cut, ANYWHERE),
         BEHAVIOUR(a_slow_reader_above_the_rate_lives, ANYWHERE),
         BEHAVIOUR(a_closing_connection_keeps_the_rate, ANYWHERE),
