@@ -104,6 +104,14 @@ static void conn__deliver(sally_conn *conn, const struct port_event *event)
     if (!shard->lent.referred) port_buf_release(shard->port, event->buf, event->data);
 }
 
+/* Of one that is not plain: whether its handler gets the bytes now. Inlined it would be in the way
+ * of those that are. */
+static __attribute__((noinline)) bool conn__takes(sally_conn *conn, uint32_t bytes)
+{
+    if (conn->limits) limits_on_recv(conn, bytes);
+    return conn->state == CONN_OPEN && !conn__paused(conn) && !conn->held;
+}
+
 static void conn__bytes(sally_conn *conn, const struct port_event *event)
 {
     struct shard *shard = conn->shard;
@@ -111,12 +119,7 @@ static void conn__bytes(sally_conn *conn, const struct port_event *event)
     conn->active_ms = shard->now_ms;
     conn->flags |= CONN_FIRST_BYTE;
     counter_add(&shard->counters.bytes_in, event->bytes);
-    if (conn_is_plain(conn)) {
-        conn__deliver(conn, event);
-        return;
-    }
-    if (conn->limits) limits_on_recv(conn, event->bytes);
-    if (conn->state == CONN_OPEN && !conn__paused(conn) && !conn->held) {
+    if (conn_is_plain(conn) || conn__takes(conn, event->bytes)) {
         conn__deliver(conn, event);
         return;
     }
