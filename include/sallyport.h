@@ -33,6 +33,7 @@
 #include <stdint.h>
 
 #include "sallyport/error.h"
+#include "sallyport/limits.h"
 
 #if defined(__cplusplus)
 extern "C" {
@@ -155,8 +156,8 @@ typedef struct sally_server_event {
 /* What a program does with its connections. Every member may be NULL. The struct is copied.
  *
  * For a connection the order is: on_open, then any of on_data, on_sent, on_drain, on_eof, on_timer,
- * on_timeout, on_heartbeat, then on_close once and last. A connection that could not be made has on_close alone.
- */
+ * on_timeout, on_heartbeat, then on_close once and last. A connection that could not be made has
+ * on_close alone. */
 typedef struct sally_handler {
     /* What sally_conn_user gives at first, and what sally_server_user gives. */
     void *user;
@@ -378,25 +379,9 @@ typedef struct sally_conn_options {
     bool no_auto_pause;   /* read on though the send queue is above send_high_bytes */
     bool delay;           /* leave Nagle's algorithm on (tcp(7), TCP_NODELAY) */
     uint32_t keepalive_s; /* idle seconds before the system probes (SO_KEEPALIVE); 0: off */
-    uint32_t send_buf_bytes; /* SO_SNDBUF; 0: the system's */
-    uint32_t recv_buf_bytes; /* SO_RCVBUF; 0: the system's */
-
-    /* What is off unless it is asked for; 0 and SALLY_FOREVER: off. A connection with any of these
-     * costs about 150 bytes more. While reading is paused, and after the peer's end of stream, what
-     * it doesn't send is not held against it. */
-    uint32_t idle_read_ms;      /* no byte in */
-    uint32_t idle_write_ms;     /* no byte out */
-    uint32_t min_send_bytes_s;  /* bytes a second that the system takes while the send queue is not
-                                  empty: cuts a peer that reads just enough to escape
-                                  write_stall_ms, and no transfer that is slow but keeps this up */
-    uint32_t min_recv_bytes_s;  /* the same of what comes, between sally_conn_expect(conn, true) and
-                                  (conn, false) */
-    uint32_t rate_window_ms;    /* both are counted over windows of this length; default 10000 */
-    uint32_t max_age_ms;        /* then it is closed as by sally_conn_close */
-    uint32_t age_spread_ms;     /* of which a random part is taken off each one's age, so that
-                                  connections made together don't end together; at most max_age_ms */
-    uint32_t heartbeat_ms;      /* on_heartbeat when nothing was sent for so long */
-    uint32_t heartbeat_dead_ms; /* nothing came for so long: the peer is dead, and is reset */
+    uint32_t send_buf_bytes;  /* SO_SNDBUF; 0: the system's */
+    uint32_t recv_buf_bytes;  /* SO_RCVBUF; 0: the system's */
+    sally_conn_limits limits; /* what is off unless it is asked for, see sallyport/limits.h */
 } sally_conn_options;
 
 typedef enum sally_at_limit {

@@ -32,18 +32,18 @@ static int policy__queue(struct policy *policy, const sally_conn_options *option
 
 static uint64_t time_or_never(uint32_t ms) { return time_or(ms ? ms : SALLY_FOREVER, 0); }
 
-static int policy__more(struct policy_more *more, const sally_conn_options *options)
+static int policy__more(struct policy_more *more, const sally_conn_limits *limits)
 {
-    more->idle_read_ms = time_or_never(options->idle_read_ms);
-    more->idle_write_ms = time_or_never(options->idle_write_ms);
-    more->max_age_ms = time_or_never(options->max_age_ms);
-    more->heartbeat_ms = time_or_never(options->heartbeat_ms);
-    more->heartbeat_dead_ms = time_or_never(options->heartbeat_dead_ms);
-    more->min_send_bytes_s = options->min_send_bytes_s;
-    more->min_recv_bytes_s = options->min_recv_bytes_s;
-    more->rate_window_ms = options->rate_window_ms ? options->rate_window_ms : RATE_WINDOW_MS;
-    more->age_spread_ms = options->age_spread_ms;
-    if (more->rate_window_ms == SALLY_FOREVER || more->age_spread_ms > options->max_age_ms)
+    more->idle_read_ms = time_or_never(limits->idle_read_ms);
+    more->idle_write_ms = time_or_never(limits->idle_write_ms);
+    more->max_age_ms = time_or_never(limits->max_age_ms);
+    more->heartbeat_ms = time_or_never(limits->heartbeat_ms);
+    more->heartbeat_dead_ms = time_or_never(limits->heartbeat_dead_ms);
+    more->min_send_bytes_s = limits->min_send_bytes_s;
+    more->min_recv_bytes_s = limits->min_recv_bytes_s;
+    more->rate_window_ms = limits->rate_window_ms ? limits->rate_window_ms : RATE_WINDOW_MS;
+    more->age_spread_ms = limits->age_spread_ms;
+    if (more->rate_window_ms == SALLY_FOREVER || more->age_spread_ms > limits->max_age_ms)
         return SALLY_EINVAL;
     uint64_t earliest = more->idle_read_ms;
     if (more->idle_write_ms < earliest) earliest = more->idle_write_ms;
@@ -73,7 +73,7 @@ int policy_create(struct policy **out, struct mem *mem, sally_server *server,
     policy->sock.send_buf_bytes = options->send_buf_bytes;
     policy->sock.recv_buf_bytes = options->recv_buf_bytes;
     int err = policy__queue(policy, options);
-    if (!err) err = policy__more(&policy->more, options);
+    if (!err) err = policy__more(&policy->more, &options->limits);
     if (err) {
         policy_release(policy);
         return err;
