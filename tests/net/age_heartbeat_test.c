@@ -1,4 +1,4 @@
-/* Maximum age (P-90), heartbeats (P-87), and what the limits of a connection's choice cost; in the simulator. The
+/* Maximum age (P-90), heartbeats (P-87), and what the limits by choice cost; in the simulator. The
  * other limits are in time_limits_test.c. */
 #include <string.h>
 

@@ -49,6 +49,30 @@ static void it_may_be_stopped_in_every_callback(const struct setting *setting)
     }
 }
 
+/* The shard is busy meanwhile, and finds the connection made when it learns of the stop. */
+static void none_opens_once_it_is_stopped(const struct setting *setting)
+{
+    (void)setting;
+    unsigned none = 0;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct log log = {0};
+        sally_sim_faults faults = {.stall = 300000};
+        log.sim = log_sim(seed, 0, &log.engine);
+        check(sally_sim_listen(log.sim, LOG_SERVER, 0) != NULL);
+        sally_sim_set_faults(log.sim, &faults);
+        check_error(log_create(&log, LOG_SERVER, NULL), 0);
+        sally_sim_run(log.sim, 1 + sally_sim_random(log.sim, 300));
+        unsigned opens = atomic_load(&log.opens);
+        check_error(sally_client_stop(log.client), 0);
+        sally_sim_run(log.sim, 20000);
+        check_equal(atomic_load(&log.opens), opens);
+        none += opens == 0;
+        log_sim_end(log.sim, log.engine);
+        log_check(&log);
+    }
+    check(none > 0 && none < SEEDS);
+}
+
 enum place { UNSEEN, WAITING, DIALING, UP, PLACES };
 
 /* Brought to a place, then ended there in some way. */
@@ -68,6 +92,9 @@ static void ended_at(enum place place, int how)
     if (how == 1) check_error(sally_client_destroy(log.client), 0);
     if (how == 2) check_error(sally_engine_drain(log.engine, 1000), 0);
     if (how == 3) check_error(sally_engine_stop(log.engine), 0);
+    sally_sim_run(log.sim, 100);
+    if (place == WAITING || place == DIALING) /* nothing keeps it */
+        check_equal(atomic_load(&log.ends), how == 4 ? 0 : 1);
     sally_sim_run(log.sim, 15000);
     check_equal(atomic_load(&log.ends), how == 4 ? 0 : 1);
     log_sim_end(log.sim, log.engine);
@@ -356,6 +383,7 @@ int main(void)
 {
     static const struct behaviour list[] = {
         BEHAVIOUR(it_may_be_stopped_in_every_callback, ANYWHERE),
+        BEHAVIOUR(none_opens_once_it_is_stopped, ANYWHERE),
         BEHAVIOUR(it_may_be_ended_in_every_state, ANYWHERE),
         BEHAVIOUR(without_memory_nothing_is_left_behind, ANYWHERE),
         BEHAVIOUR(what_makes_no_sense_is_refused, ANYWHERE),

@@ -1,5 +1,5 @@
-/* Timers of a program's own (P-88): when they come, how they end, from which threads. In the simulator,
- * where a millisecond is exactly one, and on real engines, where threads meet. */
+/* Timers of a program's own (P-88): when they come, how they end, from which threads. In the
+ * simulator, where a millisecond is exactly one, and on real engines, where threads meet. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
