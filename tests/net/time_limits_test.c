@@ -164,6 +164,26 @@ static void a_slow_reader_above_the_rate_lives(const struct setting *setting)
     }
 }
 
+/* A queue that is empty again within its window, and another one windows later. */
+static void short_answers_are_not_judged(const struct setting *setting)
+{
+    (void)setting;
+    for (sally_sim_choice now = SALLY_SIM_YES; now <= SALLY_SIM_NO; now++) {
+        timed_begin();
+        seen.echo = true;
+        sally_engine *engine = timed_serve(
+            18, now, (sally_conn_limits){.min_send_bytes_s = 1000, .rate_window_ms = 1000});
+        sally_sim_peer *peer = timed_peer();
+        for (uint64_t n = 1; n <= 20; n++) {
+            check_equal(sally_sim_peer_write(peer, "x", 1), 1);
+            sally_sim_run(seen.sim, 2500);
+            check_equal(sally_sim_peer_bytes(peer), n);
+        }
+        check_equal(seen.closed + seen.asked, 0);
+        timed_finish(engine);
+    }
+}
+
 /* The rest of a queue is under the rate too once the connection is closing. */
 static void a_closing_connection_keeps_the_rate(const struct setting *setting)
 {
@@ -357,6 +377,7 @@ int main(void)
         BEHAVIOUR(a_peer_that_has_finished_is_not_waited_for, ANYWHERE),
         BEHAVIOUR(a_reader_below_the_rate_is_cut, ANYWHERE),
         BEHAVIOUR(a_slow_reader_above_the_rate_lives, ANYWHERE),
+        BEHAVIOUR(short_answers_are_not_judged, ANYWHERE),
         BEHAVIOUR(a_closing_connection_keeps_the_rate, ANYWHERE),
         BEHAVIOUR(who_is_expected_to_send_has_to_keep_the_rate, ANYWHERE),
         BEHAVIOUR(a_handler_may_give_another_chance, ANYWHERE),

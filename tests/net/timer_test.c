@@ -432,8 +432,8 @@ static void an_engine_that_never_ran_tells_its_timers(const struct setting *sett
 {
     struct rig rig;
     rig_open(&rig, setting);
-    struct clock clock = {.engine = rig.engine, .after_ms = 1};
-    struct clock cancelled = {.engine = rig.engine, .after_ms = 1};
+    struct clock clock = {.engine = rig.engine, .after_ms = 3600 * 1000};
+    struct clock cancelled = {.engine = rig.engine, .after_ms = 3600 * 1000};
     check_error(start(&clock), 0);
     check_error(start(&cancelled), 0);
     cancel(&cancelled);
