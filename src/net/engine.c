@@ -336,9 +336,13 @@ int sally_engine_wait(sally_engine *engine)
 
 int sally_engine_run(sally_engine *engine)
 {
+    if (!engine) return SALLY_EINVAL;
+    /* before the start: who sees the engine serve may send a signal at once */
+    bool watches = !engine->options.leave_signals && os_signals_watch() == 0;
     int err = sally_engine_start(engine);
+    if (err && watches) os_signals_unwatch();
     if (err) return err;
-    if (engine->options.leave_signals || os_signals_watch() != 0) return sally_engine_wait(engine);
+    if (!watches) return sally_engine_wait(engine);
     unsigned acted = 0;
     while (!os_gate_wait_for(&engine->stopped, 0)) {
         os_signals_wait(UINT32_MAX);

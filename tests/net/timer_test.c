@@ -1,9 +1,11 @@
 /* Timers of a program's own (P-88): when they come, how they end, from which threads. In the
  * simulator, where a millisecond is exactly one, and on real engines, where threads meet. */
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "net/support/accept_tools.h"
 #include "sallyport/sim.h"
@@ -495,6 +497,27 @@ static void a_callback_starts_its_timer_on_its_own_shard(const struct setting *s
     rig_end(&rig);
 }
 
+static void ask_to_stop(const sally_timer_tick *tick, void *user)
+{
+    (void)tick;
+    (void)user;
+    check(kill(getpid(), SIGTERM) == 0);
+}
+
+/* The first shard's timer comes while the others are still being started. */
+static void a_signal_during_the_start_stops_gently(const struct setting *setting)
+{
+    for (int i = 0; i < 20; i++) {
+        struct rig rig;
+        sally_timer_options options = {.on_tick = ask_to_stop};
+        rig_open(&rig, setting);
+        check_error(sally_timer_start(rig.engine, &options, NULL), 0);
+        check_error(sally_engine_run(rig.engine), 0);
+        check_error(sally_engine_destroy(rig.engine), 0);
+        rig_check_clean(&rig);
+    }
+}
+
 /* Each runner starts timers that are due about now and cancels them at once. */
 struct runner {
     pthread_t thread;
@@ -568,6 +591,7 @@ int main(void)
         BEHAVIOUR(an_engine_that_never_ran_tells_its_timers, ON_BOTH),
         BEHAVIOUR(timers_do_not_hold_up_a_drain, ON_BOTH),
         BEHAVIOUR(a_callback_starts_its_timer_on_its_own_shard, ON_BOTH),
+        BEHAVIOUR(a_signal_during_the_start_stops_gently, ON_THREE),
         BEHAVIOUR(a_cancel_from_another_thread_says_what_came_of_it, ON_BOTH),
     };
     return BEHAVIOURS_RUN(list);
