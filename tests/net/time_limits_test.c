@@ -314,7 +314,14 @@ static void what_makes_no_sense_is_refused(const struct setting *setting)
 
 static atomic_uint real_beats;
 
-static void real_on_open(sally_conn *conn) { (void)sally_conn_expect(conn, true); }
+static unsigned char flood[4 << 20];
+static bool floods;
+
+static void real_on_open(sally_conn *conn)
+{
+    (void)sally_conn_expect(conn, true);
+    if (floods) check_error(sally_conn_send(conn, flood, sizeof flood), 0);
+}
 
 static void real_on_heartbeat(sally_conn *conn)
 {
@@ -346,10 +353,11 @@ static void real_ends(const struct setting *setting, sally_conn_limits limits,
     sally_server_options options = {.conn = {.limits = limits}};
     check_error(sally_listen(rig.engine, "127.0.0.1:0", &handler, &options, &server), 0);
     check(sally_server_address(server, 0, address, sizeof address) != NULL);
-    int fd = dial(address);
-    check(hear_end(fd, LIMIT_S * 1000) != HEARD_NOTHING);
-    hang_up(fd);
+    int fd = dial_small(address, 4096);
+    if (!floods) check(hear_end(fd, LIMIT_S * 1000) != HEARD_NOTHING);
+    if (!floods) hang_up(fd);
     until(atomic_load(&tally.closed) == 1);
+    if (floods) hang_up(fd); /* it has read nothing */
     check_equal(atomic_load(&tally.last_reason), reason);
     rig_end(&rig);
 }
@@ -366,6 +374,9 @@ static void each_limit_ends_a_real_connection(const struct setting *setting)
               SALLY_CLOSE_MAX_AGE);
     real_ends(setting, (sally_conn_limits){.heartbeat_ms = 5, .heartbeat_dead_ms = 50},
               SALLY_CLOSE_HEARTBEAT_TIMEOUT);
+    floods = true;
+    real_ends(setting, (sally_conn_limits){.min_send_bytes_s = 1 << 30, .rate_window_ms = 50},
+              SALLY_CLOSE_SEND_RATE);
 }
 
 int main(void)
