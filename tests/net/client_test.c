@@ -113,6 +113,25 @@ static void a_name_is_looked_up_at_each_attempt(const struct setting *setting)
     log_check(&log);
 }
 
+/* Nothing tells of a machine that is off but its silence; the limits of outgoing connections. */
+static void a_server_that_vanished_is_left(const struct setting *setting)
+{
+    (void)setting;
+    struct log log = {0};
+    sally_client_options options = {.connect.conn.limits.heartbeat_dead_ms = 500};
+    log.sim = log_sim(14, 0, &log.engine);
+    sally_sim_listener *door = sally_sim_listen(log.sim, LOG_SERVER, 0);
+    check_error(log_create(&log, LOG_SERVER, &options), 0);
+    sally_sim_run(log.sim, 100);
+    sally_sim_peer_vanish(sally_sim_listener_accept(door));
+    sally_sim_run(log.sim, 900);
+    check(strcmp(log.story, "CUocWCUo") == 0);
+    check_equal(log.event[4].reason, SALLY_CLOSE_HEARTBEAT_TIMEOUT);
+    check_error(log.event[4].error, SALLY_ETIMEDOUT);
+    log_sim_end(log.sim, log.engine);
+    log_check(&log);
+}
+
 /* ---- When it tries ---- */
 
 /* Nobody listens. Each wait is as long as it was told, within its range. */
@@ -310,6 +329,7 @@ int main(void)
         BEHAVIOUR(it_connects_again_when_its_connection_ends, ANYWHERE),
         BEHAVIOUR(its_callbacks_are_those_of_an_accepted_one, ANYWHERE),
         BEHAVIOUR(a_name_is_looked_up_at_each_attempt, ANYWHERE),
+        BEHAVIOUR(a_server_that_vanished_is_left, ANYWHERE),
         BEHAVIOUR(delays_grow_as_asked, ANYWHERE),
         BEHAVIOUR(it_gives_up_after_so_many_failures, ANYWHERE),
         BEHAVIOUR(a_connection_that_lasts_is_a_success, ANYWHERE),
