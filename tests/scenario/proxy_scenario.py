@@ -168,7 +168,6 @@ def test_who_comes_for_a_server_that_is_gone_is_reset(proxy):
     for connection in proxy.pair():
         connection.close()
     proxy.door.close()
-    client = tool.dial(proxy.port)
-    with pytest.raises(ConnectionResetError):
-        client.recv(1)
-    client.close()
+    with pytest.raises(ConnectionResetError):  # already while it connects, or after
+        with tool.dial(proxy.port) as client:
+            client.recv(1)
