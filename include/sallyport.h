@@ -33,6 +33,7 @@
 #include <stdint.h>
 
 #include "sallyport/error.h"
+#include "sallyport/limits.h"
 
 #if defined(__cplusplus)
 extern "C" {
@@ -90,7 +91,13 @@ SALLY_API const char *sally_build_info(void);
     X(MEMORY, "memory was short, and this connection held the most")                               \
     X(MESSAGE_TOO_LONG, "the peer sent a message longer than allowed")                             \
     X(MALFORMED, "the peer sent what is no message")                                               \
-    X(MESSAGE_TIMEOUT, "the peer did not finish a message in time")
+    X(MESSAGE_TIMEOUT, "the peer did not finish a message in time")                                \
+    X(IDLE_READ_TIMEOUT, "the peer sent nothing for too long")                                     \
+    X(IDLE_WRITE_TIMEOUT, "nothing went out for too long")                                         \
+    X(SEND_RATE, "the peer took bytes too slowly")                                                 \
+    X(RECV_RATE, "the peer sent bytes too slowly")                                                 \
+    X(MAX_AGE, "it had reached its maximum age")                                                   \
+    X(HEARTBEAT_TIMEOUT, "the peer gave no sign of life")
 
 typedef enum sally_close_reason {
 #define SALLY__ENUM(name, sentence) SALLY_CLOSE_##name,
@@ -118,7 +125,13 @@ typedef enum sally_timeout {
     SALLY_TIMEOUT_FIRST_BYTE,
     SALLY_TIMEOUT_IDLE,
     SALLY_TIMEOUT_WRITE,
-    SALLY_TIMEOUT_MESSAGE
+    SALLY_TIMEOUT_MESSAGE,
+    SALLY_TIMEOUT_IDLE_READ,
+    SALLY_TIMEOUT_IDLE_WRITE,
+    SALLY_TIMEOUT_SEND_RATE,
+    SALLY_TIMEOUT_RECV_RATE,
+    SALLY_TIMEOUT_AGE,
+    SALLY_TIMEOUT_HEARTBEAT, /* heartbeat_dead_ms */
 } sally_timeout;
 
 typedef enum sally_verdict { SALLY_ALLOW, SALLY_RESET } sally_verdict;
@@ -152,8 +165,8 @@ typedef struct sally_server_event {
 /* What a program does with its connections. Every member may be NULL. The struct is copied.
  *
  * For a connection the order is: on_open, then any of on_data, on_message, on_sent, on_drain,
- * on_eof, on_timer, on_timeout, then on_close once and last. A connection that could not be made
- * has on_close alone. */
+ * on_eof, on_timer, on_timeout, on_heartbeat, then on_close once and last. A connection that could
+ * not be made has on_close alone. */
 typedef struct sally_handler {
     /* What sally_conn_user gives at first, and what sally_server_user gives. */
     void *user;
@@ -191,6 +204,9 @@ typedef struct sally_handler {
     /* A time limit is over: true closes the connection (as without this callback), false starts the
      * limit anew. */
     bool (*on_timeout)(sally_conn *conn, sally_timeout which);
+
+    /* Nothing was sent for heartbeat_ms, and nothing waits to be: time for the protocol's ping. */
+    void (*on_heartbeat)(sally_conn *conn);
 
     /* The connection has gone. The last callback, exactly once for each connection; after it `conn`
      * is not valid. Nothing can be sent from here. */
@@ -242,6 +258,8 @@ typedef struct sally_engine_options {
                            default */
     uint32_t send_chunk_bytes; /* granularity of send queues; 0: 4096 */
     uint32_t send_chunks_max;  /* cap of a shard; 0: 65536 */
+    uint32_t timers_max;       /* timers of a shard, see sallyport/timer.h; 0: 1048576; at most 16
+                                  million */
     uint32_t
         port_features_off; /* for tests and for doubtful kernels: bits, see docs/design/uring.md */
     bool leave_signals;    /* sally_engine_run doesn't handle SIGINT and SIGTERM */
@@ -402,6 +420,7 @@ typedef struct sally_conn_options {
                                      has them as they come. SALLY_EINVAL for a framing that
                                      contradicts itself, and for a handler with on_data alone where
                                      there is one or with on_message alone where there is none */
+    sally_conn_limits limits;     /* what is off unless it is asked for, see sallyport/limits.h */
 } sally_conn_options;
 
 typedef enum sally_at_limit {
@@ -485,6 +504,8 @@ typedef struct sally_connect_options {
     uint32_t attempt_ms; /* for one address while others are left; 0: 2000 */
     const char
         *from; /* local address to bind, as "192.0.2.1:0"; NULL: the system's choice; copied */
+    bool same_shard; /* on the shard whose callback asks, so that handlers of both connections may
+                        use either by pointer; outside callbacks SALLY_ESTATE */
 } sally_connect_options;
 
 /* Begins a connection to "host:port", "1.2.3.4:port", "[v6]:port" or "unix:/path". A name's
@@ -529,6 +550,11 @@ SALLY_API int sally_conn_resume(sally_conn *conn);
 /* on_timer after so many milliseconds, once; replaces the one set before; 0 cancels. At most 49
  * days. [shard] */
 SALLY_API int sally_conn_timer(sally_conn *conn, uint32_t after_ms);
+
+/* Something is expected of the peer, such as the rest of a message: from now on it has to send
+ * min_recv_bytes_s. False: it has come, or nothing has. Saying true again changes nothing.
+ * SALLY_ECLOSED; SALLY_ESTATE without that option. [shard] */
+SALLY_API int sally_conn_expect(sally_conn *conn, bool expects);
 
 /* The connection's name for other threads. [shard] */
 SALLY_API sally_id sally_conn_id(const sally_conn *conn);

@@ -6,9 +6,11 @@
 
 #include "filter/framer.h"
 #include "net/budget.h"
+#include "net/client.h"
 #include "net/dial.h"
 #include "net/flow.h"
 #include "net/inbound.h"
+#include "net/limits.h"
 #include "net/record.h"
 #include "net/server.h"
 
@@ -75,6 +77,26 @@ struct addr conn_peer(const sally_conn *conn)
 
 /* ---- Accepted ---- */
 
+/* The name and what belongs to it; nobody was told of the connection. */
+static void conn__unname(sally_conn *conn)
+{
+    struct shard *shard = conn->shard;
+    inbound_close(&shard->inbound[conn->sock.slot.index]);
+    slots_give(&shard->slots, conn);
+}
+
+/* NULL without room or memory. */
+static sally_conn *adopt__make(struct shard *shard, struct policy *policy)
+{
+    sally_conn *conn = conn_name(shard, policy);
+    if (!conn) return NULL;
+    conn_init(conn, shard, policy);
+    if (limits_attach(conn)) return conn;
+    conn__free_extra(conn);
+    conn__unname(conn);
+    return NULL;
+}
+
 static void adopt__undo(struct shard *shard, struct policy *policy, port_handle handle)
 {
     port_refuse(shard->port, handle, PORT_CLOSE_RST);
@@ -86,18 +108,18 @@ static void adopt__undo(struct shard *shard, struct policy *policy, port_handle 
 void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
                 const struct addr *peer, bool inherits)
 {
-    sally_conn *conn = engine_stopping(shard->engine) ? NULL : conn_name(shard, policy);
+    sally_conn *conn = engine_stopping(shard->engine) ? NULL : adopt__make(shard, policy);
     if (!conn) {
         counter_add(&shard->counters.refused, 1);
         adopt__undo(shard, policy, handle);
         return;
     }
-    conn_init(conn, shard, policy);
     conn->counted_server = true;
     if (!conn_set_peer(conn, peer)) {
         counter_add(&shard->counters.refused, 1);
-        inbound_close(&shard->inbound[conn->sock.slot.index]);
-        slots_give(&shard->slots, conn);
+        limits_detach(conn);
+        conn__free_extra(conn);
+        conn__unname(conn);
         adopt__undo(shard, policy, handle);
         return;
     }
@@ -114,7 +136,9 @@ void conn_open(sally_conn *conn)
     conn->flags |= waits ? CONN_ON_OPEN_RAN : CONN_ON_OPEN_RAN | CONN_FIRST_BYTE;
     if (conn->policy->has_budget) conn->flags |= CONN_FLOW;
     if (waits) conn->first_from_ms = now;
+    if (conn_limits(conn)) limits_begin(conn);
     if (conn->out.bytes) shard_mark_dirty(conn->shard, conn); /* sent by id before it was open */
+    if (conn->policy->client) client_on_open(conn->policy->client, conn);
     if (conn->policy->handler.on_open) conn->policy->handler.on_open(conn);
     conn_update_reading(conn);
     conn_update_timer(conn);
@@ -262,9 +286,9 @@ static void conn__release(sally_conn *conn)
     struct shard *shard = conn->shard;
     struct policy *policy = conn->policy;
     sally_server *server = conn->counted_server ? policy->server : NULL;
-    inbound_close(&shard->inbound[conn->sock.slot.index]);
+    limits_detach(conn);
     conn__free_extra(conn);
-    slots_give(&shard->slots, conn);
+    conn__unname(conn);
     atomic_fetch_sub(&shard->conns, 1);
     if (server)
         server_release_conn(server);
@@ -297,6 +321,17 @@ static void conn__log_end(const sally_conn *conn)
                sally_conn_why(conn, why, sizeof why));
 }
 
+/* A client's attempts that fail are its own to tell. */
+static void conn__tell_closed(sally_conn *conn, const sally_close_info *info)
+{
+    const sally_handler *handler = &conn->policy->handler;
+    sally_client *client = conn->policy->client;
+    bool opened = conn_has(conn, CONN_ON_OPEN_RAN);
+    if (client) client_on_closing(client);
+    if (handler->on_close && (opened || !client)) handler->on_close(conn, info);
+    if (client) client_on_conn_end(client, opened, info);
+}
+
 void conn_finish(sally_conn *conn)
 {
     struct shard *shard = conn->shard;
@@ -321,7 +356,7 @@ void conn_finish(sally_conn *conn)
         atomic_fetch_add(&shard->engine->stop_unsent, info.bytes_unsent);
     }
     flow_end(conn);
-    if (conn->policy->handler.on_close) conn->policy->handler.on_close(conn, &info);
+    conn__tell_closed(conn, &info);
     if (conn->policy->has_budget) budget_charge(conn);
     conn_drop_queue(conn); /* what was left of it is told until here */
     flow_free(conn);

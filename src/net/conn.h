@@ -49,10 +49,10 @@ enum conn_flag {
     CONN_CUT = 1 << 12,          /* ended by the end of a drain or a stop */
     CONN_HELD = 1 << 13,         /* held is not NULL */
     CONN_FLOW = 1 << 14,         /* a note, a cork, or its server has a budget */
-    CONN_BY_ID = 1 << 15,        /* its end was asked for by id */
+    CONN_LIMITED = 1 << 15,      /* limits is not NULL */
     /* none of these, and open: nearly every connection, nearly always */
     CONN_SPECIAL = CONN_PAUSED | CONN_AUTO_PAUSED | CONN_RECV_STOPPING | CONN_EOF | CONN_EOF_HELD |
-                   CONN_SHUT_ASKED | CONN_SHUT | CONN_HELD | CONN_FLOW,
+                   CONN_SHUT_ASKED | CONN_SHUT | CONN_HELD | CONN_FLOW | CONN_LIMITED,
 };
 
 /* A send returns it inside the library: taken, and dropped by the policy. */
@@ -62,6 +62,7 @@ enum { SEND_SPANS_MAX = 64 }; /* of one call; the system's IOV_MAX is 1024 */
 
 struct dial;
 struct flow;
+struct limits;
 /* What came while reading was paused. */
 struct held {
     struct sendq queue;
@@ -70,10 +71,11 @@ struct held {
 /* What few connections need: made when it is first needed, by conn_extra, and freed with the
  * connection. The place for what belongs to an optional feature. */
 struct conn_extra {
-    struct held *held;   /* NULL: none; so with all */
-    struct carry *carry; /* with a framing: the message that is not whole yet */
-    struct flow *flow;   /* completions, cork, drops, recorder; see flow.h */
-    struct addr peer;    /* IPv6 */
+    struct held *held;     /* NULL: none; so with all */
+    struct carry *carry;   /* with a framing: the message that is not whole yet */
+    struct limits *limits; /* NULL: only those that every connection has */
+    struct flow *flow;     /* completions, cork, drops, recorder; see flow.h */
+    struct addr peer;      /* IPv6 */
 };
 
 #define CONN_MS_MAX ((UINT64_C(1) << 48) - 1) /* 8900 years */
@@ -102,6 +104,7 @@ struct sally_conn {
     uint32_t dirty_next : SLOTS_INDEX_BITS + 1; /* slot index + 1; 0: the last */
     uint32_t has_reason : 1;
     uint32_t counted_server : 1; /* in the server's count */
+    uint32_t by_id : 1;          /* its end was asked for by id */
     struct timer timer; /* one for all limits: set to the earliest, looked at again when it fires */
     uint64_t user_due_ms : 48; /* sally_conn_timer; 0: not set */
     int16_t error;
@@ -187,6 +190,10 @@ static inline struct flow *conn_flow(const sally_conn *conn)
 {
     return conn->state != CONN_DIALING && conn->extra ? conn->extra->flow : NULL;
 }
+static inline struct limits *conn_limits(const sally_conn *conn)
+{
+    return conn_has(conn, CONN_LIMITED) ? conn->extra->limits : NULL;
+}
 static inline struct held *conn_held(const sally_conn *conn)
 {
     return conn_has(conn, CONN_HELD) ? conn->extra->held : NULL;
@@ -255,6 +262,8 @@ void conn_return_foreign(sally_conn *conn, size_t bytes);
 /* After anything that may have made a limit earlier. */
 void conn_update_timer(sally_conn *conn);
 void conn_on_timer(sally_conn *conn);
+/* A limit is over: the handler is asked. True: it is still open, and the limit starts anew. */
+bool conn_limit_again(sally_conn *conn, sally_timeout which);
 
 /* Before the first byte none has come. */
 static inline uint64_t conn_bytes_in(const sally_conn *conn)

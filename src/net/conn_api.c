@@ -6,6 +6,7 @@
 #include "net/conn.h"
 #include "net/inbound.h"
 #include "net/letter.h"
+#include "net/limits.h"
 #include "net/record.h"
 #include "os/address.h"
 #include "sallyport/flow.h"
@@ -85,24 +86,25 @@ int sally_conn_resume(sally_conn *conn)
     conn->flags &= (uint16_t)~CONN_PAUSED;
     record_add(conn, RECORD_RESUMED);
     conn_restart_message(conn);
+    if (conn_limits(conn)) limits_resumed(conn);
     shard_mark_dirty(conn->shard, conn); /* held bytes come from there, not from inside this call */
     return 0;
 }
 
-/* From this call on, however long the turn has lasted already, and not a part of a millisecond
- * less.
- */
-static uint64_t conn__due_after(const sally_conn *conn, uint32_t after_ms)
+int sally_conn_expect(sally_conn *conn, bool expects)
 {
-    const struct host *host = &conn->shard->engine->host;
-    return (host->now_ns(host->ctx) + 999999) / 1000000 + after_ms;
+    if (!conn_here(conn)) return SALLY_EINVAL;
+    if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
+    if (!conn->policy->more.min_recv_bytes_s) return SALLY_ESTATE;
+    limits_expect(conn, expects);
+    return 0;
 }
 
 int sally_conn_timer(sally_conn *conn, uint32_t after_ms)
 {
     if (!conn_here(conn)) return SALLY_EINVAL;
     if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
-    conn->user_due_ms = (after_ms ? conn__due_after(conn, after_ms) : 0) & CONN_MS_MAX;
+    conn->user_due_ms = (after_ms ? engine_due_ms(conn->shard->engine, after_ms) : 0) & CONN_MS_MAX;
     conn_update_timer(conn);
     return 0;
 }
@@ -172,9 +174,6 @@ static ALWAYS_INLINE void *id__begin(struct shard *shard, size_t bytes, int *err
     return record;
 }
 
-static uint32_t id_generation(sally_id id) { return (uint32_t)(id >> 32); }
-static uint32_t id_index(sally_id id) { return (uint32_t)id & ((1u << SLOTS_INDEX_BITS) - 1); }
-
 static size_t spans_len(const struct span *spans, unsigned count)
 {
     size_t len = 0;
@@ -194,7 +193,7 @@ static void spans_copy(unsigned char *to, const struct span *spans, unsigned cou
 static int id__send_big(struct shard *shard, sally_id id, const struct span *spans, unsigned count,
                         size_t all)
 {
-    struct inbound *account = &shard->inbound[id_index(id)];
+    struct inbound *account = &shard->inbound[id_slot(id)];
     struct mem *mem = &shard->engine->mem;
     os_lock_take(&shard->mailbox.lock);
     int err = inbound_charge(account, id_generation(id), all);
@@ -228,7 +227,7 @@ int sally_send(sally_engine *engine, sally_id id, const void *data, size_t len)
     sally_conn *conn = id__here(shard, id);
     if (conn) return conn_send(conn, data, len);
     if (len > LETTER_SEND_MAX) return id__send_big(shard, id, &(struct span){data, len}, 1, len);
-    struct inbound *account = &shard->inbound[id_index(id)];
+    struct inbound *account = &shard->inbound[id_slot(id)];
     int err;
     struct letter_send *send = id__begin(shard, sizeof *send + len, &err);
     if (!send) return inbound_never_fits(account, len) ? SALLY_ELIMIT : err;
@@ -249,7 +248,7 @@ static int id__send_spans(struct shard *shard, sally_id id, const struct span *s
     size_t len = spans_len(spans, count);
     if (len == 0) return 0;
     if (len > LETTER_SEND_MAX) return id__send_big(shard, id, spans, count, len);
-    struct inbound *account = &shard->inbound[id_index(id)];
+    struct inbound *account = &shard->inbound[id_slot(id)];
     int err;
     struct letter_send *send = id__begin(shard, sizeof *send + len, &err);
     if (!send) return inbound_never_fits(account, len) ? SALLY_ELIMIT : err;
@@ -270,7 +269,7 @@ int sally_send_message(sally_engine *engine, sally_id id, const void *data, size
     if (!shard) return SALLY_ENOCONN;
     sally_conn *conn = id__here(shard, id);
     if (conn) return sally_conn_send_message(conn, data, len);
-    uint32_t number = inbound_framing(&shard->inbound[id_index(id)]);
+    uint32_t number = inbound_framing(&shard->inbound[id_slot(id)]);
     const struct framing *framing = framings_at(engine, number);
     if (!framing) return SALLY_ENOTSUP;
     sally_frame_edges edges;
@@ -288,7 +287,7 @@ static int id__close(sally_engine *engine, sally_id id, enum letter_kind kind)
     if (!shard) return SALLY_ENOCONN;
     sally_conn *conn = id__here(shard, id);
     if (conn) {
-        if (!conn->has_reason) conn->flags |= CONN_BY_ID;
+        if (!conn->has_reason) conn->by_id = true;
         return kind == LETTER_CLOSE ? sally_conn_close(conn) : sally_conn_abort(conn);
     }
     int err = 0;

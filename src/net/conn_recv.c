@@ -5,6 +5,7 @@
 #include "filter/framer.h"
 #include "net/conn.h"
 #include "net/flow.h"
+#include "net/limits.h"
 #include "net/record.h"
 
 static bool conn__paused(const sally_conn *conn)
@@ -120,6 +121,14 @@ static void conn__deliver(sally_conn *conn, const struct port_event *event)
     if (!shard->lent.referred) port_buf_release(shard->port, event->buf, event->data);
 }
 
+/* Of one that is not plain: whether its handler gets the bytes now. Inlined it would be in the way
+ * of those that are. */
+static __attribute__((noinline)) bool conn__takes(sally_conn *conn, uint32_t bytes)
+{
+    if (conn_limits(conn)) limits_on_recv(conn, bytes);
+    return conn->state == CONN_OPEN && !conn__paused(conn) && !conn_has(conn, CONN_HELD);
+}
+
 static void conn__bytes(sally_conn *conn, const struct port_event *event)
 {
     struct shard *shard = conn->shard;
@@ -130,8 +139,7 @@ static void conn__bytes(sally_conn *conn, const struct port_event *event)
     conn->bytes_in += event->bytes;
     conn->active_ms = shard->now_ms & CONN_MS_MAX;
     counter_add(&shard->counters.bytes_in, event->bytes);
-    if (conn_is_plain(conn) ||
-        (conn->state == CONN_OPEN && !conn__paused(conn) && !conn_has(conn, CONN_HELD))) {
+    if (conn_is_plain(conn) || conn__takes(conn, event->bytes)) {
         conn__deliver(conn, event);
         return;
     }

@@ -3,6 +3,7 @@
 #include "net/conn.h"
 #include "net/flow.h"
 #include "net/inbound.h"
+#include "net/limits.h"
 #include "net/record.h"
 
 enum {
@@ -139,6 +140,12 @@ void conn_return_foreign(sally_conn *conn, size_t bytes)
     inbound_return(conn__inbound(conn), back);
 }
 
+static void conn__took_special(sally_conn *conn, size_t bytes)
+{
+    if (conn_has(conn, CONN_LIMITED)) limits_on_sent(conn, bytes);
+    if (conn_has(conn, CONN_FOREIGN)) conn_return_foreign(conn, bytes);
+}
+
 /* The queue is low: what paused for it goes on. */
 static void conn__low(sally_conn *conn)
 {
@@ -146,6 +153,7 @@ static void conn__low(sally_conn *conn)
         conn->flags &= (uint16_t)~CONN_AUTO_PAUSED;
         record_add_more(conn, RECORD_LOW);
         conn_restart_message(conn);
+        if (conn_limits(conn)) limits_resumed(conn);
         shard_mark_dirty(conn->shard, conn);
     }
     bool due = conn_has(conn, CONN_DRAIN_DUE);
@@ -161,9 +169,9 @@ static inline void conn__took(sally_conn *conn, size_t bytes)
     struct shard *shard = conn->shard;
     sendq_consume(&conn->out, &shard->pools, bytes);
     conn->bytes_out += bytes;
+    if (conn_has(conn, CONN_FOREIGN | CONN_LIMITED)) conn__took_special(conn, bytes);
     conn->active_ms = conn->write_ms = shard->now_ms & CONN_MS_MAX;
     counter_add(&shard->counters.bytes_out, bytes);
-    if (conn_has(conn, CONN_FOREIGN)) conn_return_foreign(conn, bytes);
     if (conn->policy->handler.on_sent) conn->policy->handler.on_sent(conn, bytes);
     if (conn_has(conn, CONN_FLOW)) flow_took(conn);
     if (conn_has(conn, CONN_AUTO_PAUSED | CONN_DRAIN_DUE | CONN_FOREIGN) &&

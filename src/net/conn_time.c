@@ -5,6 +5,7 @@
 #include "net/conn.h"
 #include "net/dial.h"
 #include "net/flow.h"
+#include "net/limits.h"
 #include "net/record.h"
 
 static uint64_t due_after(uint64_t since_ms, uint64_t limit_ms)
@@ -35,20 +36,27 @@ static uint64_t message_due(const sally_conn *conn)
     return due_after(carry->began_ms, conn->policy->message_ms);
 }
 
-static uint64_t open_due(const sally_conn *conn)
+static uint64_t open_due(sally_conn *conn)
 {
     uint64_t due = earlier(first_byte_due(conn), write_due(conn));
     due = earlier(due, due_after(conn->active_ms, conn->policy->idle_ms));
     due = earlier(due, message_due(conn));
+    if (conn_limits(conn)) due = earlier(due, limits_due_ms(conn));
     return conn->user_due_ms ? earlier(due, conn->user_due_ms) : due;
 }
 
-static uint64_t conn__due(const sally_conn *conn)
+static uint64_t draining_due(sally_conn *conn)
+{
+    uint64_t due = write_due(conn);
+    return conn_limits(conn) ? earlier(due, limits_draining_due_ms(conn)) : due;
+}
+
+static uint64_t conn__due(sally_conn *conn)
 {
     switch ((enum conn_state)conn->state) {
     case CONN_DIALING: return dial_due_ms(conn);
     case CONN_OPEN: return open_due(conn);
-    case CONN_DRAINING: return write_due(conn);
+    case CONN_DRAINING: return draining_due(conn);
     case CONN_LINGERING: return due_after(conn->write_ms, conn->policy->linger_ms);
     case CONN_NEW:
     case CONN_ENDING:
@@ -75,19 +83,28 @@ static const struct {
     [SALLY_TIMEOUT_IDLE] = {SALLY_CLOSE_IDLE_TIMEOUT, PORT_CLOSE_FIN, RECORD_IDLE_OVER},
     [SALLY_TIMEOUT_WRITE] = {SALLY_CLOSE_WRITE_TIMEOUT, PORT_CLOSE_RST, RECORD_WRITE_OVER},
     [SALLY_TIMEOUT_MESSAGE] = {SALLY_CLOSE_MESSAGE_TIMEOUT, PORT_CLOSE_FIN, RECORD_MESSAGE_OVER},
+    [SALLY_TIMEOUT_IDLE_READ] = {SALLY_CLOSE_IDLE_READ_TIMEOUT, PORT_CLOSE_FIN, RECORD_IDLE_OVER},
+    [SALLY_TIMEOUT_IDLE_WRITE] = {SALLY_CLOSE_IDLE_WRITE_TIMEOUT, PORT_CLOSE_FIN, RECORD_IDLE_OVER},
+    [SALLY_TIMEOUT_SEND_RATE] = {SALLY_CLOSE_SEND_RATE, PORT_CLOSE_RST, RECORD_RATE_OVER},
+    [SALLY_TIMEOUT_RECV_RATE] = {SALLY_CLOSE_RECV_RATE, PORT_CLOSE_FIN, RECORD_RATE_OVER},
+    [SALLY_TIMEOUT_AGE] = {SALLY_CLOSE_MAX_AGE, PORT_CLOSE_FIN, RECORD_AGE_OVER},
+    [SALLY_TIMEOUT_HEARTBEAT] = {SALLY_CLOSE_HEARTBEAT_TIMEOUT, PORT_CLOSE_RST, RECORD_HEART_OVER},
 };
 
-/* True when it counts anew from now. */
-static bool conn__limit(sally_conn *conn, sally_timeout which)
+bool conn_limit_again(sally_conn *conn, sally_timeout which)
 {
     const sally_handler *handler = &conn->policy->handler;
     bool close = !handler->on_timeout || handler->on_timeout(conn, which);
     if (conn->state != CONN_OPEN) return false;
-    if (close)
-        conn_end(conn, on_limit[which].mode, on_limit[which].reason, SALLY_ETIMEDOUT, 0);
-    else
+    if (!close) {
         record_add(conn, on_limit[which].kept);
-    return !close;
+        return true;
+    }
+    if (which == SALLY_TIMEOUT_AGE) /* nothing is wrong with it */
+        conn_close(conn, SALLY_CLOSE_MAX_AGE);
+    else
+        conn_end(conn, on_limit[which].mode, on_limit[which].reason, SALLY_ETIMEDOUT, 0);
+    return false;
 }
 
 static void conn__open_limits(sally_conn *conn)
@@ -98,17 +115,18 @@ static void conn__open_limits(sally_conn *conn)
         if (conn->policy->handler.on_timer) conn->policy->handler.on_timer(conn);
     }
     if (conn->state == CONN_OPEN && first_byte_due(conn) <= now &&
-        conn__limit(conn, SALLY_TIMEOUT_FIRST_BYTE))
+        conn_limit_again(conn, SALLY_TIMEOUT_FIRST_BYTE))
         conn->first_from_ms = now;
     if (conn->state == CONN_OPEN && write_due(conn) <= now &&
-        conn__limit(conn, SALLY_TIMEOUT_WRITE))
+        conn_limit_again(conn, SALLY_TIMEOUT_WRITE))
         conn->write_ms = now & CONN_MS_MAX;
     if (conn->state == CONN_OPEN && message_due(conn) <= now &&
-        conn__limit(conn, SALLY_TIMEOUT_MESSAGE) && conn_carry(conn))
+        conn_limit_again(conn, SALLY_TIMEOUT_MESSAGE) && conn_carry(conn))
         conn_carry(conn)->began_ms = now;
     if (conn->state == CONN_OPEN && due_after(conn->active_ms, conn->policy->idle_ms) <= now &&
-        conn__limit(conn, SALLY_TIMEOUT_IDLE))
+        conn_limit_again(conn, SALLY_TIMEOUT_IDLE))
         conn->active_ms = now & CONN_MS_MAX;
+    if (conn->state == CONN_OPEN && conn_limits(conn)) limits_on_timer(conn);
 }
 
 void conn_on_timer(sally_conn *conn)
@@ -120,6 +138,8 @@ void conn_on_timer(sally_conn *conn)
         conn__open_limits(conn);
     else if (conn->state == CONN_DRAINING && write_due(conn) <= now)
         conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_WRITE_TIMEOUT, SALLY_ETIMEDOUT, 0);
+    else if (conn->state == CONN_DRAINING && conn_limits(conn) && limits_send_is_low(conn))
+        conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_SEND_RATE, SALLY_ETIMEDOUT, 0);
     else if (conn->state == CONN_LINGERING && conn__due(conn) <= now)
         conn_end(conn, PORT_CLOSE_FIN, SALLY_CLOSE_LINGER_TIMEOUT, SALLY_ETIMEDOUT, 0);
     conn_update_timer(conn);

@@ -4,7 +4,9 @@
 #include <assert.h>
 #include <string.h>
 
+#include "net/client.h"
 #include "net/conn.h"
+#include "net/limits.h"
 
 enum { CONNECT_MS = 30 * 1000, ATTEMPT_MS = 2 * 1000 };
 
@@ -201,6 +203,14 @@ void dial_on_event(sally_conn *conn, const struct port_event *event)
         dial__failed(conn, SALLY_ENOMEM, 0);
         return;
     }
+    if (!limits_attach(conn)) {
+        dial__failed(conn, SALLY_ENOMEM, 0);
+        return;
+    }
+    if (conn->policy->client && !client_wants(conn->policy->client)) {
+        conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_LOCAL, SALLY_ECANCELED, 0);
+        return;
+    }
     counter_add(&conn->shard->counters.connected, 1);
     conn_open(conn);
 }
@@ -222,10 +232,17 @@ void dial_on_timer(sally_conn *conn)
     port_close(shard->port, &conn->sock, PORT_CLOSE_RST);
 }
 
-/* ---- From outside ---- */
+/* ---- Making ---- */
 
-static int connect__policy(struct policy **out, sally_engine *engine, const sally_handler *handler,
-                           const sally_connect_options *options)
+int dial_parse(struct address *to, const char *text)
+{
+    int err = address_parse(to, text);
+    if (err) return err;
+    return to->kind == ADDRESS_ANY || to->kind == ADDRESS_FD ? SALLY_EADDRESS : 0;
+}
+
+int dial_policy(struct policy **out, sally_engine *engine, const sally_handler *handler,
+                const sally_connect_options *options)
 {
     struct address from = {.kind = ADDRESS_IP};
     int err = options->from ? address_parse(&from, options->from) : 0;
@@ -244,12 +261,42 @@ static int connect__policy(struct policy **out, sally_engine *engine, const sall
     return 0;
 }
 
+int dial_here(struct shard *shard, const struct address *to, struct policy *policy, sally_id *id)
+{
+    sally_engine *engine = shard->engine;
+    if (!engine_reserve_conn(engine)) return SALLY_ELIMIT;
+    struct dial *dial = mem_zalloc(&engine->mem, sizeof *dial);
+    sally_conn *conn = dial ? conn_name(shard, policy) : NULL;
+    if (!conn) {
+        if (dial) mem_free(&engine->mem, dial, sizeof *dial);
+        engine_release_conn(engine);
+        return SALLY_ENOMEM;
+    }
+    atomic_fetch_add(&shard->conns, 1);
+    dial->shard = shard;
+    dial->policy = policy_ref(policy);
+    dial->to = *to;
+    *id = dial->id = shard_id(shard, &conn->sock.slot);
+    dial_begin(dial);
+    return 0;
+}
+
+/* ---- From outside ---- */
+
+/* Two connections that one handler looks after have to be on one shard. */
+static struct shard *connect__shard(sally_engine *engine, bool same_shard)
+{
+    struct shard *here = shard_current();
+    if (!same_shard) return engine_pick_shard(engine);
+    return here && here->engine == engine && shard_promise(here) ? here : NULL;
+}
+
 /* Takes the policy's reference, also on failure. */
 static int connect__post(sally_engine *engine, const struct address *to, struct policy *policy,
-                         sally_id *id)
+                         bool same_shard, sally_id *id)
 {
     int err = SALLY_ENOMEM;
-    struct shard *shard = engine_pick_shard(engine);
+    struct shard *shard = connect__shard(engine, same_shard);
     sally_conn *conn = NULL;
     struct dial *dial = shard ? mem_zalloc(&engine->mem, sizeof *dial) : NULL;
     if (!dial) {
@@ -286,16 +333,15 @@ int sally_connect(sally_engine *engine, const char *address, const sally_handler
     if (!engine || !address || !handler) return SALLY_EINVAL;
     static const sally_connect_options defaults;
     struct address to;
-    int err = address_parse(&to, address);
+    int err = dial_parse(&to, address);
     if (err) return err;
-    if (to.kind == ADDRESS_ANY || to.kind == ADDRESS_FD) return SALLY_EADDRESS;
     if (engine_stopping(engine)) return SALLY_ESTATE;
     struct policy *policy;
-    err = connect__policy(&policy, engine, handler, options ? options : &defaults);
+    err = dial_policy(&policy, engine, handler, options ? options : &defaults);
     if (err) return err;
     if (!engine_reserve_conn(engine)) {
         policy_release(policy);
         return SALLY_ELIMIT;
     }
-    return connect__post(engine, &to, policy, id);
+    return connect__post(engine, &to, policy, options && options->same_shard, id);
 }

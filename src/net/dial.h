@@ -24,6 +24,17 @@ struct dial {
     int sys_error;
 };
 
+/* A text that one can connect to. SALLY_EADDRESS. */
+int dial_parse(struct address *to, const char *text);
+
+/* The policy of outgoing connections. SALLY_EINVAL, SALLY_EADDRESS, SALLY_ENOMEM. */
+int dial_policy(struct policy **policy, sally_engine *engine, const sally_handler *handler,
+                const sally_connect_options *options);
+
+/* A connection on this shard, begun at once; a reference to the policy is taken. After 0
+ * conn_finish follows, not inside this call. SALLY_ELIMIT, SALLY_ENOMEM. The shard's thread. */
+int dial_here(struct shard *shard, const struct address *to, struct policy *policy, sally_id *id);
+
 /* The letters, on the connection's shard. */
 void dial_begin(struct dial *dial);
 void dial_resolved(struct dial *dial);

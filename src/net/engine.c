@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "net/client.h"
 #include "net/letter.h"
 #include "net/server.h"
 #include "net/shard.h"
@@ -13,6 +14,7 @@
 #include "os/clock.h"
 #include "os/limits.h"
 #include "os/log.h"
+#include "os/random.h"
 #include "os/signals.h"
 #include "port/choose.h"
 
@@ -52,6 +54,11 @@ uint64_t engine_now_ms(const sally_engine *engine)
     return engine->host.now_ns(engine->host.ctx) / 1000000;
 }
 
+uint64_t engine_due_ms(const sally_engine *engine, uint32_t after_ms)
+{
+    return (engine->host.now_ns(engine->host.ctx) + 999999) / 1000000 + after_ms;
+}
+
 struct shard *engine_pick_shard(sally_engine *engine)
 {
     struct shard *best = engine->shards[0];
@@ -63,11 +70,7 @@ struct shard *engine_pick_shard(sally_engine *engine)
         least = conns;
         best = shard;
     }
-    /* promised first and looked at then: a shard that ends says so first and looks at this then */
-    atomic_fetch_add(&best->conns, 1);
-    if (!atomic_load(&best->ended)) return best;
-    shard_withdraw(best);
-    return NULL;
+    return shard_promise(best) ? best : NULL;
 }
 
 void engine_wake_listeners(sally_engine *engine)
@@ -88,7 +91,8 @@ static int engine__options(sally_engine *engine, const sally_engine_options *giv
     bool hooks = options->allocator.alloc && options->allocator.free;
     bool no_hooks = !options->allocator.alloc && !options->allocator.free;
     if (options->shards > ENGINE_SHARDS_MAX || options->conns_max > CONNS_MAX ||
-        (!hooks && !no_hooks) || (unsigned)options->log_level > SALLY_LOG_DEBUG)
+        options->timers_max > 1u << SLOTS_INDEX_BITS || (!hooks && !no_hooks) ||
+        (unsigned)options->log_level > SALLY_LOG_DEBUG)
         return SALLY_EINVAL;
     if (options->send_chunk_bytes && options->send_chunk_bytes < 256) return SALLY_EINVAL;
     if (options->memory_max && options->memory_max < MEMORY_MAX_MIN) return SALLY_EINVAL;
@@ -156,6 +160,7 @@ static int engine__shards(sally_engine *engine)
 static void engine__free(sally_engine *engine)
 {
     for (unsigned i = 0; i < engine->shard_count; i++) shard_destroy(engine->shards[i]);
+    clients_free(engine);
     for (sally_server *server = engine->servers, *next; server; server = next) {
         next = server->next;
         server_destroy(server);
@@ -214,6 +219,12 @@ static uint64_t machine_now(void *ctx)
     return os_clock_ns();
 }
 
+static uint64_t machine_random(void *ctx)
+{
+    (void)ctx;
+    return os_random();
+}
+
 static int machine_resolve(void *ctx, const char *name, uint16_t port, struct addr *addrs,
                            unsigned max, unsigned *count)
 {
@@ -251,8 +262,11 @@ int sally_engine_create(sally_engine **out, const sally_engine_options *options)
 {
     if (!out) return SALLY_EINVAL;
     char reason[ENGINE_REASON_MAX] = "";
-    struct host host = {
-        .now_ns = machine_now, .resolve = machine_resolve, .threads = true, .reason = reason};
+    struct host host = {.now_ns = machine_now,
+                        .random = machine_random,
+                        .resolve = machine_resolve,
+                        .threads = true,
+                        .reason = reason};
     bool second_choice = false;
     int err = machine_port(options, &host, &second_choice, reason, sizeof reason);
     if (err) {
@@ -322,9 +336,13 @@ int sally_engine_wait(sally_engine *engine)
 
 int sally_engine_run(sally_engine *engine)
 {
+    if (!engine) return SALLY_EINVAL;
+    /* before the start: who sees the engine serve may send a signal at once */
+    bool watches = !engine->options.leave_signals && os_signals_watch() == 0;
     int err = sally_engine_start(engine);
+    if (err && watches) os_signals_unwatch();
     if (err) return err;
-    if (engine->options.leave_signals || os_signals_watch() != 0) return sally_engine_wait(engine);
+    if (!watches) return sally_engine_wait(engine);
     unsigned acted = 0;
     while (!os_gate_wait_for(&engine->stopped, 0)) {
         os_signals_wait(UINT32_MAX);

@@ -14,6 +14,7 @@
 #include "os/lock.h"
 #include "os/thread.h"
 #include "sallyport.h"
+#include "sallyport/client.h"
 
 enum { ENGINE_SHARDS_MAX = 64, ENGINE_SERVERS_MAX = 1024, ENGINE_REASON_MAX = 200 };
 
@@ -44,12 +45,15 @@ struct sally_engine {
     atomic_uint stop_cut;
     _Atomic uint64_t stop_unsent;
     _Atomic uint64_t stop_took_ms;
-    atomic_bool driven; /* by sally_engine_run_once or the simulator */
+    atomic_uint timer_turn; /* the shard for the next timer that no shard starts */
+    atomic_bool driven;     /* by sally_engine_run_once or the simulator */
 
-    struct os_lock lock; /* servers, framings, and start against destroy */
+    struct os_lock lock; /* servers, clients, framings, and start against destroy */
     sally_server *servers;
     unsigned server_count;
     struct framings framings;
+    sally_client *clients; /* not yet freed */
+    uint32_t client_count;
 
     struct os_gate stopped;
     struct resolver resolver;
@@ -64,6 +68,10 @@ static inline bool engine_stopping(const sally_engine *engine)
 }
 
 uint64_t engine_now_ms(const sally_engine *engine);
+
+/* When so much time has passed from this call on, however long the turn has lasted already, and not
+ * a part of a millisecond less. */
+uint64_t engine_due_ms(const sally_engine *engine, uint32_t after_ms);
 
 /* Makes room for one connection; false at the limit. Any thread. */
 bool engine_reserve_conn(sally_engine *engine);

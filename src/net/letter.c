@@ -4,10 +4,12 @@
 #include <assert.h>
 #include <string.h>
 
+#include "net/client.h"
 #include "net/conn.h"
 #include "net/dial.h"
 #include "net/listener.h"
 #include "net/server.h"
+#include "net/user_timer.h"
 
 /* The struct that the mail is the first member of. */
 static void *whole(struct mail *mail) { return mail; }
@@ -16,6 +18,18 @@ static struct listener *letter__listener(struct mail *mail)
 {
     unsigned char *base = whole(mail);
     return (struct listener *)(void *)(base - offsetof(struct listener, letter));
+}
+
+static sally_client *letter__client(struct mail *mail, size_t offset)
+{
+    unsigned char *base = whole(mail);
+    return (sally_client *)(void *)(base - offset);
+}
+
+static struct user_timer *letter__timer(struct mail *mail)
+{
+    unsigned char *base = whole(mail);
+    return (struct user_timer *)(void *)(base - offsetof(struct user_timer, letter));
 }
 
 /* The connection of that name. An id may be any number: one that names a listener, or a connection
@@ -44,7 +58,7 @@ static void letter__send_big(struct shard *shard, struct letter_big *big)
 static void letter__conn(struct shard *shard, const struct letter_conn *close)
 {
     sally_conn *conn = letter__to(shard, close->id);
-    if (conn && !conn->has_reason) conn->flags |= CONN_BY_ID;
+    if (conn && !conn->has_reason) conn->by_id = true;
     if (conn && close->mail.kind == LETTER_CLOSE)
         conn_close_by_us(conn);
     else if (conn)
@@ -81,15 +95,28 @@ void letter_handle(struct shard *shard, struct mail *mail)
     case LETTER_ABORT: letter__conn(shard, whole(mail)); return;
     case LETTER_POST: letter__post(shard, whole(mail)); return;
     case LETTER_LOOK: look_fill(shard, whole(mail)); return;
+    case LETTER_CLIENT:
+        client_on_begin(letter__client(mail, offsetof(sally_client, begin)));
+        return;
+    case LETTER_CLIENT_STOP:
+        client_on_stop(letter__client(mail, offsetof(sally_client, stop)));
+        return;
+    case LETTER_TIMER: user_timer_on_letter(shard, letter__timer(mail)); return;
     }
 }
 
-/* A listener and a dial keep a slot, so a shard doesn't end before it has had their letters. */
+/* A listener, a dial and a timer keep a slot and a client's beginning is promised, so a shard
+ * doesn't end before it has had their letters. */
 void letter_dispose(struct shard *shard, struct mail *mail)
 {
     switch ((enum letter_kind)mail->kind) {
     case LETTER_LISTEN:
-    case LETTER_DIAL: assert(false); return;
+    case LETTER_DIAL:
+    case LETTER_CLIENT:
+    case LETTER_TIMER: assert(false); return;
+    case LETTER_CLIENT_STOP: /* it has ended meanwhile */
+        client_release(letter__client(mail, offsetof(sally_client, stop)));
+        return;
     case LETTER_ADOPT: letter__adopt(shard, whole(mail)); return; /* stopping: it refuses */
     case LETTER_RESOLVED: dial_free(whole(mail)); return;
     case LETTER_SEND: return;

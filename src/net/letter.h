@@ -12,16 +12,19 @@
 #include "sallyport.h"
 
 enum letter_kind {
-    LETTER_LISTEN,   /* the letter inside struct listener */
-    LETTER_ADOPT,    /* struct letter_adopt */
-    LETTER_DIAL,     /* struct dial, see dial.h */
-    LETTER_RESOLVED, /* struct dial again, from a resolver thread */
-    LETTER_SEND,     /* struct letter_send, a record */
-    LETTER_SEND_BIG, /* struct letter_big */
-    LETTER_CLOSE,    /* struct letter_conn, a record */
-    LETTER_ABORT,    /* struct letter_conn, a record */
-    LETTER_POST,     /* struct letter_post, a record */
-    LETTER_LOOK,     /* struct letter_look */
+    LETTER_LISTEN,      /* the letter inside struct listener */
+    LETTER_ADOPT,       /* struct letter_adopt */
+    LETTER_DIAL,        /* struct dial, see dial.h */
+    LETTER_RESOLVED,    /* struct dial again, from a resolver thread */
+    LETTER_SEND,        /* struct letter_send, a record */
+    LETTER_SEND_BIG,    /* struct letter_big */
+    LETTER_CLOSE,       /* struct letter_conn, a record */
+    LETTER_ABORT,       /* struct letter_conn, a record */
+    LETTER_POST,        /* struct letter_post, a record */
+    LETTER_LOOK,        /* struct letter_look */
+    LETTER_CLIENT,      /* the letter `begin` inside struct sally_client */
+    LETTER_CLIENT_STOP, /* the letter `stop` inside it, with a reference */
+    LETTER_TIMER,       /* the letter inside struct user_timer */
 };
 
 struct policy;

@@ -10,7 +10,8 @@ enum {
     IDLE_MS = 600 * 1000,
     WRITE_STALL_MS = 30 * 1000,
     LINGER_MS = 10 * 1000,
-    MESSAGE_MS = 60 * 1000,     /* 1 MiB at 140 kbit/s */
+    MESSAGE_MS = 60 * 1000, /* 1 MiB at 140 kbit/s */
+    RATE_WINDOW_MS = 10 * 1000,
     SEND_BYTES_LIMIT = 1 << 30, /* so that sums of two queues stay far below 2^32 */
 };
 
@@ -30,6 +31,30 @@ static int policy__queue(struct policy *policy, const sally_conn_options *option
     policy->send_bytes_max = max;
     policy->send_high_bytes = high;
     policy->send_low_bytes = low;
+    return 0;
+}
+
+static uint64_t time_or_never(uint32_t ms) { return time_or(ms ? ms : SALLY_FOREVER, 0); }
+
+static int policy__more(struct policy_more *more, const sally_conn_limits *limits)
+{
+    more->idle_read_ms = time_or_never(limits->idle_read_ms);
+    more->idle_write_ms = time_or_never(limits->idle_write_ms);
+    more->max_age_ms = time_or_never(limits->max_age_ms);
+    more->heartbeat_ms = time_or_never(limits->heartbeat_ms);
+    more->heartbeat_dead_ms = time_or_never(limits->heartbeat_dead_ms);
+    more->min_send_bytes_s = limits->min_send_bytes_s;
+    more->min_recv_bytes_s = limits->min_recv_bytes_s;
+    more->rate_window_ms = limits->rate_window_ms ? limits->rate_window_ms : RATE_WINDOW_MS;
+    more->age_spread_ms = limits->age_spread_ms;
+    if (more->rate_window_ms == SALLY_FOREVER || more->age_spread_ms > limits->max_age_ms)
+        return SALLY_EINVAL;
+    uint64_t earliest = more->idle_read_ms;
+    if (more->idle_write_ms < earliest) earliest = more->idle_write_ms;
+    if (more->max_age_ms < earliest) earliest = more->max_age_ms;
+    if (more->heartbeat_ms < earliest) earliest = more->heartbeat_ms;
+    if (more->heartbeat_dead_ms < earliest) earliest = more->heartbeat_dead_ms;
+    more->any = earliest != POLICY_NEVER || more->min_send_bytes_s || more->min_recv_bytes_s;
     return 0;
 }
 
@@ -69,6 +94,7 @@ int policy_create(struct policy **out, sally_engine *engine, sally_server *serve
     policy->sock.recv_buf_bytes = options->recv_buf_bytes;
     int err = policy__queue(policy, options);
     if (!err) err = policy__framing(policy, engine, options->framing);
+    if (!err) err = policy__more(&policy->more, &options->limits);
     if (err) {
         policy_release(policy);
         return err;

@@ -12,11 +12,25 @@
 #include "base/mem.h"
 #include "port/port.h"
 #include "sallyport.h"
+#include "sallyport/client.h"
 
 #define POLICY_NEVER UINT64_MAX
 
 struct framing;
 enum { POLICY_SEND_BYTES_MAX = 4 << 20 }; /* the default of send_bytes_max */
+/* The limits that are off unless asked for; times as in struct policy, rates 0: none. */
+struct policy_more {
+    bool any;
+    uint64_t idle_read_ms;
+    uint64_t idle_write_ms;
+    uint64_t max_age_ms;
+    uint64_t heartbeat_ms;
+    uint64_t heartbeat_dead_ms;
+    uint32_t age_spread_ms;
+    uint32_t min_send_bytes_s;
+    uint32_t min_recv_bytes_s;
+    uint32_t rate_window_ms;
+};
 
 struct policy {
     atomic_uint refs;
@@ -27,6 +41,7 @@ struct policy {
     sally_handler handler;
     struct mem *mem;
     sally_server *server;   /* NULL: outgoing */
+    sally_client *client;   /* whose connections these are; NULL: nobody's */
     uint64_t first_byte_ms; /* POLICY_NEVER: no limit; so with all times */
     uint64_t idle_ms;
     uint64_t write_stall_ms;
@@ -41,6 +56,7 @@ struct policy {
     bool has_from;
     struct addr from; /* outgoing: the local address to bind */
     struct port_sock_options sock;
+    struct policy_more more;
 };
 
 /* One reference. SALLY_EINVAL for what contradicts itself, SALLY_ENOMEM, SALLY_ELIMIT. `server`

@@ -70,6 +70,12 @@ static const uint8_t initiators[] = {
     [SALLY_CLOSE_MESSAGE_TOO_LONG] = SALLY_INITIATOR_LIMIT,
     [SALLY_CLOSE_MALFORMED] = SALLY_INITIATOR_PEER,
     [SALLY_CLOSE_MESSAGE_TIMEOUT] = SALLY_INITIATOR_LIMIT,
+    [SALLY_CLOSE_IDLE_READ_TIMEOUT] = SALLY_INITIATOR_LIMIT,
+    [SALLY_CLOSE_IDLE_WRITE_TIMEOUT] = SALLY_INITIATOR_LIMIT,
+    [SALLY_CLOSE_SEND_RATE] = SALLY_INITIATOR_LIMIT,
+    [SALLY_CLOSE_RECV_RATE] = SALLY_INITIATOR_LIMIT,
+    [SALLY_CLOSE_MAX_AGE] = SALLY_INITIATOR_LIMIT,
+    [SALLY_CLOSE_HEARTBEAT_TIMEOUT] = SALLY_INITIATOR_LIMIT,
     [SALLY_CLOSE_MEMORY] = SALLY_INITIATOR_LIMIT,
     [SALLY_CLOSE_SEND_LIMIT] = SALLY_INITIATOR_LIMIT,
 };
@@ -78,8 +84,7 @@ sally_initiator sally_conn_initiator(const sally_conn *conn)
 {
     if (!conn || !conn->has_reason) return SALLY_INITIATOR_HANDLER;
     sally_initiator who = (sally_initiator)initiators[conn->reason];
-    return who == SALLY_INITIATOR_HANDLER && conn_has(conn, CONN_BY_ID) ? SALLY_INITIATOR_BY_ID
-                                                                        : who;
+    return who == SALLY_INITIATOR_HANDLER && conn->by_id ? SALLY_INITIATOR_BY_ID : who;
 }
 
 const char *sally_initiator_text(sally_initiator initiator)

@@ -20,6 +20,9 @@
     X(FIRST_BYTE_OVER, "the first-byte limit was over and the handler kept it")                    \
     X(IDLE_OVER, "the idle limit was over and the handler kept it")                                \
     X(MESSAGE_OVER, "the limit of a message was over and the handler kept it")                     \
+    X(RATE_OVER, "a rate was too low and the handler kept it")                                     \
+    X(AGE_OVER, "the maximum age was reached and the handler kept it")                             \
+    X(HEART_OVER, "the peer gave no sign of life and the handler kept it")                         \
     X(WRITE_OVER, "the write limit was over and the handler kept it")                              \
     X(CLOSING, "closing began")                                                                    \
     X(LINGERING, "our end was sent, the peer's was waited for")

@@ -6,9 +6,11 @@
 
 #include "net/budget.h"
 #include "net/buf.h"
+#include "net/client.h"
 #include "net/conn.h"
 #include "net/letter.h"
 #include "net/listener.h"
+#include "net/user_timer.h"
 
 enum {
     TURN_LETTERS_MAX = 16384,
@@ -43,6 +45,7 @@ static void shard__release(struct shard *shard)
 {
     struct mem *mem = &shard->engine->mem;
     port_destroy(shard->port);
+    user_timers_free(shard);
     if (shard->inbound)
         mem_free(mem, shard->inbound, shard->slots.capacity * sizeof *shard->inbound);
     sendq_pools_free(&shard->pools);
@@ -95,9 +98,29 @@ void shard_destroy(struct shard *shard)
     shard__release(shard);
 }
 
+/* splitmix64 from one number of the system's: asking it each time would be a call for each. */
+uint64_t shard_random(struct shard *shard, uint64_t below)
+{
+    const struct host *host = &shard->engine->host;
+    if (!shard->random && host->random) shard->random = host->random(host->ctx);
+    uint64_t z = shard->random += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return below ? (z ^ z >> 31) % below : 0;
+}
+
 /* ---- From other threads ---- */
 
 void shard_wake(struct shard *shard) { port_wake(shard->port); }
+
+bool shard_promise(struct shard *shard)
+{
+    /* promised first and looked at then: a shard that ends says so first and looks at this then */
+    atomic_fetch_add(&shard->conns, 1);
+    if (!atomic_load(&shard->ended)) return true;
+    shard_withdraw(shard);
+    return false;
+}
 
 void shard_withdraw(struct shard *shard)
 {
@@ -205,6 +228,11 @@ static void shard__timers(struct shard *shard)
             conn_on_timer((sally_conn *)(void *)(base - offsetof(sally_conn, timer)));
         else if (timer->kind == TIMER_TRIM)
             shard__trim(shard);
+        else if (timer->kind == TIMER_CLIENT)
+            client_on_timer((sally_client *)(void *)(base - offsetof(sally_client, timer)));
+        else if (timer->kind == TIMER_USER)
+            user_timer_on_timer(
+                shard, (struct user_timer *)(void *)(base - offsetof(struct user_timer, timer)));
         else if (timer->kind == TIMER_LISTENER)
             listener_on_timer((struct listener *)(void *)(base - offsetof(struct listener, timer)));
     }
@@ -254,20 +282,32 @@ static void shard__stop_level(struct shard *shard, int level)
         level = STOP_NOW;
     }
     if (shard->stop_seen < level) {
-        if (shard->stop_seen == STOP_NO) shard__retry(shard); /* listeners end */
+        if (shard->stop_seen == STOP_NO) {
+            shard__retry(shard); /* listeners end */
+            clients_on_stopping(shard);
+        }
         shard_each_conn(shard, level == STOP_DRAIN ? stop__gently : stop__cut, NULL);
         shard->stop_seen = (uint8_t)level;
     }
 }
 
-static bool shard__has_work(struct shard *shard)
+static bool shard__has_conns(struct shard *shard)
 {
-    return slots_taken(&shard->slots) || atomic_load(&shard->conns) || mailbox_has(&shard->mailbox);
+    return slots_taken(&shard->slots) || atomic_load(&shard->conns) ||
+           mailbox_has(&shard->mailbox) || shard->clients;
 }
 
-/* True when nothing is left: connections, promised ones among them, listeners, letters. */
+static bool shard__has_work(struct shard *shard)
+{
+    return shard__has_conns(shard) || user_timers_count(shard);
+}
+
+/* True when nothing is left: connections, promised ones among them, listeners, letters; timers,
+ * which end when all those have. */
 static bool shard__at_end(struct shard *shard)
 {
+    if (shard->dirty_head || shard__has_conns(shard)) return false;
+    user_timers_end(shard);
     if (shard->dirty_head || shard__has_work(shard)) return false;
     /* said first and looked at then: who brings something promises it first and asks then */
     atomic_store(&shard->ended, true);

@@ -17,9 +17,17 @@
 #include "net/inbound.h"
 #include "os/thread.h"
 #include "port/port.h"
+#include "sallyport/client.h"
 
 enum { ROLE_CONN = 1, ROLE_LISTENER = 2 };
-enum { TIMER_CONN = 1, TIMER_LISTENER, TIMER_TRIM, TIMER_BUDGET };
+enum {
+    TIMER_CONN = 1,
+    TIMER_LISTENER,
+    TIMER_TRIM,
+    TIMER_BUDGET,
+    TIMER_USER,
+    TIMER_CLIENT,
+};
 enum {
     SHARD_BATCH = 32
 }; /* events between two flushes: bounds how long a reply waits for its batch */
@@ -48,6 +56,8 @@ struct shard_counters {
     counter messages_copied;
 };
 
+struct user_timers;
+
 struct shard {
     /* for every request */
     struct port *port;
@@ -67,11 +77,13 @@ struct shard {
     unsigned index;
     uint64_t alarm_ms; /* when the port's alarm is set for; past: it is not */
     struct listener *listeners;
+    sally_client *clients; /* that have not ended */
     struct wheel wheel;
     struct timer trim; /* the mailbox may keep memory that nobody needs */
     struct slots slots;
     struct os_thread thread;
-    uint64_t owner; /* os_thread_self of who steps it */
+    uint64_t owner;  /* os_thread_self of who steps it */
+    uint64_t random; /* shard_random's state; 0: not seeded yet */
 
     /* touched by any thread */
     struct mailbox mailbox;
@@ -81,6 +93,7 @@ struct shard {
     _Atomic uint64_t letters_refused;
     _Atomic(sally_buf *) returned; /* kept receive buffers that other threads released */
     struct inbound *inbound;       /* one a slot: bytes from other threads */
+    _Atomic(struct user_timers *) user_timers; /* NULL: there never was one */
 };
 
 /* The shard whose callback or turn runs on this thread, or NULL. */
@@ -105,6 +118,9 @@ uint64_t shard_next_ms(const struct shard *shard);
 /* How long it may sleep when nothing comes; 0 when something is to be done already. */
 uint32_t shard_patience_ms(const struct shard *shard);
 
+/* A number below `below` (0 for 0), to spread what would else come all at once; the owner. */
+uint64_t shard_random(struct shard *shard, uint64_t below);
+
 /* Any thread. 0 or SALLY_EFULL. */
 int shard_post(struct shard *shard, struct letter *letter, bool must);
 
@@ -115,7 +131,11 @@ void shard_refused(struct shard *shard);
 
 void shard_wake(struct shard *shard);
 
-/* What engine_pick_shard promised doesn't come. Any thread. */
+/* Something is on its way to it: it doesn't end before that has come and gone, or shard_withdraw.
+ * False when it has ended already. Any thread. */
+bool shard_promise(struct shard *shard);
+
+/* What was promised doesn't come. Any thread. */
 void shard_withdraw(struct shard *shard);
 
 void shard_each_conn(struct shard *shard, void (*fn)(sally_conn *conn, void *arg), void *arg);
@@ -140,16 +160,23 @@ static inline sally_id shard_id(const struct shard *shard, const struct slot *sl
            slot->index;
 }
 
+/* The parts of an id. */
+static inline uint32_t id_generation(sally_id id) { return (uint32_t)(id >> 32); }
+static inline uint32_t id_slot(sally_id id)
+{
+    return (uint32_t)id & ((1u << SLOTS_INDEX_BITS) - 1);
+}
+static inline unsigned id_shard(sally_id id) { return (unsigned)(id >> SLOTS_INDEX_BITS) & 0xff; }
+
 static inline void *shard_find(const struct shard *shard, sally_id id)
 {
-    return slots_find(&shard->slots, (uint32_t)id & ((1u << SLOTS_INDEX_BITS) - 1),
-                      (uint32_t)(id >> 32));
+    return slots_find(&shard->slots, id_slot(id), id_generation(id));
 }
 
 /* The shard of the slot that an id names, or NULL. Any thread. */
 static inline struct shard *engine_find_shard(const sally_engine *engine, sally_id id)
 {
-    unsigned index = (unsigned)(id >> SLOTS_INDEX_BITS) & 0xff;
+    unsigned index = id_shard(id);
     if (index >= engine->shard_count) return NULL;
     struct shard *shard = engine->shards[index];
     return shard_find(shard, id) ? shard : NULL;

@@ -12,6 +12,8 @@ enum { SIM_CONNS_MAX = 1024 };
 
 static uint64_t host_now(void *ctx) { return ((sally_sim *)ctx)->world->now_ns; }
 
+static uint64_t host_random(void *ctx) { return sim_random(((sally_sim *)ctx)->world); }
+
 static const struct sim_name *name_find(const sally_sim *sim, const char *name)
 {
     for (const struct sim_name *at = sim->names; at; at = at->next)
@@ -130,6 +132,7 @@ int sally_sim_create(sally_sim **out, uint64_t seed, const sally_sim_options *op
                               .ops = &port_sim_ops,
                               .world = sim->world,
                               .now_ns = host_now,
+                              .random = host_random,
                               .resolve = host_resolve,
                               .threads = false,
                               .reason = sim->reason};

@@ -77,3 +77,27 @@ def test_the_messages_server():
         assert told.count("\n") == 1 and told.endswith("a message longer than allowed\n"), told
     finally:
         server.kill()
+
+
+def test_the_client_that_reconnects():
+    address = f"127.0.0.1:{free_port()}"
+    client = subprocess.Popen([tool.BIN / "example_reconnect", address], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True)
+    try:
+        out, err = tool.Lines(client.stdout), tool.Lines(client.stderr)
+        assert err.next().startswith("the connection could not be made; again in ")
+        for _ in range(2):
+            server = subprocess.Popen([tool.BIN / "example_echo", address])
+            try:
+                while (said := err.next()) != "up\n":
+                    assert "; again in " in said
+                assert out.next() == "hello\n"
+            finally:
+                server.kill()
+                server.wait(tool.LIMIT)
+            assert "; again in " in err.next()
+        client.send_signal(signal.SIGTERM)
+        assert client.wait(tool.LIMIT) == 0
+        assert err.text().endswith("ended\n")
+    finally:
+        client.kill()

@@ -8,7 +8,8 @@ set(others "^(documents|install|planted|scenario|tidy|tool|win32)/"
     "^sim/violation"
     # of descriptors, signals and files that only Linux' peers have
     "^net/(accept|close|connect|drain|engine_life|exhaustion|foreign_loop|listen|memory)_"
-    "^net/(send|watchdog)_")
+    "^net/(send|watchdog)_"
+    "^net/(age_heartbeat|client|client_end|time_limits|timer)_")
 list(JOIN others "|" others)
 
 file(GLOB cmocka_files win32/cmocka/support/*.c)
@@ -53,7 +54,7 @@ foreach(program ${programs})
     list(FILTER support_files EXCLUDE REGEX "/(linux|epoll|uring)[^/]*$|_(posix|linux)\\.c$")
     list(FILTER support_files EXCLUDE REGEX "/(deviant|guard)\\.c$")
     if(folder STREQUAL "net")
-        list(FILTER support_files EXCLUDE REGEX "/accept_[^/]*$")
+        list(FILTER support_files EXCLUDE REGEX "/(accept_|client_log|timed)[^/]*$")
         list(APPEND support_files win32/support/posix_win32.c)
         target_include_directories(${target} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/win32/posix)
         target_link_libraries(${target} PRIVATE pthread) # of the tests themselves
