@@ -20,6 +20,7 @@ enum { ENGINE_SHARDS_MAX = 64, ENGINE_SERVERS_MAX = 1024, ENGINE_REASON_MAX = 20
 enum stop_level { STOP_NO, STOP_DRAIN, STOP_NOW };
 
 struct shard;
+struct door;
 
 struct sally_engine {
     struct mem mem;
@@ -49,6 +50,7 @@ struct sally_engine {
 
     struct os_gate stopped;
     struct resolver resolver;
+    struct door *door;
 };
 
 void engine_log(const sally_engine *engine, sally_log_level level, const char *format, ...)

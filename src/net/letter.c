@@ -48,11 +48,22 @@ static void letter__conn(struct shard *shard, struct letter_conn *close)
     letter__free(shard, &close->letter, sizeof *close);
 }
 
+sally_conn *letter_open_conn(const struct shard *shard, sally_id id)
+{
+    sally_conn *conn = letter__to(shard, id);
+    bool open = conn && conn_has(conn, CONN_ON_OPEN_RAN) && conn->state < CONN_ENDING;
+    return open ? conn : NULL;
+}
+
+static void letter__call(struct letter *letter, struct shard *shard)
+{
+    struct letter_call *call = whole(letter);
+    call->fn(call, shard);
+}
+
 static void letter__post(struct shard *shard, struct letter_post *post)
 {
-    sally_conn *conn = letter__to(shard, post->id);
-    bool open = conn && conn_has(conn, CONN_ON_OPEN_RAN) && conn->state < CONN_ENDING;
-    post->fn(open ? conn : NULL, post->arg);
+    post->fn(letter_open_conn(shard, post->id), post->arg);
     letter__free(shard, &post->letter, sizeof *post);
 }
 
@@ -74,6 +85,7 @@ void letter_handle(struct shard *shard, struct letter *letter)
     case LETTER_ABORT: letter__conn(shard, whole(letter)); return;
     case LETTER_POST: letter__post(shard, whole(letter)); return;
     case LETTER_LOOK: look_fill(shard, whole(letter)); return;
+    case LETTER_CALL: letter__call(letter, shard); return;
     }
 }
 
@@ -99,5 +111,6 @@ void letter_dispose(struct shard *shard, struct letter *letter)
         return;
     }
     case LETTER_LOOK: look_release(whole(letter)); return;
+    case LETTER_CALL: letter__call(letter, NULL); return;
     }
 }

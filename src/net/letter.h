@@ -20,6 +20,7 @@ enum letter_kind {
     LETTER_ABORT,    /* struct letter_conn */
     LETTER_POST,     /* struct letter_post */
     LETTER_LOOK,     /* struct letter_look */
+    LETTER_CALL,     /* struct letter_call */
 };
 
 struct policy;
@@ -50,6 +51,17 @@ struct letter_post {
     void (*fn)(sally_conn *conn, void *arg);
     void *arg;
 };
+
+/* Whatever else is to be done on a shard. The letter is the function's from then on; it is called
+ * exactly once, with shard NULL by who ends the engine, when the shard has ended. */
+struct letter_call {
+    struct letter letter;
+    void (*fn)(struct letter_call *call, struct shard *shard);
+};
+
+/* The connection of that name if its handler knows it and it is not at its end, or NULL; its
+ * shard's thread. */
+sally_conn *letter_open_conn(const struct shard *shard, sally_id id);
 
 /* Two owners: who asks, and the shard's mailbox. */
 struct letter_look {
