@@ -84,7 +84,8 @@ SALLY_API const char *sally_build_info(void);
     X(LINGER_TIMEOUT, "the peer did not finish in time after we had")                              \
     X(NO_MEMORY, "no memory for this connection")                                                  \
     X(SHUTDOWN, "the engine stopped")                                                              \
-    X(DRAIN_TIMEOUT, "not finished at the end of the drain")
+    X(DRAIN_TIMEOUT, "not finished at the end of the drain")                                       \
+    X(TOO_SLOW, "no room in its send queue for what was sent to many")
 
 typedef enum sally_close_reason {
 #define SALLY__ENUM(name, sentence) SALLY_CLOSE_##name,

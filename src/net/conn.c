@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "net/dial.h"
+#include "net/group.h"
 #include "net/inbound.h"
 #include "net/server.h"
 
@@ -219,6 +220,7 @@ void conn_finish(sally_conn *conn)
         .bytes_unsent = conn->out.bytes,
     };
     conn->state = CONN_GONE;
+    if (conn->groups) group_leave_all(conn);
     conn_drop_queue(conn);
     counter_add(&shard->counters.closed, 1);
     if (conn_has(conn, CONN_CUT)) {

@@ -88,6 +88,7 @@ struct sally_conn {
     bool counted_server; /* in the server's count */
     int16_t error;
     int32_t sys_error;
+    struct membership *groups; /* that it has joined */
 };
 
 /* ---- conn.c ---- */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "net/door.h"
+#include "net/group.h"
 #include "net/letter.h"
 #include "net/server.h"
 #include "net/shard.h"
@@ -159,6 +160,7 @@ static void engine__free(sally_engine *engine)
 {
     door_close(engine->door); /* before the last letters are looked at */
     for (unsigned i = 0; i < engine->shard_count; i++) shard_destroy(engine->shards[i]);
+    group_free_all(engine);
     for (sally_server *server = engine->servers, *next; server; server = next) {
         next = server->next;
         server_destroy(server);

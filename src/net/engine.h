@@ -13,6 +13,7 @@
 #include "os/lock.h"
 #include "os/thread.h"
 #include "sallyport.h"
+#include "sallyport/group.h"
 
 enum { ENGINE_SHARDS_MAX = 64, ENGINE_SERVERS_MAX = 1024, ENGINE_REASON_MAX = 200 };
 
@@ -51,6 +52,13 @@ struct sally_engine {
     struct os_gate stopped;
     struct resolver resolver;
     struct door *door;
+
+    atomic_uint casts;        /* messages to many that are under way */
+    atomic_size_t cast_bytes; /* and their bytes */
+    _Atomic uint64_t cast_serial;
+    _Atomic uint64_t memberships; /* of all groups */
+    sally_group *groups;          /* under the lock, as their count */
+    unsigned group_count;
 };
 
 void engine_log(const sally_engine *engine, sally_log_level level, const char *format, ...)

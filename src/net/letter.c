@@ -25,7 +25,7 @@ static void letter__free(struct shard *shard, struct letter *letter, size_t byte
 
 /* The connection of that name. An id may be any number: one that names a listener, or a connection
  * whose LETTER_DIAL has not come yet, is nobody here. */
-static sally_conn *letter__to(const struct shard *shard, sally_id id)
+sally_conn *letter_any_conn(const struct shard *shard, sally_id id)
 {
     sally_conn *conn = shard_find(shard, id);
     return conn && conn->sock.role == ROLE_CONN ? conn : NULL;
@@ -33,14 +33,14 @@ static sally_conn *letter__to(const struct shard *shard, sally_id id)
 
 static void letter__send(struct shard *shard, struct letter_send *send)
 {
-    sally_conn *conn = letter__to(shard, send->id);
+    sally_conn *conn = letter_any_conn(shard, send->id);
     if (conn) conn_send_foreign(conn, send->data, send->len);
     letter__free(shard, &send->letter, sizeof *send + send->len);
 }
 
 static void letter__conn(struct shard *shard, struct letter_conn *close)
 {
-    sally_conn *conn = letter__to(shard, close->id);
+    sally_conn *conn = letter_any_conn(shard, close->id);
     if (conn && close->letter.kind == LETTER_CLOSE)
         conn_close_by_us(conn);
     else if (conn)
@@ -50,7 +50,7 @@ static void letter__conn(struct shard *shard, struct letter_conn *close)
 
 sally_conn *letter_open_conn(const struct shard *shard, sally_id id)
 {
-    sally_conn *conn = letter__to(shard, id);
+    sally_conn *conn = letter_any_conn(shard, id);
     bool open = conn && conn_has(conn, CONN_ON_OPEN_RAN) && conn->state < CONN_ENDING;
     return open ? conn : NULL;
 }

@@ -59,8 +59,10 @@ struct letter_call {
     void (*fn)(struct letter_call *call, struct shard *shard);
 };
 
-/* The connection of that name if its handler knows it and it is not at its end, or NULL; its
- * shard's thread. */
+/* The connection of that name once it has begun here, or NULL; its shard's thread. */
+sally_conn *letter_any_conn(const struct shard *shard, sally_id id);
+
+/* The same if its handler knows it and it is not at its end. */
 sally_conn *letter_open_conn(const struct shard *shard, sally_id id);
 
 /* Two owners: who asks, and the shard's mailbox. */

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "net/cast.h"
 #include "net/conn.h"
 #include "net/letter.h"
 #include "net/listener.h"
@@ -81,6 +82,7 @@ int shard_create(struct shard **out, sally_engine *engine, unsigned index)
 void shard_destroy(struct shard *shard)
 {
     if (!shard) return;
+    cast_abandon(shard);
     for (struct letter *letter; (letter = mailbox_take(&shard->mailbox));)
         letter_dispose(shard, letter);
     shard__release(shard);
@@ -164,8 +166,11 @@ static void shard__events(struct shard *shard)
 static void shard__letters(struct shard *shard)
 {
     uint64_t handled = 0;
-    for (struct letter *letter;
-         handled < TURN_LETTERS_MAX && (letter = mailbox_take(&shard->mailbox)); handled++)
+    cast_new_turn(shard);
+    /* a message to many is finished before the letters behind it, in as many turns as it takes */
+    for (struct letter *letter; handled < TURN_LETTERS_MAX && cast_go_on(shard) &&
+                                (letter = mailbox_take(&shard->mailbox));
+         handled++)
         letter_handle(shard, letter);
     if (handled) counter_add(&shard->counters.letters, handled);
 }
@@ -266,6 +271,7 @@ uint64_t shard_next_ms(const struct shard *shard)
 static uint32_t shard__patience_ms(const struct shard *shard, uint64_t now_ms)
 {
     if (shard->events_left || mailbox_has(&shard->mailbox) || shard->dirty_head) return 0;
+    if (shard->cast) return 0;
     if (atomic_load_explicit(&shard->retry, memory_order_relaxed)) return 0;
     uint64_t next = shard_next_ms(shard);
     if (next <= now_ms) return 0;
@@ -314,7 +320,7 @@ bool shard_turn(struct shard *shard, uint32_t timeout_ms)
     shard__wait(shard, timeout_ms);
     shard->now_ms = engine_now_ms(shard->engine);
     shard__events(shard);
-    if (mailbox_has(&shard->mailbox)) shard__letters(shard);
+    if (mailbox_has(&shard->mailbox) || shard->cast) shard__letters(shard);
     if (atomic_load_explicit(&shard->retry, memory_order_relaxed) &&
         atomic_exchange(&shard->retry, false))
         shard__retry(shard);

@@ -64,6 +64,9 @@ struct shard {
     unsigned index;
     uint64_t alarm_ms; /* when the port's alarm is set for; past: it is not */
     struct listener *listeners;
+    struct cast_part *cast;         /* the message to many that it is working on; NULL: none */
+    struct membership *cast_member; /* of a group's: the next that gets it */
+    uint32_t cast_cost;             /* spent in this turn */
     struct wheel wheel;
     struct slots slots;
     struct os_thread thread;
