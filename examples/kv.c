@@ -34,7 +34,7 @@ struct client {
 /* ---- Requests: bytes in, arguments out ---- */
 
 /* How many bytes the request at the front has; 0: it is not all there; -1: it is none. */
-typedef long parsed;
+typedef ptrdiff_t parsed;
 
 /* The number of a line like "*3\r\n" or "$5\r\n". */
 static parsed parse_number(const char *data, size_t len, long *number)
@@ -69,7 +69,7 @@ static parsed parse_array(const char *data, size_t len, struct arg *args, unsign
     parsed used = parse_number(data, len, &wanted);
     if (used <= 0) return used;
     if (wanted > ARGS_MAX) return -1;
-    for (*count = 0; *count < wanted; ++*count) {
+    for (*count = 0; *count < (unsigned)wanted; ++*count) {
         if ((size_t)used == len) return 0;
         parsed bulk = parse_bulk(data + used, len - (size_t)used, &args[*count]);
         if (bulk <= 0) return bulk;
