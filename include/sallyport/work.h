@@ -27,7 +27,8 @@
  * Where `done` runs, for a job of a connection: on the connection's shard, between its callbacks,
  * also with conn NULL when the connection has gone; once the engine has stopped, inside
  * sally_engine_destroy; once the engine is gone, on a thread of the pool. For a job without a
- * connection: on a thread of the pool.
+ * connection: on a thread of the pool. There it should not block, since what else is to be told may
+ * wait behind it. A connection that is closing is still one: then sends to it are SALLY_ECLOSED.
  *
  * In a simulation (sallyport/sim.h) a pool of the sim's engine has no threads. Its jobs run between
  * the turns of shards, in the order that the seed draws, each after a time that the seed draws, as

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 
+#include "base/room.h"
 #include "net/buf.h"
 #include "net/conn.h"
 #include "net/group.h"
@@ -41,19 +42,16 @@ struct cast {
 static bool cast__reserve(sally_engine *engine, size_t len)
 {
     const sally_engine_options *options = &engine->options;
-    if (atomic_fetch_add(&engine->casts, 1) < options->mailbox_letters_max) {
-        if (atomic_fetch_add(&engine->cast_bytes, len) <= options->mailbox_bytes_max - len)
-            return true;
-        atomic_fetch_sub(&engine->cast_bytes, len);
-    }
-    atomic_fetch_sub(&engine->casts, 1);
+    if (!room_take(&engine->casts, 1, options->mailbox_letters_max)) return false;
+    if (room_take(&engine->cast_bytes, len, options->mailbox_bytes_max)) return true;
+    room_give(&engine->casts, 1);
     return false;
 }
 
 static void cast__give_back(sally_engine *engine, size_t len)
 {
-    atomic_fetch_sub(&engine->cast_bytes, len);
-    atomic_fetch_sub(&engine->casts, 1);
+    room_give(&engine->cast_bytes, len);
+    room_give(&engine->casts, 1);
 }
 
 static size_t cast__bytes(const sally_engine *engine)

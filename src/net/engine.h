@@ -53,11 +53,11 @@ struct sally_engine {
     struct resolver resolver;
     struct door *door;
 
-    atomic_uint casts;        /* messages to many that are under way */
+    atomic_size_t casts;      /* messages to many that are under way */
     atomic_size_t cast_bytes; /* and their bytes */
     _Atomic uint64_t cast_serial;
-    _Atomic uint64_t memberships; /* of all groups */
-    sally_group *groups;          /* under the lock, as their count */
+    atomic_size_t memberships; /* of all groups */
+    sally_group *groups;       /* under the lock, as their count */
     unsigned group_count;
 };
 

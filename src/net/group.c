@@ -3,6 +3,7 @@
 
 #include <assert.h>
 
+#include "base/room.h"
 #include "net/conn.h"
 #include "net/engine.h"
 #include "net/shard.h"
@@ -55,17 +56,14 @@ struct membership *group_first(const sally_group *group, unsigned shard)
 
 static bool membership__reserve(sally_engine *engine)
 {
-    uint64_t max = (uint64_t)engine->conns_max * MEMBERSHIPS_PER_CONN;
-    if (atomic_fetch_add(&engine->memberships, 1) < max) return true;
-    atomic_fetch_sub(&engine->memberships, 1);
-    return false;
+    return room_take(&engine->memberships, 1, (size_t)engine->conns_max * MEMBERSHIPS_PER_CONN);
 }
 
 static void membership__free(struct membership *member)
 {
     sally_group *group = member->group;
     sally_engine *engine = group->engine;
-    atomic_fetch_sub(&engine->memberships, 1);
+    room_give(&engine->memberships, 1);
     mem_free(&engine->mem, member, sizeof *member);
     group_unref(group);
 }
@@ -176,7 +174,7 @@ int sally_group_join(sally_group *group, sally_id id)
     if (!membership__reserve(engine)) return SALLY_ELIMIT;
     struct membership *member = membership__make(group, id);
     if (!member) {
-        atomic_fetch_sub(&engine->memberships, 1);
+        room_give(&engine->memberships, 1);
         return SALLY_ENOMEM;
     }
     sally_conn *conn = shard_current() == shard ? letter_any_conn(shard, id) : NULL;

@@ -176,6 +176,7 @@ int sally_work(sally_conn *conn, sally_pool *pool, sally_work_fn work, sally_don
 {
     if (!conn || !pool || !work) return SALLY_EINVAL;
     const struct shard *shard = conn->shard;
+    assert(shard_current() == shard || !shard_current());
     const struct host *host = &shard->engine->host;
     if (host->threads != pool->host.threads || host->ctx != pool->host.ctx) return SALLY_ENOTSUP;
     sally_id id = sally_conn_id(conn);

@@ -201,6 +201,37 @@ static void members_come_and_go(const struct stage_way *way)
     stage_end(stage);
 }
 
+/* One sends to the group and then joins it, both inside one callback: what it sent is older. */
+static void send_then_join(sally_conn *conn, const void *data, size_t len)
+{
+    struct stage *stage = actor_of(conn)->stage;
+    sally_buf *buf = sally_buf_create(stage->engine, len);
+    memcpy(sally_buf_data(buf), data, len);
+    STAGE_CHECK(stage, sally_group_send(the_group, buf, NULL) == 0);
+    STAGE_CHECK(stage, sally_group_join(the_group, sally_conn_id(conn)) == 0);
+    sally_buf_release(buf);
+}
+
+static void who_joins_gets_what_is_sent_after(const struct stage_way *way)
+{
+    enum { CLIENTS = 4 };
+    struct stage *stage =
+        stage_begin(way, &(struct stage_options){.handler.on_data = send_then_join});
+    assert_int_equal(sally_group_create(&the_group, stage->engine), 0);
+    int fds[CLIENTS];
+    crowd(stage, fds, NULL, CLIENTS, 0);
+    for (int i = 0; i < CLIENTS; i++) {
+        char text[2] = {(char)('a' + i), 0};
+        assert_true(raw_send(fds[i], text, 1));
+        STAGE_WAIT(sally_group_members(the_group) == (unsigned)i + 1);
+        for (int k = 0; k < i; k++) check_text(fds[k], text);
+    }
+    assert_true(raw_send(fds[0], "!", 1));
+    for (int i = 0; i < CLIENTS; i++) check_text(fds[i], "!"); /* the first since it joined */
+    leave_all(fds, CLIENTS);
+    stage_end(stage);
+}
+
 static void a_connection_is_in_many_groups_and_leaves_all_at_its_end(const struct stage_way *way)
 {
     enum { GROUPS = 100, CLIENTS = 9 };
@@ -474,6 +505,7 @@ static const struct stage_test tests[] = {
     STAGE_TEST(a_filter_is_asked_on_each_receivers_shard),
     STAGE_TEST(a_filter_may_close_and_leave),
     STAGE_TEST(members_come_and_go),
+    STAGE_TEST(who_joins_gets_what_is_sent_after),
     STAGE_TEST(a_connection_is_in_many_groups_and_leaves_all_at_its_end),
     STAGE_TEST(an_outgoing_connection_is_a_member_like_any_other),
     STAGE_TEST(many_receivers_share_one_buffer),
