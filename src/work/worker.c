@@ -35,8 +35,7 @@ static struct job *worker__next(const struct worker *self)
         os_condition_wait(&pool->work_came, &pool->lock, OS_FOREVER);
         pool->idle--;
     }
-    /* what woke it may have been meant for one that stays */
-    if (pool->waiting.head) pool_work_came(pool);
+    /* what woke it was meant for all: those that stay have looked at the queue, or will */
     return NULL;
 }
 

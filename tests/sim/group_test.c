@@ -200,11 +200,51 @@ static void every_allocation_may_fail(void **state)
     assert_true(failed > 100);
 }
 
+static bool nobody(sally_conn *conn, void *arg)
+{
+    (void)conn;
+    (void)arg;
+    return false;
+}
+
+/* Nothing is sent and nothing comes, so no event wakes the shard between two slices. */
+static void a_slice_is_followed_by_the_next(void **state)
+{
+    (void)state;
+    enum { MANY = 900 };
+    static struct world world;
+    memset(&world, 0, sizeof world);
+    assert_int_equal(sally_sim_create(&world.sim, 11, NULL), 0);
+    assert_int_equal(sally_sim_engine(world.sim, NULL, &world.engine), 0);
+    sally_handler handler = {.user = &world};
+    assert_int_equal(sally_listen(world.engine, SERVER, &handler, NULL, &world.server), 0);
+    for (int i = 0; i < MANY; i++) {
+        assert_non_null(sally_sim_dial(world.sim, SERVER));
+        if (i % 50 == 0) sally_sim_run(world.sim, 100); /* the backlog has an end */
+    }
+    sally_sim_run(world.sim, 1000);
+    assert_int_equal(sally_server_conns(world.server), MANY);
+    sally_buf *buf = sally_buf_create(world.engine, 1);
+    sally_broadcast_options options = {.filter = nobody, .done = on_done, .arg = &world};
+    sally_engine_stats stats;
+    assert_int_equal(sally_engine_get_stats(world.engine, &stats), 0);
+    uint64_t turns = stats.turns;
+    assert_int_equal(sally_broadcast(world.server, buf, &options), 0);
+    sally_buf_release(buf);
+    sally_sim_run(world.sim, 1);
+    assert_int_equal(world.told, 1);
+    assert_int_equal(sally_engine_get_stats(world.engine, &stats), 0);
+    assert_true(stats.turns - turns >= 2); /* it was more than one slice */
+    assert_int_equal(sally_engine_destroy(world.engine), 0);
+    sally_sim_destroy(world.sim);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_to_many_are_told_once_and_keep_their_order),
         cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(a_slice_is_followed_by_the_next),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -210,14 +210,14 @@ static void seeds_draw_the_order_of_jobs(void **state)
         for (unsigned i = 0; i < 2; i++) {
             errands[i] = calloc(1, sizeof **errands);
             assert_non_null(errands[i]);
-            *errands[i] = (struct errand){.world = &world, .number = i};
+            *errands[i] = (struct errand){.world = &world, .number = i + 1};
         }
         for (unsigned i = 0; i < 2; i++)
             assert_int_equal(sally_pool_run(world.pool, errand_work, NULL, errands[i], NULL, NULL),
                              0);
         while (world.ran == 0) assert_int_equal(sally_sim_run(world.sim, 1), 0);
         struct world after_second = {.order = 0};
-        mix(&after_second, 1);
+        mix(&after_second, 2);
         swapped += world.order == after_second.order;
         sally_sim_run(world.sim, 2000);
         assert_int_equal(world.ran, 2);
