@@ -328,8 +328,8 @@ static void every_message_is_told_once_whatever_ends(const struct stage_way *way
 
 enum { TALKERS = 8 };
 
-static sally_group *talk_group;
-static sally_id talk_ids[TALKERS];
+static _Atomic(sally_group *) talk_group;
+static _Atomic sally_id talk_ids[TALKERS];
 static atomic_uint talked;
 
 /* What comes in goes to two others by id, and now and then to all. Full queues drop it. */
@@ -361,7 +361,9 @@ static void connections_that_send_to_each_other_never_lock_up(const struct stage
         stage_begin(way, &(struct stage_options){.handler.on_data = pass_on,
                                                  .engine.mailbox_letters_max = 16,
                                                  .server.conn = {.send_bytes_max = 4096}});
-    assert_int_equal(sally_group_create(&talk_group, stage->engine), 0);
+    sally_group *made = NULL;
+    assert_int_equal(sally_group_create(&made, stage->engine), 0);
+    atomic_store(&talk_group, made);
     int fds[TALKERS];
     for (int i = 0; i < TALKERS; i++) {
         struct actor *actor;
