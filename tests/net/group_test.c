@@ -135,7 +135,7 @@ static void a_filter_may_close_and_leave(const struct stage_way *way)
     stage_end(stage);
 }
 
-/* The first on each shard makes all the others there leave: also the one that was to be the next. */
+/* The first on each shard makes all the others there leave, the one that was next among them. */
 struct purge {
     sally_group *group;
     struct actor **actors;

@@ -239,12 +239,28 @@ static void a_slice_is_followed_by_the_next(void **state)
     sally_sim_destroy(world.sim);
 }
 
+/* Nobody ever works on it; it is told all the same, with nobody reached. */
+static void a_message_is_told_by_an_engine_that_never_ran(void **state)
+{
+    (void)state;
+    static struct world world;
+    begin(&world, 13);
+    send_one(&world);
+    assert_int_equal(world.accepted, 1);
+    assert_int_equal(world.told, 0);
+    assert_int_equal(sally_engine_destroy(world.engine), 0);
+    assert_int_equal(world.told, 1);
+    assert_int_equal(world.queued + world.skipped + world.closed + world.failed, 0);
+    sally_sim_destroy(world.sim);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_to_many_are_told_once_and_keep_their_order),
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(a_slice_is_followed_by_the_next),
+        cmocka_unit_test(a_message_is_told_by_an_engine_that_never_ran),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -90,10 +90,57 @@ static void every_job_runs_once_while_the_pool_is_resized(void **state)
     free(million.runs);
 }
 
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#include <sys/resource.h>
+
+static void no_work(void *arg) { atomic_fetch_add((atomic_uint *)arg, 1); }
+
+static rlim_t address_space(void)
+{
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%lu", &pages), 1);
+    fclose(file);
+    return (rlim_t)pages * 4096;
+}
+
+/* With room for the stacks of a few threads alone: the pool stays as it was, and goes on. */
+static void without_threads_to_be_had_the_pool_stays_as_it_was(void **state)
+{
+    (void)state;
+    struct bench bench;
+    atomic_uint ran = 0;
+    bench_begin(&bench, &(sally_pool_options){.threads = 2, .threads_max = 64});
+    struct rlimit before, scarce;
+    assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
+    scarce = before;
+    scarce.rlim_cur = address_space() + (64u << 20);
+    assert_int_equal(setrlimit(RLIMIT_AS, &scarce), 0);
+    int err = sally_pool_resize(bench.pool, 64);
+    sally_pool *another = NULL;
+    int created = sally_pool_create(&another, bench.engine, &(sally_pool_options){.threads = 64});
+    assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
+    assert_int_equal(err, SALLY_EEXHAUSTED);
+    assert_int_equal(created, SALLY_EEXHAUSTED);
+    assert_null(another);
+    assert_int_equal(bench_stats(&bench).threads, 2);
+    BENCH_WAIT(bench_stats(&bench).threads_running == 2);
+    assert_int_equal(sally_pool_run(bench.pool, no_work, NULL, &ran, NULL, NULL), 0);
+    BENCH_WAIT(atomic_load(&ran) == 1);
+    assert_int_equal(sally_pool_resize(bench.pool, 64), 0);
+    assert_int_equal(bench_stats(&bench).threads_running, 64);
+    bench_end(&bench);
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_job_runs_once_while_the_pool_is_resized),
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+        cmocka_unit_test(without_threads_to_be_had_the_pool_stays_as_it_was),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
