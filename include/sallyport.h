@@ -97,7 +97,8 @@ SALLY_API const char *sally_build_info(void);
     X(SEND_RATE, "the peer took bytes too slowly")                                                 \
     X(RECV_RATE, "the peer sent bytes too slowly")                                                 \
     X(MAX_AGE, "it had reached its maximum age")                                                   \
-    X(HEARTBEAT_TIMEOUT, "the peer gave no sign of life")
+    X(HEARTBEAT_TIMEOUT, "the peer gave no sign of life")                                          \
+    X(TOO_SLOW, "no room in its send queue for what was sent to many")
 
 typedef enum sally_close_reason {
 #define SALLY__ENUM(name, sentence) SALLY_CLOSE_##name,

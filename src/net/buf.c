@@ -118,3 +118,5 @@ void buf_release_sent(void *buf, const void *data, uint64_t token)
     (void)token;
     sally_buf_release(buf);
 }
+
+bool buf_is_of(const sally_buf *buf, const struct mem *mem) { return buf->mem == mem; }

@@ -2,7 +2,12 @@
 #ifndef NET_BUF_H
 #define NET_BUF_H
 
+#include <stdbool.h>
 #include <stdint.h>
+
+#include "sallyport.h"
+
+struct mem;
 
 struct shard;
 
@@ -12,5 +17,8 @@ void buf_take_back(struct shard *shard);
 
 /* A sendq_release: the queue's reference goes. */
 void buf_release_sent(void *buf, const void *data, uint64_t token);
+
+/* Whether it was made from this memory: is of that engine. */
+bool buf_is_of(const sally_buf *buf, const struct mem *mem);
 
 #endif

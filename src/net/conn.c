@@ -9,6 +9,7 @@
 #include "net/client.h"
 #include "net/dial.h"
 #include "net/flow.h"
+#include "net/group.h"
 #include "net/inbound.h"
 #include "net/limits.h"
 #include "net/record.h"
@@ -346,6 +347,7 @@ void conn_finish(sally_conn *conn)
     };
     conn->state = CONN_GONE;
     conn__log_end(conn);
+    if (conn_has_groups(conn)) group_leave_all(&conn->extra->groups);
     if (conn_carry(conn)) {
         carry_free(conn->extra->carry, &shard->engine->mem);
         conn->extra->carry = NULL;

@@ -71,11 +71,12 @@ struct held {
 /* What few connections need: made when it is first needed, by conn_extra, and freed with the
  * connection. The place for what belongs to an optional feature. */
 struct conn_extra {
-    struct held *held;     /* NULL: none; so with all */
-    struct carry *carry;   /* with a framing: the message that is not whole yet */
-    struct limits *limits; /* NULL: only those that every connection has */
-    struct flow *flow;     /* completions, cork, drops, recorder; see flow.h */
-    struct addr peer;      /* IPv6 */
+    struct held *held;         /* NULL: none; so with all */
+    struct carry *carry;       /* with a framing: the message that is not whole yet */
+    struct limits *limits;     /* NULL: only those that every connection has */
+    struct membership *groups; /* that it has joined */
+    struct flow *flow;         /* completions, cork, drops, recorder; see flow.h */
+    struct addr peer;          /* IPv6 */
 };
 
 #define CONN_MS_MAX ((UINT64_C(1) << 48) - 1) /* 8900 years */
@@ -193,6 +194,10 @@ static inline struct flow *conn_flow(const sally_conn *conn)
 static inline struct limits *conn_limits(const sally_conn *conn)
 {
     return conn_has(conn, CONN_LIMITED) ? conn->extra->limits : NULL;
+}
+static inline bool conn_has_groups(const sally_conn *conn)
+{
+    return conn->state != CONN_DIALING && conn->extra && conn->extra->groups;
 }
 static inline struct held *conn_held(const sally_conn *conn)
 {

@@ -6,6 +6,7 @@
 
 #include "net/client.h"
 #include "net/conn.h"
+#include "net/group.h"
 #include "net/limits.h"
 
 enum { CONNECT_MS = 30 * 1000, ATTEMPT_MS = 2 * 1000 };
@@ -26,9 +27,16 @@ bool dial_drop(sally_conn *conn)
     struct dial *dial = conn->dial;
     if (!dial) return true;
     struct addr peer = dial->peer;
+    struct membership *groups = dial->groups;
+    dial->groups = NULL;
     conn->dial = NULL; /* extra has its place from here on */
     if (!dial->away) dial_free(dial);
-    return conn_set_peer(conn, &peer);
+    bool room = conn_set_peer(conn, &peer);
+    if (groups && conn_extra(conn))
+        conn->extra->groups = groups;
+    else
+        group_leave_all(&groups);
+    return room;
 }
 
 uint64_t dial_due_ms(const sally_conn *conn)

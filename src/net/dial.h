@@ -15,12 +15,13 @@ struct dial {
     struct addr peer;      /* the one that is tried */
     struct address to;     /* a path, an address, or the name */
     struct lookup lookup;
-    uint64_t began_ms;   /* connect_ms counts from here */
-    uint64_t attempt_ms; /* attempt_ms of the options counts from here */
-    unsigned next;       /* in lookup.addrs: the one to try next */
-    bool away;           /* a mailbox or the resolver has it: it comes back as a letter */
-    bool closing;        /* the attempt is being closed; PORT_CLOSE brings the next */
-    int error;           /* of the last attempt */
+    uint64_t began_ms;         /* connect_ms counts from here */
+    uint64_t attempt_ms;       /* attempt_ms of the options counts from here */
+    unsigned next;             /* in lookup.addrs: the one to try next */
+    bool away;                 /* a mailbox or the resolver has it: it comes back as a letter */
+    struct membership *groups; /* of the connection, until it has a place for them */
+    bool closing;              /* the attempt is being closed; PORT_CLOSE brings the next */
+    int error;                 /* of the last attempt */
     int sys_error;
 };
 

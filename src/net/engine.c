@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "net/client.h"
+#include "net/door.h"
+#include "net/group.h"
 #include "net/letter.h"
 #include "net/server.h"
 #include "net/shard.h"
@@ -159,14 +161,17 @@ static int engine__shards(sally_engine *engine)
 /* The struct itself is the only thing that is not counted in its own mem. */
 static void engine__free(sally_engine *engine)
 {
+    door_close(engine->door); /* before the last letters are looked at */
     for (unsigned i = 0; i < engine->shard_count; i++) shard_destroy(engine->shards[i]);
     clients_free(engine);
+    group_free_all(engine);
     for (sally_server *server = engine->servers, *next; server; server = next) {
         next = server->next;
         server_destroy(server);
     }
     if (engine->shards)
         mem_free(&engine->mem, engine->shards, engine->options.shards * sizeof(struct shard *));
+    door_release(engine->door);
     os_gate_free(&engine->stopped);
     resolver_free(&engine->resolver);
     framings_free(engine);
@@ -204,6 +209,7 @@ int engine_create_on(sally_engine **out, const sally_engine_options *options,
     int err = engine__options(engine, options);
     if (!err) err = engine__conns_max(engine);
     if (!err) err = engine__shards(engine);
+    if (!err) err = door_create(&engine->door, engine);
     if (err) {
         engine__free(engine);
         return err;

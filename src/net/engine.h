@@ -15,6 +15,7 @@
 #include "os/thread.h"
 #include "sallyport.h"
 #include "sallyport/client.h"
+#include "sallyport/group.h"
 
 enum { ENGINE_SHARDS_MAX = 64, ENGINE_SERVERS_MAX = 1024, ENGINE_REASON_MAX = 200 };
 
@@ -22,6 +23,7 @@ enum { ENGINE_SHARDS_MAX = 64, ENGINE_SERVERS_MAX = 1024, ENGINE_REASON_MAX = 20
 enum stop_level { STOP_NO, STOP_DRAIN, STOP_NOW };
 
 struct shard;
+struct door;
 
 struct sally_engine {
     struct mem mem;
@@ -57,6 +59,14 @@ struct sally_engine {
 
     struct os_gate stopped;
     struct resolver resolver;
+    struct door *door;
+
+    atomic_size_t casts;      /* messages to many that are under way */
+    atomic_size_t cast_bytes; /* and their bytes */
+    _Atomic uint64_t cast_serial;
+    atomic_size_t memberships; /* of all groups */
+    sally_group *groups;       /* under the lock, as their count */
+    unsigned group_count;
 };
 
 void engine_log(const sally_engine *engine, sally_log_level level, const char *format, ...)

@@ -11,6 +11,14 @@
 #include "port/port.h"
 #include "sallyport.h"
 
+/* What threads of its own would do on a host that has none. */
+struct stepper {
+    struct stepper *next; /* the host's */
+    /* When it has something to do; UINT64_MAX: nothing. */
+    uint64_t (*due_ns)(struct stepper *stepper);
+    void (*step)(struct stepper *stepper);
+};
+
 struct host {
     void *ctx;
     const struct port_ops *ops;
@@ -20,8 +28,12 @@ struct host {
     /* As os_resolve. Called on a thread of its own if `threads`, else at once from the shard. */
     int (*resolve)(void *ctx, const char *name, uint16_t port, struct addr *addrs, unsigned max,
                    unsigned *count);
-    bool threads;       /* false: someone steps the shards, all on one thread (sally_engine_start is
+    bool threads; /* false: someone steps the shards, all on one thread (sally_engine_start is
                            SALLY_ESTATE) */
+    /* Without threads: who is stepped beside the shards, and how long a job takes. */
+    void (*step_add)(void *ctx, struct stepper *stepper);
+    void (*step_remove)(void *ctx, struct stepper *stepper);
+    uint64_t (*job_ns)(void *ctx);
     const char *reason; /* why this port, for sally_engine_port_reason */
 };
 

@@ -34,7 +34,7 @@ static struct user_timer *letter__timer(struct mail *mail)
 
 /* The connection of that name. An id may be any number: one that names a listener, or a connection
  * whose LETTER_DIAL has not come yet, is nobody here. */
-static inline sally_conn *letter__to(const struct shard *shard, sally_id id)
+sally_conn *letter_any_conn(const struct shard *shard, sally_id id)
 {
     sally_conn *conn = shard_find(shard, id);
     return conn && conn->sock.role == ROLE_CONN ? conn : NULL;
@@ -42,7 +42,7 @@ static inline sally_conn *letter__to(const struct shard *shard, sally_id id)
 
 static inline void letter__send(struct shard *shard, const struct letter_send *send)
 {
-    sally_conn *conn = letter__to(shard, send->id);
+    sally_conn *conn = letter_any_conn(shard, send->id);
     if (conn) conn_send_foreign(conn, send->data, send->mail.bytes - (uint32_t)sizeof *send);
 }
 
@@ -50,14 +50,14 @@ void letter_free_big(struct letter_big *big) { mem_free(big->mem, big, sizeof *b
 
 static void letter__send_big(struct shard *shard, struct letter_big *big)
 {
-    sally_conn *conn = letter__to(shard, big->id);
+    sally_conn *conn = letter_any_conn(shard, big->id);
     if (conn) conn_send_foreign(conn, big->data, big->len);
     letter_free_big(big);
 }
 
 static void letter__conn(struct shard *shard, const struct letter_conn *close)
 {
-    sally_conn *conn = letter__to(shard, close->id);
+    sally_conn *conn = letter_any_conn(shard, close->id);
     if (conn && !conn->has_reason) conn->by_id = true;
     if (conn && close->mail.kind == LETTER_CLOSE)
         conn_close_by_us(conn);
@@ -65,11 +65,22 @@ static void letter__conn(struct shard *shard, const struct letter_conn *close)
         conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_ABORTED, 0, 0);
 }
 
+sally_conn *letter_open_conn(const struct shard *shard, sally_id id)
+{
+    sally_conn *conn = letter_any_conn(shard, id);
+    bool open = conn && conn_has(conn, CONN_ON_OPEN_RAN) && conn->state < CONN_ENDING;
+    return open ? conn : NULL;
+}
+
+static void letter__call(struct mail *mail, struct shard *shard)
+{
+    struct letter_call *call = whole(mail);
+    call->fn(call, shard);
+}
+
 static void letter__post(struct shard *shard, const struct letter_post *post)
 {
-    sally_conn *conn = letter__to(shard, post->id);
-    bool open = conn && conn_has(conn, CONN_ON_OPEN_RAN) && conn->state < CONN_ENDING;
-    post->fn(open ? conn : NULL, post->arg);
+    post->fn(letter_open_conn(shard, post->id), post->arg);
 }
 
 static void letter__adopt(struct shard *shard, struct letter_adopt *adopt)
@@ -102,6 +113,7 @@ void letter_handle(struct shard *shard, struct mail *mail)
         client_on_stop(letter__client(mail, offsetof(sally_client, stop)));
         return;
     case LETTER_TIMER: user_timer_on_letter(shard, letter__timer(mail)); return;
+    case LETTER_CALL: letter__call(mail, shard); return;
     }
 }
 
@@ -129,5 +141,6 @@ void letter_dispose(struct shard *shard, struct mail *mail)
         return;
     }
     case LETTER_LOOK: look_release(whole(mail)); return;
+    case LETTER_CALL: letter__call(mail, NULL); return;
     }
 }

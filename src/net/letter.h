@@ -25,6 +25,7 @@ enum letter_kind {
     LETTER_CLIENT,      /* the letter `begin` inside struct sally_client */
     LETTER_CLIENT_STOP, /* the letter `stop` inside it, with a reference */
     LETTER_TIMER,       /* the letter inside struct user_timer */
+    LETTER_CALL,        /* struct letter_call */
 };
 
 struct policy;
@@ -67,6 +68,19 @@ struct letter_post {
     void (*fn)(sally_conn *conn, void *arg);
     void *arg;
 };
+
+/* Whatever else is to be done on a shard. The letter is the function's from then on; it is called
+ * exactly once, with shard NULL by who ends the engine, when the shard has ended. */
+struct letter_call {
+    struct letter letter;
+    void (*fn)(struct letter_call *call, struct shard *shard);
+};
+
+/* The connection of that name once it has begun here, or NULL; its shard's thread. */
+sally_conn *letter_any_conn(const struct shard *shard, sally_id id);
+
+/* The same if its handler knows it and it is not at its end. */
+sally_conn *letter_open_conn(const struct shard *shard, sally_id id);
 
 /* Two owners: who asks, and the shard's mailbox. */
 struct letter_look {

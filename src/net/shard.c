@@ -6,6 +6,7 @@
 
 #include "net/budget.h"
 #include "net/buf.h"
+#include "net/cast.h"
 #include "net/client.h"
 #include "net/conn.h"
 #include "net/letter.h"
@@ -93,6 +94,7 @@ int shard_create(struct shard **out, sally_engine *engine, unsigned index)
 void shard_destroy(struct shard *shard)
 {
     if (!shard) return;
+    cast_abandon(shard);
     for (struct mail *mail; (mail = mailbox_take(&shard->mailbox));) letter_dispose(shard, mail);
     buf_take_back(shard);
     shard__release(shard);
@@ -202,7 +204,10 @@ static void shard__events(struct shard *shard)
 static void shard__letters(struct shard *shard)
 {
     uint64_t handled = 0;
-    for (struct mail *mail; handled < TURN_LETTERS_MAX && (mail = mailbox_take(&shard->mailbox));
+    cast_new_turn(shard);
+    /* a message to many is finished before the letters behind it, in as many turns as it takes */
+    for (struct mail *mail;
+         handled < TURN_LETTERS_MAX && cast_go_on(shard) && (mail = mailbox_take(&shard->mailbox));
          handled++)
         letter_handle(shard, mail);
     if (!handled) return;
@@ -337,6 +342,7 @@ uint64_t shard_next_ms(const struct shard *shard) { return shard__next_ms(shard)
 static ALWAYS_INLINE uint32_t shard__patience_ms(const struct shard *shard, uint64_t now_ms)
 {
     if (shard->events_left || mailbox_has(&shard->mailbox) || shard->dirty_head) return 0;
+    if (shard->cast) return 0;
     if (atomic_load_explicit(&shard->retry, memory_order_relaxed)) return 0;
     uint64_t next = shard__next_ms(shard);
     if (next <= now_ms) return 0;
@@ -385,7 +391,7 @@ bool shard_turn(struct shard *shard, uint32_t timeout_ms)
     shard__wait(shard, timeout_ms);
     shard->now_ms = engine_now_ms(shard->engine);
     shard__events(shard);
-    if (mailbox_has(&shard->mailbox)) shard__letters(shard);
+    if (mailbox_has(&shard->mailbox) || shard->cast) shard__letters(shard);
     if (atomic_load_explicit(&shard->returned, memory_order_relaxed)) buf_take_back(shard);
     if (atomic_load_explicit(&shard->retry, memory_order_relaxed) &&
         atomic_exchange(&shard->retry, false))

@@ -77,7 +77,10 @@ struct shard {
     unsigned index;
     uint64_t alarm_ms; /* when the port's alarm is set for; past: it is not */
     struct listener *listeners;
-    sally_client *clients; /* that have not ended */
+    sally_client *clients;          /* that have not ended */
+    struct cast_part *cast;         /* the message to many that it is working on; NULL: none */
+    struct membership *cast_member; /* of a group's: the next that gets it */
+    uint32_t cast_cost;             /* spent in this turn */
     struct wheel wheel;
     struct timer trim; /* the mailbox may keep memory that nobody needs */
     struct slots slots;

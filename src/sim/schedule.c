@@ -52,6 +52,13 @@ static void turn(sally_sim *sim, struct sim_shard *shard)
         shard->stalled_until_ns = world->now_ns + sim_skewed(world, SIM_STALL_MAX);
 }
 
+static void step_beside(sally_sim *sim, struct stepper *stepper)
+{
+    guard_progress(sim);
+    sim_mix(sim->world, ~sim->world->now_ns);
+    stepper->step(stepper);
+}
+
 static bool alive(const sally_sim *sim, const struct sim_shard *shard)
 {
     return sim->world->ports[shard->port] && !shard->ended;
@@ -65,11 +72,19 @@ static bool step(sally_sim *sim, uint64_t until_ns)
     uint64_t next_ns = sim_world_next_ns(world);
     unsigned due = next_ns <= world->now_ns;
     struct sim_shard *chosen = NULL; /* of those that are due, one by seed; NULL: the world */
+    struct stepper *beside = NULL;   /* or what threads would do beside the shards */
     for (unsigned i = 0; i < sim->shard_count; i++) {
         struct sim_shard *shard = &sim->shards[i];
         uint64_t at_ns = shard_wants_ns(sim, shard);
         if (at_ns < next_ns) next_ns = at_ns;
         if (at_ns <= world->now_ns && sim_below(world, ++due) == 0) chosen = shard;
+    }
+    for (struct stepper *stepper = sim->steppers; stepper; stepper = stepper->next) {
+        uint64_t at_ns = stepper->due_ns(stepper);
+        if (at_ns < next_ns) next_ns = at_ns;
+        if (at_ns > world->now_ns || sim_below(world, ++due) != 0) continue;
+        beside = stepper;
+        chosen = NULL;
     }
     if (sim->shard_count && sim_chance(world, world->faults.early_turn)) {
         struct sim_shard *early = &sim->shards[sim_below(world, sim->shard_count)];
@@ -77,6 +92,8 @@ static bool step(sally_sim *sim, uint64_t until_ns)
     }
     if (chosen) {
         turn(sim, chosen);
+    } else if (beside) {
+        step_beside(sim, beside);
     } else if (due) {
         sim_world_fire(world);
     } else if (next_ns == SIM_NEVER) {

@@ -6,6 +6,8 @@
 
 #include "sim/sim.h"
 
+#define SIM_JOB_MAX (500 * SIM_MS)
+
 enum { SIM_CONNS_MAX = 1024 };
 
 /* ---- The engine's machine ---- */
@@ -63,6 +65,28 @@ int sally_sim_black_hole(sally_sim *sim, const char *text)
     if (address_parse(&address, text)) return SALLY_EADDRESS;
     if (address.kind != ADDRESS_IP && address.kind != ADDRESS_PATH) return SALLY_EADDRESS;
     return sim_hole_add(sim->world, &address);
+}
+
+/* In the order in which they came: what the seed draws must not depend on addresses. */
+static void host_step_add(void *ctx, struct stepper *stepper)
+{
+    struct stepper **at = &((sally_sim *)ctx)->steppers;
+    while (*at) at = &(*at)->next;
+    stepper->next = NULL;
+    *at = stepper;
+}
+
+static void host_step_remove(void *ctx, struct stepper *stepper)
+{
+    struct stepper **at = &((sally_sim *)ctx)->steppers;
+    while (*at != stepper) at = &(*at)->next;
+    *at = stepper->next;
+}
+
+/* Mostly short, at times as long as a connection's whole life. */
+static uint64_t host_job_ns(void *ctx)
+{
+    return sim_skewed(((sally_sim *)ctx)->world, SIM_JOB_MAX);
 }
 
 /* ---- Memory that can fail ---- */
@@ -135,6 +159,9 @@ int sally_sim_create(sally_sim **out, uint64_t seed, const sally_sim_options *op
                               .random = host_random,
                               .resolve = host_resolve,
                               .threads = false,
+                              .step_add = host_step_add,
+                              .step_remove = host_step_remove,
+                              .job_ns = host_job_ns,
                               .reason = sim->reason};
     *out = sim;
     return 0;

@@ -39,6 +39,7 @@ struct sally_sim {
     char reason[64];
     struct sim_shard shards[SIM_PORTS_MAX];
     unsigned shard_count;
+    struct stepper *steppers;
     bool running;
     uint32_t turns_now; /* since the clock moved */
     uint64_t turns_at_ns;

@@ -41,7 +41,8 @@ static void purse_free(void *user, void *block, size_t bytes)
 
 static void purse_init(struct purse *purse)
 {
-    *purse = (struct purse){.mem = {.alloc = purse_alloc, .free = purse_free, .user = purse, .bytes_max = SIZE_MAX}};
+    *purse = (struct purse){
+        .mem = {.alloc = purse_alloc, .free = purse_free, .user = purse, .bytes_max = SIZE_MAX}};
 }
 
 /* Everything comes back. */

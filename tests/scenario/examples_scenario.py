@@ -1,8 +1,13 @@
 """The programs of examples/, which are those of the README."""
+import contextlib
+import re
+import shutil
 import signal
 import socket
 import subprocess
+import threading
 
+import pytest
 import tool
 
 
@@ -101,3 +106,159 @@ def test_the_client_that_reconnects():
         assert err.text().endswith("ended\n")
     finally:
         client.kill()
+
+
+@contextlib.contextmanager
+def example(name):
+    """The example serves; its port. It has to stop well."""
+    port = free_port()
+    server = subprocess.Popen([tool.BIN / f"example_{name}", f"127.0.0.1:{port}"],
+                              stderr=subprocess.PIPE, text=True)
+
+    def answers():
+        assert server.poll() is None, server.stderr.read()
+        with contextlib.suppress(ConnectionRefusedError), tool.dial(port):
+            return True
+
+    try:
+        tool.wait_until(answers, f"{name} listens")
+        yield port
+        server.send_signal(signal.SIGINT)
+        assert server.wait(tool.LIMIT) == 0
+        assert server.stderr.read() == ""
+    finally:
+        server.kill()
+        server.wait(tool.LIMIT)
+        server.stderr.close()
+
+
+def read_all(connection):
+    """To the end of the stream."""
+    return tool.receive(connection, 1 << 30)
+
+
+def expect(file, wanted):
+    """Reads lines until this one comes."""
+    while (line := file.readline()) != wanted:
+        assert line, f"the stream ended before {wanted!r}"
+
+
+def test_the_chat_tells_everybody_else_each_line():
+    count = 5
+    with example("chat") as port, contextlib.ExitStack() as stack:
+        people = [stack.enter_context(tool.dial(port)) for _ in range(count)]
+        files = [stack.enter_context(one.makefile("rb")) for one in people]
+        for n, one in enumerate(people):
+            one.sendall(b"/name guest%d\n" % n)
+            one.sendall(b"here is %d\r\nand a se" % n)
+            one.sendall(b"cond line\n")
+        # each hears the four others, whatever the order among them
+        for n, file in enumerate(files):
+            wanted = {b"guest%d: %s" % (other, text) for other in range(count) if other != n
+                      for text in (b"here is %d\n" % other, b"and a second line\n")}
+            while wanted:
+                line = file.readline()
+                assert line, wanted
+                assert not line.startswith(b"guest%d:" % n), "its own line came back"
+                wanted.discard(line)
+        people[0].sendall(b"x" * 5000)
+        expect(files[0], b"line too long\n")
+        people[1].sendall(b"last\n")
+        for file in files[2:]:
+            expect(file, b"guest1: last\n")
+
+
+def test_jobs_answer_and_hold_up_nobody():
+    with example("jobs") as port, tool.dial(port) as slow, tool.dial(port) as quick:
+        slow.sendall(b"3000000\n")  # a second of work
+        with tool.dial(port) as wrong:
+            wrong.sendall(b"no\n")
+            assert read_all(wrong) == b"a number up to 100000000, please\n"
+        quick.sendall(b"10\n100\r\n")
+        quick.sendall(b"1000\n")
+        quick.shutdown(socket.SHUT_WR)
+        assert sorted(read_all(quick).splitlines()) == [
+            b"168 primes below 1000", b"25 primes below 100", b"4 primes below 10"]
+        answer = b"216816 primes below 3000000\n"
+        assert tool.receive(slow, len(answer)) == answer
+
+
+def resp(*words):
+    words = [word if isinstance(word, bytes) else word.encode() for word in words]
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words)
+
+
+def test_kv_answers_in_any_pieces_and_within_its_limits():
+    value = bytes(range(256)) * 256
+    talk = [
+        (b"PING\r\n", b"+PONG\r\n"), (b"  ping  you \n", b"$3\r\nyou\r\n"), (b"\r\n", b""),
+        (resp("set", "k", "v"), b"+OK\r\n"), (resp("GET", "k"), b"$1\r\nv\r\n"),
+        (resp("SET", b"a\r\n", value), b"+OK\r\n"), (resp("SET", "empty", ""), b"+OK\r\n"),
+        (resp("GET", b"a\r\n"), b"$65536\r\n" + value + b"\r\n"),
+        (resp("GET", "empty"), b"$0\r\n\r\n"), (resp("GET", "none"), b"$-1\r\n"),
+        (resp("DBSIZE"), b":3\r\n"), (resp("DEL", "k", "none", "empty"), b":2\r\n"),
+        (resp("SET", "k" * 513, "v"), b"-ERR key or value too long\r\n"),
+        (resp("SET", "k", b"v" * 65537), b"-ERR key or value too long\r\n"),
+        (resp("FLY"), b"-ERR unknown command or wrong number of arguments\r\n"),
+        (resp("GET"), b"-ERR unknown command or wrong number of arguments\r\n"),
+        (b"*0\r\n", b""), (resp("ECHO", "x"), b"$1\r\nx\r\n"),
+    ]
+    asked, wanted = b"".join(a for a, _ in talk), b"".join(w for _, w in talk)
+    with example("kv") as port:
+        for piece in (len(asked), 1000, 7):
+            with tool.dial(port) as client:
+                writer = threading.Thread(target=lambda size=piece, to=client: [
+                    to.sendall(asked[at:at + size]) for at in range(0, len(asked), size)])
+                writer.start()
+                assert tool.receive(client, len(wanted)) == wanted
+                writer.join(tool.LIMIT)
+                client.sendall(resp("DEL", b"a\r\n") + resp("QUIT"))
+                assert read_all(client) == b":1\r\n+OK\r\n"
+        for wrong in (b"*17\r\n", b"*-1\r\n", b"*x\r\n", b"*1\r\n:5\r\n", b"*1\r\n$9999999\r\n",
+                      b"*1\r\n$1\r\nabc", b"x" * 1025, b"*1111111111111111111111111111111111"):
+            with tool.dial(port) as client:
+                client.sendall(wrong)
+                assert read_all(client) == b"-ERR Protocol error\r\n", wrong
+
+
+def test_kv_waits_for_a_client_that_asks_and_reads_nothing():
+    """4,000 answers of 64 KiB are asked for at once: they may not lie in the server's memory."""
+    count = 4000
+    with example("kv") as port, tool.dial(port) as client:
+        client.sendall(resp("SET", "k", b"v" * 65536))
+        assert tool.receive(client, 5) == b"+OK\r\n"
+        client.sendall(resp("GET", "k") * count)
+        with tool.dial(port) as other:
+            other.sendall(b"PING\r\n")
+            assert tool.receive(other, 7) == b"+PONG\r\n"
+        answer = b"$65536\r\n" + b"v" * 65536 + b"\r\n"
+        for _ in range(count):
+            assert tool.receive(client, len(answer)) == answer
+
+
+@pytest.mark.skipif(not shutil.which("redis-benchmark"), reason="redis-benchmark is not installed")
+@pytest.mark.parametrize("pipeline", [1, 16])
+def test_kv_under_redis_benchmark(pipeline):
+    requests = 200000 if tool.LONG else 5000
+    with example("kv") as port:
+        done = tool.run("redis-benchmark", "-p", port, "-t", "ping,set,get", "-n", requests, "-c",
+                        20, "-r", 1000, "-d", 100, "-P", pipeline, "-q", capture_output=True,
+                        text=True, seconds=tool.LIMIT * 2)
+        said = done.stdout + done.stderr
+        assert done.returncode == 0, said[-500:]
+        assert not re.search(r"error|warn|refused|reset|closed", said, re.I), said[-500:]
+        rates = re.findall(r"(\w+): ([\d.]+) requests per second", said)
+        assert [name for name, _ in rates] == ["PING_INLINE", "PING_MBULK", "SET", "GET"], said
+        print(f"pipeline {pipeline}: " + ", ".join(f"{name} {rate}/s" for name, rate in rates))
+
+
+@pytest.mark.skipif(not shutil.which("redis-cli"), reason="redis-cli is not installed")
+def test_kv_with_redis_cli():
+    with example("kv") as port:
+        def cli(*words, stdin=None):
+            return tool.run("redis-cli", "-p", port, *words, input=stdin, capture_output=True,
+                            text=True).stdout
+
+        assert cli("SET", "name", "two words") == "OK\n"
+        assert cli("GET", "name") == "two words\n"
+        assert cli(stdin="PING\nDEL name\nGET name\n") == "PONG\n1\n\n"
