@@ -42,7 +42,11 @@ extern "C" {
     X(ESTATE, -1019, "not possible in this state")                                                 \
     X(ETHREAD, -1020, "not possible from this thread or from inside a callback")                   \
     X(ENOTSUP, -1021, "not supported here")                                                        \
-    X(ESYSTEM, -1022, "the system failed in an unexpected way; see its own code")
+    X(ESYSTEM, -1022, "the system failed in an unexpected way; see its own code")                  \
+    X(ENETWORK, -1040,                                                                             \
+      "not an address or a network; write 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32")               \
+    X(EBANFILE, -1041, "a line of the ban list can't be read; nothing of it was taken")            \
+    X(ENOENTRY, -1042, "there is no such entry")
 
 #define SALLY__ENUM(name, number, sentence) SALLY_##name = number,
 enum { SALLY_ERRORS(SALLY__ENUM) SALLY__ERRORS_END = 0 };
