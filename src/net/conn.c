@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "net/dial.h"
+#include "net/gate.h"
+#include "net/guest.h"
 #include "net/inbound.h"
 #include "net/server.h"
 
@@ -31,8 +33,10 @@ sally_conn *conn_name(struct shard *shard, const struct policy *policy)
     return conn;
 }
 
-static void adopt__undo(struct shard *shard, struct policy *policy, port_handle handle)
+static void adopt__undo(struct shard *shard, struct policy *policy, port_handle handle,
+                        uint32_t source)
 {
+    if (source) gate_leave(policy->server->gate, source);
     port_refuse(shard->port, handle, PORT_CLOSE_RST);
     atomic_fetch_sub(&shard->conns, 1);
     server_release_conn(policy->server);
@@ -40,16 +44,17 @@ static void adopt__undo(struct shard *shard, struct policy *policy, port_handle 
 }
 
 void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
-                const struct addr *peer)
+                const struct addr *peer, uint32_t source)
 {
     sally_conn *conn = engine_stopping(shard->engine) ? NULL : conn_name(shard, policy);
     if (!conn) {
         counter_add(&shard->counters.refused, 1);
-        adopt__undo(shard, policy, handle);
+        adopt__undo(shard, policy, handle, source);
         return;
     }
     conn_init(conn, shard, policy);
     conn->counted_server = true;
+    conn->source = source;
     conn->peer = *peer;
     port_attach(shard->port, &conn->sock, handle, &policy->sock);
     conn_open(conn);
@@ -197,11 +202,14 @@ static void conn__release(sally_conn *conn)
     struct shard *shard = conn->shard;
     struct policy *policy = conn->policy;
     sally_server *server = conn->counted_server ? policy->server : NULL;
+    if (conn->source) gate_leave(server->gate, conn->source);
     inbound_close(&shard->inbound[conn->sock.slot.index]);
     slots_give(&shard->slots, conn);
     atomic_fetch_sub(&shard->conns, 1);
     if (server)
         server_release_conn(server);
+    else if (policy->guest)
+        guest_release(shard->engine);
     else
         engine_release_conn(shard->engine);
     policy_release(policy);
@@ -220,7 +228,7 @@ void conn_finish(sally_conn *conn)
     };
     conn->state = CONN_GONE;
     conn_drop_queue(conn);
-    counter_add(&shard->counters.closed, 1);
+    if (!conn->policy->guest) counter_add(&shard->counters.closed, 1);
     if (conn_has(conn, CONN_CUT)) {
         atomic_fetch_add(&shard->engine->stop_cut, 1);
         atomic_fetch_add(&shard->engine->stop_unsent, info.bytes_unsent);

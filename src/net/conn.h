@@ -88,6 +88,7 @@ struct sally_conn {
     bool counted_server; /* in the server's count */
     int16_t error;
     int32_t sys_error;
+    uint32_t source; /* to be given back to the server's gate; 0: nothing */
 };
 
 /* ---- conn.c ---- */
@@ -100,10 +101,10 @@ sally_conn *conn_name(struct shard *shard, const struct policy *policy);
 void conn_init(sally_conn *conn, struct shard *shard, struct policy *policy);
 
 /* A handle on this shard becomes an open connection; room has been reserved in engine, shard and
- * server. The policy reference is taken over, also on failure, after which everything reserved has
- * been given back and the handle is refused. */
+ * server, and `source` by the server's gate. The policy reference is taken over, also on failure,
+ * after which everything reserved has been given back and the handle is refused. */
 void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
-                const struct addr *peer);
+                const struct addr *peer, uint32_t source);
 
 /* It is connected: on_open, first read. */
 void conn_open(sally_conn *conn);

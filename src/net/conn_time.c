@@ -3,6 +3,7 @@
  */
 #include "net/conn.h"
 #include "net/dial.h"
+#include "net/gate.h"
 
 static uint64_t due_after(uint64_t since_ms, uint64_t limit_ms)
 {
@@ -67,6 +68,8 @@ static void conn__limit(sally_conn *conn, sally_timeout which, uint64_t *since_m
     const sally_handler *handler = &conn->policy->handler;
     bool close = !handler->on_timeout || handler->on_timeout(conn, which);
     if (conn->state != CONN_OPEN) return;
+    if (close && which == SALLY_TIMEOUT_FIRST_BYTE)
+        (void)conn_strike(conn, SALLY_STRIKE_SILENCE, 1);
     if (close)
         conn_end(conn, on_limit[which].mode, on_limit[which].reason, SALLY_ETIMEDOUT, 0);
     else

@@ -13,6 +13,7 @@
 #include "os/clock.h"
 #include "os/limits.h"
 #include "os/log.h"
+#include "os/random.h"
 #include "os/signals.h"
 #include "port/choose.h"
 
@@ -254,6 +255,7 @@ int sally_engine_create(sally_engine **out, const sally_engine_options *options)
     struct host host = {
         .now_ns = machine_now, .resolve = machine_resolve, .threads = true, .reason = reason};
     bool second_choice = false;
+    os_random(host.seed, sizeof host.seed);
     int err = machine_port(options, &host, &second_choice, reason, sizeof reason);
     if (err) {
         log_refusal(options, SALLY_LOG_ERROR, reason[0] ? reason : sally_strerror(err));

@@ -14,7 +14,12 @@
 #include "os/thread.h"
 #include "sallyport.h"
 
-enum { ENGINE_SHARDS_MAX = 64, ENGINE_SERVERS_MAX = 1024, ENGINE_REASON_MAX = 200 };
+enum {
+    ENGINE_GUESTS_MAX = 64,
+    ENGINE_SHARDS_MAX = 64,
+    ENGINE_SERVERS_MAX = 1024,
+    ENGINE_REASON_MAX = 200
+};
 
 /* How far the end has come; only rises. */
 enum stop_level { STOP_NO, STOP_DRAIN, STOP_NOW };
@@ -31,6 +36,7 @@ struct sally_engine {
     uint32_t conns_max;
 
     atomic_uint conns;   /* live, connecting ones and those handed from shard to shard among them */
+    atomic_uint guests;  /* see guest.h */
     atomic_uint waiting; /* listeners that wait for room or resources */
     atomic_int state;    /* sally_engine_state */
     atomic_int stop_level;

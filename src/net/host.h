@@ -21,6 +21,7 @@ struct host {
                    unsigned *count);
     bool threads;       /* false: someone steps the shards, all on one thread (sally_engine_start is
                            SALLY_ESTATE) */
+    uint64_t seed[2];   /* a secret for hash tables */
     const char *reason; /* why this port, for sally_engine_port_reason */
 };
 

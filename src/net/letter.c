@@ -6,6 +6,7 @@
 
 #include "net/conn.h"
 #include "net/dial.h"
+#include "net/gate.h"
 #include "net/listener.h"
 #include "net/server.h"
 
@@ -58,8 +59,14 @@ static void letter__post(struct shard *shard, struct letter_post *post)
 
 static void letter__adopt(struct shard *shard, struct letter_adopt *adopt)
 {
-    conn_adopt(shard, adopt->policy, adopt->handle, &adopt->peer);
+    conn_adopt(shard, adopt->policy, adopt->handle, &adopt->peer, adopt->source);
     letter__free(shard, &adopt->letter, sizeof *adopt);
+}
+
+static void letter__cut(struct shard *shard, struct letter_cut *cut)
+{
+    gate_cut_banned(cut->server->gate, shard);
+    letter__free(shard, &cut->letter, sizeof *cut);
 }
 
 void letter_handle(struct shard *shard, struct letter *letter)
@@ -74,6 +81,7 @@ void letter_handle(struct shard *shard, struct letter *letter)
     case LETTER_ABORT: letter__conn(shard, whole(letter)); return;
     case LETTER_POST: letter__post(shard, whole(letter)); return;
     case LETTER_LOOK: look_fill(shard, whole(letter)); return;
+    case LETTER_CUT: letter__cut(shard, whole(letter)); return;
     }
 }
 
@@ -99,5 +107,6 @@ void letter_dispose(struct shard *shard, struct letter *letter)
         return;
     }
     case LETTER_LOOK: look_release(whole(letter)); return;
+    case LETTER_CUT: letter__free(shard, letter, sizeof(struct letter_cut)); return;
     }
 }

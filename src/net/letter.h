@@ -20,6 +20,7 @@ enum letter_kind {
     LETTER_ABORT,    /* struct letter_conn */
     LETTER_POST,     /* struct letter_post */
     LETTER_LOOK,     /* struct letter_look */
+    LETTER_CUT,      /* struct letter_cut */
 };
 
 struct policy;
@@ -29,7 +30,14 @@ struct letter_adopt {
     struct letter letter;
     port_handle handle;
     struct addr peer;
+    uint32_t source;       /* what the server's gate gave for it */
     struct policy *policy; /* a reference */
+};
+
+/* To end those of a server's connections whose address is banned. */
+struct letter_cut {
+    struct letter letter;
+    sally_server *server;
 };
 
 struct letter_conn {

@@ -30,6 +30,7 @@ struct policy {
     uint64_t connect_ms;
     uint64_t attempt_ms;
     bool auto_pause;
+    bool guest; /* of connections that are only sent off: nobody is told of them */
     bool has_from;
     struct addr from; /* outgoing: the local address to bind */
     struct port_sock_options sock;

@@ -132,6 +132,7 @@ int sally_sim_create(sally_sim **out, uint64_t seed, const sally_sim_options *op
                               .now_ns = host_now,
                               .resolve = host_resolve,
                               .threads = false,
+                              .seed = {seed, ~seed},
                               .reason = sim->reason};
     *out = sim;
     return 0;
