@@ -24,7 +24,7 @@ static bool cidr__mask(struct cidr *cidr)
         unsigned kept = cidr->bits > i * 8 ? cidr->bits - i * 8 : 0;
         uint8_t mask = kept >= 8 ? 0xff : (uint8_t)(0xff00u >> kept);
         if (cidr->ip[i] & (uint8_t)~mask) cleared = true;
-        cidr->ip[i] &= mask;
+        cidr->ip[i] = (uint8_t)(cidr->ip[i] & mask);
     }
     return cleared;
 }

@@ -5,8 +5,11 @@
 #include "net/support/accept_tools.h"
 #include "sallyport/admission.h"
 
-/* A client from 127.0.0.LAST, with time limits. */
+/* A client from 127.0.0.LAST, with time limits; -1 when it was reset as early as that. */
 int dial_from(unsigned last, const char *address);
+
+/* What it hears next; of -1 it is the reset. */
+enum heard hear_from(int fd, unsigned ms);
 
 /* One client from there, and what becomes of it. */
 void check_served_from(unsigned last, const char *address);
