@@ -126,8 +126,8 @@ void listener_update(struct listener *listener)
     if (!listener__has_socket(listener)) return;
     if (listener->parked.first) newcomers_let_in(listener);
     bool room = listener__has_room(listener);
-    bool take =
-        server->options.at_limit != SALLY_AT_LIMIT_WAIT || (room && listener__has_turn(listener));
+    bool turn = listener__has_turn(listener); /* asked for those parked, too */
+    bool take = server->options.at_limit != SALLY_AT_LIMIT_WAIT || (room && turn);
     bool want = listener->state == LISTENER_OPEN && server_wants_newcomers(server) && take;
     bool have = listener->sock.in_flight & PORT_BIT(PORT_ACCEPT);
     server__tell_limit(server, !server_has_room(server)); /* a pause is no limit */
