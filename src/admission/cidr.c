@@ -22,8 +22,8 @@ static bool cidr__mask(struct cidr *cidr)
     bool cleared = false;
     for (unsigned i = 0; i < sizeof cidr->ip; i++) {
         unsigned kept = cidr->bits > i * 8 ? cidr->bits - i * 8 : 0;
-        uint8_t mask = kept >= 8 ? 0xff : (uint8_t)(0xff00u >> kept);
-        if (cidr->ip[i] & (uint8_t)~mask) cleared = true;
+        unsigned mask = kept >= 8 ? 0xffu : 0xff00u >> kept & 0xffu;
+        if (cidr->ip[i] & ~mask) cleared = true;
         cidr->ip[i] = (uint8_t)(cidr->ip[i] & mask);
     }
     return cleared;

@@ -322,7 +322,8 @@ void listener_on_event(struct listener *listener, const struct port_event *event
 static void listener__watchdog(struct listener *listener)
 {
     sally_server *server = listener->server;
-    bool armed = listener->sock.in_flight & PORT_BIT(PORT_ACCEPT);
+    bool armed =
+        listener->state == LISTENER_OPEN && listener->sock.in_flight & PORT_BIT(PORT_ACCEPT);
     bool waits =
         armed && !listener->stopping && port_pending(listener->shard->port, listener->sock.handle);
     bool stalled = waits && listener->awaited;
