@@ -428,8 +428,9 @@ SALLY_API int sally_server_add(sally_server *server, const char *address) SALLY_
 SALLY_API const char *sally_server_address(sally_server *server, unsigned n, char *buf,
                                            size_t size);
 
-/* Stops and restarts taking newcomers; meanwhile they wait in the system's backlog, which past its
- * length leaves them without an answer (listen(2)); sally_server_pause_closed refuses them. Live connections go on. Idempotent. [any] */
+/* Stops and restarts taking newcomers; meanwhile they wait in the system's backlog, and past its
+ * length get no answer (listen(2)). sally_server_pause_closed refuses them instead. Live
+ * connections go on. Idempotent. [any] */
 SALLY_API int sally_server_pause(sally_server *server);
 SALLY_API int sally_server_resume(sally_server *server);
 

@@ -1,5 +1,5 @@
-/* A server's gate: who is let in, by bans, by counts and rates of addresses, by the rate of all; and
- * strikes, which become bans. The tables are those of src/admission/; here are the lock, the
+/* A server's gate: who is let in, by bans, by counts and rates of addresses, by the rate of all;
+ * and strikes, which become bans. The tables are those of src/admission/; here are the lock, the
  * server's options and the counts. A server whose options want none of it has no gate.
  *
  * Any thread: listeners and connections of one server are on several shards. The lock is held for

@@ -1,5 +1,5 @@
-/* Clocks. The monotonic one: the performance counter, which setting the wall clock doesn't move. Any
- * thread. */
+/* Clocks. The monotonic one is the performance counter, which setting the wall clock doesn't move.
+ * Any thread. */
 #include "os/clock.h"
 
 #include <assert.h>

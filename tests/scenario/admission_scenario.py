@@ -1,5 +1,5 @@
-"""Who may connect to `sallyport serve`: bans from a file, also read again; limits of an address. The
-clients' addresses are those of 127.0.0.0/8."""
+"""Who may connect to `sallyport serve`: bans from a file, also read again; limits of an address.
+The clients' addresses are those of 127.0.0.0/8."""
 import re
 import signal
 import socket
