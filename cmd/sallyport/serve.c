@@ -140,6 +140,14 @@ static sally_engine_options engine_options(const struct serve *serve, struct log
     };
 }
 
+/* Without it accepting costs less. */
+static bool admission_is_asked_for(const struct serve *serve)
+{
+    const struct door *door = &serve->door;
+    return door->bans || door->conns_per_address || door->connect_rate ||
+           serve->at_limit == SALLY_AT_LIMIT_FAREWELL;
+}
+
 static sally_server_options server_options(const struct serve *serve,
                                            const sally_admission *admission)
 {
@@ -151,7 +159,7 @@ static sally_server_options server_options(const struct serve *serve,
                  .send_bytes_max = serve->send_bytes_max},
         .at_limit = (sally_at_limit)serve->at_limit,
         .backlog = (int)serve->backlog,
-        .admission = admission,
+        .admission = admission_is_asked_for(serve) ? admission : NULL,
     };
 }
 

@@ -180,7 +180,8 @@ typedef struct sally_admission {
     sally_strike_options strikes;
 } sally_admission;
 
-/* Changes the limits of a running server, for newcomers. SALLY_ESTATE: it was made without
+/* Changes the limits of a running server, for newcomers. Addresses are counted from the first time
+ * on that a limit or a rate of theirs, or strikes, are set. SALLY_ESTATE: it was made without
  * admission; SALLY_EINVAL. [any] */
 SALLY_API int sally_server_set_limits(sally_server *server,
                                       const sally_admission_limits *limits) SALLY_MUST_USE;
