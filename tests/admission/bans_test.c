@@ -283,6 +283,40 @@ static void more_lines_than_bans_are_refused(void **state)
     sally_bans_destroy(bans);
 }
 
+/* Good lines with some bytes changed: taken or refused with a line that there is, never
+ * anything else. */
+static void no_bytes_do_harm(void **state)
+{
+    (void)state;
+    static const char good[] = "192.0.2.1\n10.0.0.0/8 10m why not\n# no\n2001:db8::/32 never x\n"
+                               "::ffff:1.2.3.0/120 2027-01-01T00:00:00Z\n";
+    enum { LOTS = 20000 };
+    uint64_t lot = 1;
+    unsigned taken = 0;
+    sally_bans *bans = begin(0);
+    for (int n = 0; n < LOTS; n++) {
+        char text[sizeof good];
+        sally_bans_fault fault = {.line = 0};
+        memcpy(text, good, sizeof good);
+        size_t len = sizeof good - 1;
+        for (int changes = n % 4; changes >= 0; changes--) {
+            static const char bytes[] = "0129:./-# \n\t\0afx\xff";
+            lot = lot * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+            text[(lot >> 33) % len] = bytes[(lot >> 20) % (sizeof bytes - 1)];
+        }
+        int err = sally_bans_load_text(bans, text, len, &fault);
+        if (err == 0) {
+            taken++;
+            assert_true(sally_bans_count(bans) <= 6);
+        } else {
+            assert_int_equal(err, SALLY_EBANFILE);
+            assert_true(fault.line >= 1 && fault.line <= 10 && fault.why[0]);
+        }
+    }
+    assert_true(taken > LOTS / 20 && taken < LOTS); /* both ways were gone */
+    sally_bans_destroy(bans);
+}
+
 /* ---- Files ---- */
 
 static void file_path(char *path, size_t size, const char *name)
@@ -532,6 +566,7 @@ int main(void)
         cmocka_unit_test(one_wrong_line_refuses_all_of_it),
         cmocka_unit_test(long_lines_and_zeros_are_refused),
         cmocka_unit_test(more_lines_than_bans_are_refused),
+        cmocka_unit_test(no_bytes_do_harm),
         cmocka_unit_test(what_was_saved_is_loaded_again),
         cmocka_unit_test(dates_are_written_as_they_are_read),
         cmocka_unit_test(a_file_that_cant_be_read_changes_nothing),
