@@ -11,8 +11,8 @@ static void newcomer__count(struct listener *listener, const struct newcomer *ne
                             sally_refusal why)
 {
     sally_server *server = listener->server;
+    atomic_fetch_add(&server->refused, 1); /* first: the causes' sum is never more */
     atomic_fetch_add(&server->refused_for[why], 1);
-    atomic_fetch_add(&server->refused, 1);
     counter_add(&listener->shard->counters.refused, 1);
     if (newcomer->source) gate_leave(server->gate, newcomer->source);
 }

@@ -234,7 +234,7 @@ static void a_delayed_one_counts_for_its_address_and_may_be_banned(const struct 
     sally_admission admission = {.bans = bans,
                                  .limits = {.conns_per_address = 2},
                                  .delay_ms = 50,
-                                 .delay_max_ms = 1000 * LIMIT_S};
+                                 .delay_max_ms = 3600 * 1000};
     sally_server *server = serve_asking(&rig, &tally, setting, &admission, address);
     atomic_store(&verdict, SALLY_DELAY);
     int one = dial_from(5, address), two = dial_from(5, address);
@@ -245,6 +245,7 @@ static void a_delayed_one_counts_for_its_address_and_may_be_banned(const struct 
     check_equal(hear_next(one, LIMIT_S * 1000), HEARD_RESET);
     check_equal(hear_next(two, LIMIT_S * 1000), HEARD_RESET);
     until(sally_server_conns_from(server, "127.0.0.5") == 0);
+    check_equal(refused(server, SALLY_REFUSED_BANNED), 2);
     hang_up(one);
     hang_up(two);
     int three = dial_from(6, address);

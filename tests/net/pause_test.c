@@ -2,7 +2,6 @@
  * address is had again, at once or when whoever took it has gone. Servers and engines made and
  * ended again and again on one address. */
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -184,11 +183,15 @@ static void a_unix_sockets_file_goes_and_comes_and_is_never_anothers(const struc
     check_echo(where);
     check_error(sally_server_pause_closed(server), 0);
     until(access(path, F_OK) != 0);
-    int file = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600); /* somebody else's now */
-    check(file >= 0);
+    struct sockaddr_storage at;
+    socklen_t len = address_of(where, &at);
+    int other = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); /* somebody else's now */
+    check(bind(other, (struct sockaddr *)&at, len) == 0 && listen(other, 1) == 0);
     check_error(sally_server_resume(server), 0);
     until(tally_events(&tally, SALLY_SERVER_LISTEN_FAILED) == 1);
-    close(file);
+    check_error(sally_server_close(server), 0);
+    until(tally_events(&tally, SALLY_SERVER_CLOSED) == 1);
+    close(other);
     rig_end(&rig);
     check(unlink(path) == 0);
     tally_check(&tally);
