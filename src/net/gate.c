@@ -1,5 +1,6 @@
 #include "net/gate.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "admission/bans.h"
@@ -113,6 +114,7 @@ int gate_create(struct gate **out, sally_engine *engine, const sally_server_opti
 void gate_destroy(struct gate *gate)
 {
     if (!gate) return;
+    assert(gate->sources.live == 0); /* what came in has gone, whatever became of it */
     policy_release(gate->guests);
     sources_free(&gate->sources);
     os_lock_free(&gate->lock);

@@ -82,11 +82,13 @@ static void those_who_waited_for_a_place_are_reset(const struct setting *setting
     char address[TEXT_MAX];
     struct rig rig;
     struct tally tally;
-    rig_run(&rig, &tally, setting);
+    tally_init(&tally);
+    rig_open(&rig, setting);
     sally_server *server = serve(&rig, &tally, &options, address);
     int in = dial(address);
+    dial_many(address, fds, WAITING); /* they come all at once, some past the limit */
+    rig_start(&rig);
     check(echoes(in));
-    dial_many(address, fds, WAITING);
     check_error(sally_server_pause_closed(server), 0);
     for (int i = 0; i < WAITING; i++) check_equal(hear_next(fds[i], LIMIT_S * 1000), HEARD_RESET);
     check(echoes(in));

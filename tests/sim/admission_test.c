@@ -22,6 +22,7 @@ struct world {
     sally_bans *bans;
     unsigned opened, closed, live, peak;
     unsigned listen_failed, listening;
+    unsigned asked, stop_at; /* the engine stops at that newcomer; 0: it doesn't */
     sally_verdict verdict;
     sally_admission admission;
     sally_server_options options;
@@ -33,6 +34,8 @@ static sally_verdict on_accept(sally_server *server, const sally_accept_info *in
 {
     (void)server;
     (void)info;
+    if (world.stop_at && ++world.asked == world.stop_at)
+        assert_int_equal(sally_engine_stop(world.engine), 0);
     return world.verdict;
 }
 
@@ -284,6 +287,9 @@ static void storm(uint64_t seed)
     sally_sim_peer_write(peer, "hello", 5);
     run_ms(1000);
     if (received(peer) != 5) fail_msg("seed %llu: not served in the end", (unsigned long long)seed);
+    /* the engine ends while some are on their way in: the gate asserts that they gave all back */
+    for (unsigned i = 0; i < 6; i++) (void)sally_sim_dial(world.sim, SERVER);
+    run_ms(sally_sim_random(world.sim, 25));
     end();
 }
 
@@ -312,6 +318,27 @@ static void one_that_is_held_ends_with_the_engine(void **state)
     end();
 }
 
+/* Of six that come at once the sixth meets the stop, while others are on their way to their shards;
+ * the gate asserts that all give back what they were counted as. */
+static void who_meets_the_stop_on_the_way_gives_its_place_back(void **state)
+{
+    (void)state;
+    enum { AT_ONCE = 6 };
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        prepare(seed);
+        world.admission.limits.conns_per_address = 1;
+        world.stop_at = AT_ONCE;
+        begin(3);
+        assert_int_equal(sally_server_pause(world.server), 0);
+        for (int i = 0; i < AT_ONCE; i++) (void)sally_sim_dial(world.sim, SERVER);
+        run_ms(1000);
+        assert_int_equal(sally_server_resume(world.server), 0);
+        run_ms(5000);
+        assert_int_equal(world.asked, AT_ONCE);
+        end();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -321,6 +348,7 @@ int main(void)
         cmocka_unit_test(newcomers_get_in_at_the_rate_and_none_is_lost),
         cmocka_unit_test(every_count_comes_back_whatever_goes_wrong),
         cmocka_unit_test(one_that_is_held_ends_with_the_engine),
+        cmocka_unit_test(who_meets_the_stop_on_the_way_gives_its_place_back),
     };
     return cmocka_run_group_tests_name("admission", tests, NULL, NULL);
 }
