@@ -57,8 +57,10 @@ typedef struct sally_engine sally_engine;
 typedef struct sally_server sally_server;
 typedef struct sally_conn sally_conn;
 typedef struct sally_buf sally_buf;
-typedef struct sally_framing sally_framing; /* see sallyport/framing.h */
-typedef uint64_t sally_id;                  /* 0 names nothing */
+typedef struct sally_framing sally_framing;     /* see sallyport/framing.h */
+typedef struct sally_bans sally_bans;           /* sallyport/admission.h */
+typedef struct sally_admission sally_admission; /* sallyport/admission.h */
+typedef uint64_t sally_id;                      /* 0 names nothing */
 
 /* ---- Version ---- */
 
@@ -98,7 +100,8 @@ SALLY_API const char *sally_build_info(void);
     X(RECV_RATE, "the peer sent bytes too slowly")                                                 \
     X(MAX_AGE, "it had reached its maximum age")                                                   \
     X(HEARTBEAT_TIMEOUT, "the peer gave no sign of life")                                          \
-    X(TOO_SLOW, "no room in its send queue for what was sent to many")
+    X(TOO_SLOW, "no room in its send queue for what was sent to many")                             \
+    X(BANNED, "its address was banned")
 
 typedef enum sally_close_reason {
 #define SALLY__ENUM(name, sentence) SALLY_CLOSE_##name,
@@ -135,13 +138,23 @@ typedef enum sally_timeout {
     SALLY_TIMEOUT_HEARTBEAT, /* heartbeat_dead_ms */
 } sally_timeout;
 
-typedef enum sally_verdict { SALLY_ALLOW, SALLY_RESET } sally_verdict;
+/* What on_accept says of a newcomer. */
+typedef enum sally_verdict {
+    SALLY_ALLOW,
+    SALLY_RESET,
+    SALLY_FAREWELL, /* it gets the server's farewell, if there is one, and is closed gently */
+    SALLY_DELAY, /* it is held, and on_accept is asked again after delay_ms: bounded in number and
+                       time (sally_admission), then reset */
+} sally_verdict;
 
 /* A peer before it costs a connection. */
 typedef struct sally_accept_info {
-    const char *peer;      /* "192.0.2.1:4711" */
-    const char *address;   /* the listening address it came to */
-    uint32_t server_conns; /* live connections of the server, without this one */
+    const char *peer;       /* "192.0.2.1:4711" */
+    const char *address;    /* the listening address it came to */
+    uint32_t server_conns;  /* live connections of the server, without this one */
+    uint32_t address_conns; /* of those, from this address (IPv6: its /64); 0 unless the server
+                               counts them, see sally_admission */
+    uint32_t delays;        /* how often it was SALLY_DELAY before */
 } sally_accept_info;
 
 /* What happened to a server. None of these stops it. */
@@ -154,6 +167,11 @@ typedef enum sally_server_event_kind {
     SALLY_SERVER_BELOW_LIMIT,   /* and left again */
     SALLY_SERVER_STALLED, /* the watchdog found a listener that made no progress, and armed it anew
                            */
+    SALLY_SERVER_LISTEN_FAILED, /* an address that sally_server_pause_closed had closed can't be had
+                                   again; tried again and again, told once */
+    SALLY_SERVER_LISTENING,     /* and is had after SALLY_SERVER_LISTEN_FAILED; told once */
+    SALLY_SERVER_CLOSED, /* every listening socket is closed, after sally_server_close or as the
+                                   engine stops; the last event, told once */
 } sally_server_event_kind;
 
 typedef struct sally_server_event {
@@ -172,9 +190,9 @@ typedef struct sally_handler {
     /* What sally_conn_user gives at first, and what sally_server_user gives. */
     void *user;
 
-    /* A peer has connected (servers only): SALLY_RESET closes it with a reset before it costs
-     * anything. NULL allows all. Runs on the listener's shard, which may not be the connection's.
-     */
+    /* A peer has connected (servers only) and may be refused before it costs anything. NULL allows
+     * all. Not asked for whom a ban or a limit of its address refuses. Runs on the listener's
+     * shard, which may not be the connection's. */
     sally_verdict (*on_accept)(sally_server *server, const sally_accept_info *info);
 
     /* The connection is open; sending is allowed from here on. */
@@ -299,7 +317,7 @@ typedef struct sally_engine_stats {
     uint32_t conns_max; /* the effective limit */
     uint64_t accepted;  /* connections that reached a server */
     uint64_t accept_failures;
-    uint64_t refused;   /* by on_accept or at a limit */
+    uint64_t refused;   /* by whatever cause */
     uint64_t connected; /* outgoing connections that opened */
     uint64_t connect_failures;
     uint64_t closed;
@@ -425,8 +443,11 @@ typedef struct sally_conn_options {
 } sally_conn_options;
 
 typedef enum sally_at_limit {
-    SALLY_AT_LIMIT_WAIT,  /* newcomers stay in the system's backlog until there is room */
-    SALLY_AT_LIMIT_RESET, /* newcomers are accepted and reset */
+    SALLY_AT_LIMIT_WAIT,     /* newcomers stay in the system's backlog until there is room */
+    SALLY_AT_LIMIT_RESET,    /* newcomers are accepted and reset */
+    SALLY_AT_LIMIT_FAREWELL, /* newcomers are accepted, get the farewell of sally_admission and are
+                                closed gently; at most 64 of an engine at a time and for 2 s each,
+                                further ones are reset */
 } sally_at_limit;
 
 typedef struct sally_server_options {
@@ -440,6 +461,8 @@ typedef struct sally_server_options {
     bool share_port;      /* SO_REUSEPORT: other processes may listen on it too */
     uint32_t unix_mode;   /* permissions of a Unix socket's file; 0: 0600 */
     uint32_t watchdog_ms; /* how often listeners are checked for progress; 0: 1000 */
+    const sally_admission
+        *admission; /* bans, limits for each address, rates, strikes; NULL: none */
 } sally_server_options;
 
 /* Opens a server with one address; judged at once. It accepts from the moment the engine runs (or
@@ -466,7 +489,8 @@ SALLY_API int sally_server_add(sally_server *server, const char *address) SALLY_
 SALLY_API const char *sally_server_address(sally_server *server, unsigned n, char *buf,
                                            size_t size);
 
-/* Stops and restarts taking newcomers; meanwhile they wait in the system's backlog. Live
+/* Stops and restarts taking newcomers; meanwhile they wait in the system's backlog, and past its
+ * length get no answer (listen(2)). sally_server_pause_closed refuses them instead. Live
  * connections go on. Idempotent. [any] */
 SALLY_API int sally_server_pause(sally_server *server);
 SALLY_API int sally_server_resume(sally_server *server);
@@ -488,7 +512,7 @@ typedef struct sally_server_stats {
     uint64_t accepted;
     uint64_t accept_failures;
     uint64_t dead_on_arrival; /* the peer had gone before it was looked at */
-    uint64_t refused;         /* by on_accept or at a limit */
+    uint64_t refused;         /* by whatever cause: sallyport/admission.h has them apart */
     uint64_t exhausted_times;
     uint64_t stalled_times; /* the watchdog had to act */
 } sally_server_stats;

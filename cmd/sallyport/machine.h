@@ -13,7 +13,11 @@ void machine_ignore_broken_pipes(void);
  * not kill. Called before any thread is made. */
 void machine_hold_stops(void);
 
-/* Whether one has come before the time was over. */
+/* The same for a request to read files again (SIGHUP; Windows has none): `reload` is called inside
+ * machine_wait_stop. After machine_hold_stops. */
+void machine_hold_reloads(void (*reload)(void *arg), void *arg);
+
+/* Whether a request to stop has come before the time was over. */
 bool machine_wait_stop(uint32_t timeout_ms);
 
 /* False: this system has no limit of descriptors. */

@@ -6,6 +6,8 @@
 #include "machine.h"
 
 static sigset_t stops;
+static void (*on_reload)(void *arg);
+static void *reload_arg;
 
 void machine_ignore_broken_pipes(void)
 {
@@ -21,10 +23,32 @@ void machine_hold_stops(void)
     pthread_sigmask(SIG_BLOCK, &stops, NULL);
 }
 
+/* Only then: without it SIGHUP ends the process, as it does by default. */
+void machine_hold_reloads(void (*reload)(void *arg), void *arg)
+{
+    on_reload = reload;
+    reload_arg = arg;
+    sigaddset(&stops, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &stops, NULL);
+}
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 bool machine_wait_stop(uint32_t timeout_ms)
 {
-    struct timespec timeout = {timeout_ms / 1000, (long)(timeout_ms % 1000) * 1000000};
-    return sigtimedwait(&stops, NULL, &timeout) > 0;
+    uint64_t end_ms = now_ms() + timeout_ms;
+    for (;;) {
+        uint64_t now = now_ms(), left_ms = end_ms > now ? end_ms - now : 0;
+        struct timespec timeout = {(time_t)(left_ms / 1000), (long)(left_ms % 1000) * 1000000};
+        int signal_number = sigtimedwait(&stops, NULL, &timeout);
+        if (signal_number != SIGHUP) return signal_number > 0;
+        on_reload(reload_arg);
+    }
 }
 
 bool machine_descriptor_limit(unsigned long long *limit)

@@ -35,6 +35,12 @@ void machine_hold_stops(void)
     if (stops) (void)SetConsoleCtrlHandler(on_control, 1);
 }
 
+void machine_hold_reloads(void (*reload)(void *arg), void *arg)
+{
+    (void)reload;
+    (void)arg;
+}
+
 bool machine_wait_stop(uint32_t timeout_ms) { return WaitForSingleObject(stops, timeout_ms) == 0; }
 
 bool machine_descriptor_limit(unsigned long long *limit)

@@ -64,6 +64,7 @@ static bool wrong_value(const struct option_table *table, const struct option_ro
                     *choice);
         break;
     case OPTION_FLAG:
+    case OPTION_TEXT:
     case OPTION_TEXTS:
     case OPTION_HEADING: break;
     }
@@ -100,6 +101,7 @@ static bool read_value(const struct option_table *table, const struct option_row
     switch (row->kind) {
     case OPTION_FLAG: *(bool *)member = true; return true;
     case OPTION_TEXTS: return add_text(row, text, member);
+    case OPTION_TEXT: *(const char **)member = text; return true;
     case OPTION_NUMBER: good = read_scaled(text, no_units, row->min, row->max, member); break;
     case OPTION_SIZE: good = read_scaled(text, size_units, row->min, row->max, member); break;
     case OPTION_TIME:

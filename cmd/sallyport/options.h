@@ -18,6 +18,7 @@ struct texts {
 enum option_kind {
     OPTION_FLAG,    /* bool */
     OPTION_TEXTS,   /* struct texts */
+    OPTION_TEXT,    /* const char * */
     OPTION_NUMBER,  /* uint32_t, from min to max */
     OPTION_SIZE,    /* uint32_t bytes, from min to max: 65536, 64k, 4m */
     OPTION_TIME,    /* uint32_t milliseconds, from 1: 500ms, 10s, 5m, 2h */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "commands.h"
+#include "door.h"
 #include "echo.h"
 #include "machine.h"
 #include "options.h"
@@ -19,6 +20,7 @@ struct serve {
     uint32_t shards;
     uint32_t conns_max;
     int at_limit; /* index in at_limits, and a sally_at_limit */
+    struct door door;
     uint32_t backlog;
     uint32_t first_byte_ms;
     uint32_t idle_ms;
@@ -33,10 +35,10 @@ struct serve {
 };
 
 static const char *port_kinds[] = {"auto", "uring", "epoll", NULL};
-static const char *at_limits[] = {"wait", "reset", NULL};
+static const char *at_limits[] = {"wait", "reset", "farewell", NULL};
 static const char *log_levels[] = {"error", "warn", "info", "debug", NULL};
 
-enum { CONNS_MAX = 16000000, BACKLOG_MAX = 1 << 20, STATS_MAX_S = 86400 };
+enum { CONNS_MAX = 16000000, BACKLOG_MAX = 1 << 20, STATS_MAX_S = 86400, RATE_MAX = 1000000 };
 enum { DRAIN_MS = 10000, DRAIN_LOOK_MS = 20 };
 /* Below the least a queue could not take one whole receive buffer. */
 enum { SEND_MIN = 256 << 10, SEND_MAX = 1 << 30 };
@@ -61,8 +63,18 @@ static const struct option_row rows[] = {
      "connections at a time; default: what\nthe descriptor limit allows", AT(conns_max), .min = 1,
      .max = CONNS_MAX},
     {OPTION_CHOICE, "at-limit", "WHAT",
-     "wait (default): newcomers wait in the\nbacklog; reset: they are refused", AT(at_limit),
-     at_limits},
+     "wait (default): newcomers wait in the\nbacklog; reset: they are refused;\nfarewell: they get "
+     "a line of text and\nthe end",
+     AT(at_limit), at_limits},
+    {OPTION_NUMBER, "conns-per-address", "N",
+     "connections of one address at a time\n(IPv6: of a /64; four times as many of\na /48)",
+     AT(door.conns_per_address), .min = 1, .max = CONNS_MAX},
+    {OPTION_NUMBER, "connect-rate", "N",
+     "newcomers a second from one address;\nfurther ones are "
+     "refused",
+     AT(door.connect_rate), .min = 1, .max = RATE_MAX},
+    {OPTION_TEXT, "bans", "FILE",
+     "networks that may not connect, one a\nline; read again at SIGHUP", AT(door.bans_file)},
     {OPTION_NUMBER, "backlog", "N", "newcomers the system queues; default:\nthe system's maximum",
      AT(backlog), .min = 1, .max = BACKLOG_MAX},
     {OPTION_SIZE, "send-max", "SIZE", "send queue of a connection (default 4m)", AT(send_bytes_max),
@@ -128,7 +140,16 @@ static sally_engine_options engine_options(const struct serve *serve, struct log
     };
 }
 
-static sally_server_options server_options(const struct serve *serve)
+/* Without it accepting costs less. */
+static bool admission_is_asked_for(const struct serve *serve)
+{
+    const struct door *door = &serve->door;
+    return door->bans || door->conns_per_address || door->connect_rate ||
+           serve->at_limit == SALLY_AT_LIMIT_FAREWELL;
+}
+
+static sally_server_options server_options(const struct serve *serve,
+                                           const sally_admission *admission)
 {
     return (sally_server_options){
         .conn = {.first_byte_ms = serve->first_byte_ms,
@@ -138,6 +159,7 @@ static sally_server_options server_options(const struct serve *serve)
                  .send_bytes_max = serve->send_bytes_max},
         .at_limit = (sally_at_limit)serve->at_limit,
         .backlog = (int)serve->backlog,
+        .admission = admission_is_asked_for(serve) ? admission : NULL,
     };
 }
 
@@ -161,7 +183,8 @@ static int listen_all(const struct serve *serve, const struct log *log, sally_en
                       sally_server **server)
 {
     sally_handler handler = echo_handler();
-    sally_server_options options = server_options(serve);
+    sally_admission admission = serve_door_admission(&serve->door);
+    sally_server_options options = server_options(serve, &admission);
     for (unsigned i = 0; i < serve->listen.count; i++) {
         const char *address = serve->listen.items[i];
         int err = i == 0 ? sally_listen(engine, address, &handler, &options, server)
@@ -219,12 +242,14 @@ static int run(const struct serve *serve, const struct log *log, sally_engine *e
 }
 
 /* Everything from the engine on; the caller destroys it. */
-static int start_and_run(const struct serve *serve, struct log *log, sally_engine **engine)
+static int start_and_run(struct serve *serve, struct log *log, sally_engine **engine)
 {
     char limit_from[96];
     sally_server *server = NULL;
     sally_engine_options options = engine_options(serve, log);
     machine_hold_stops();
+    if (!serve_door_open(&serve->door)) return EXIT_FAILED;
+    if (serve->door.bans) machine_hold_reloads(serve_door_reload, &serve->door);
     int err = sally_engine_create(engine, &options);
     if (err) return fail(log, "can't start", "", err);
     int status = listen_all(serve, log, *engine, &server);
@@ -250,5 +275,6 @@ int serve_command(int argc, char **argv)
     sally_engine *engine = NULL;
     int status = start_and_run(&serve, &log, &engine);
     sally_engine_destroy(engine);
+    serve_door_close(&serve.door);
     return status;
 }

@@ -43,7 +43,11 @@ extern "C" {
     X(ETHREAD, -1020, "not possible from this thread or from inside a callback")                   \
     X(ENOTSUP, -1021, "not supported here")                                                        \
     X(ESYSTEM, -1022, "the system failed in an unexpected way; see its own code")                  \
-    X(EMALFORMED, -1023, "the bytes break the rules of their format")
+    X(EMALFORMED, -1023, "the bytes break the rules of their format")                              \
+    X(ENETWORK, -1024,                                                                             \
+      "not an address or a network; write 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32")               \
+    X(EBANFILE, -1025, "a line of the ban list can't be read; nothing of it was taken")            \
+    X(ENOENTRY, -1026, "there is no such entry")
 
 #define SALLY__ENUM(name, number, sentence) SALLY_##name = number,
 enum { SALLY_ERRORS(SALLY__ENUM) SALLY__ERRORS_END = 0 };

@@ -25,6 +25,12 @@ enum budget_level budget_of_server(const sally_server *server)
                : BUDGET_FREE;
 }
 
+bool budget_refuses(const sally_server *server)
+{
+    return budget_of_engine(server->engine) >= BUDGET_REFUSES ||
+           budget_of_server(server) >= BUDGET_REFUSES;
+}
+
 static enum budget_level budget__of(const sally_conn *conn)
 {
     enum budget_level engine = budget_of_engine(conn->shard->engine);

@@ -32,6 +32,9 @@ enum budget_level budget_of_engine(const sally_engine *engine);
 /* Of the server's connections. Any thread. */
 enum budget_level budget_of_server(const sally_server *server);
 
+/* Whether newcomers have to wait. Any thread. */
+bool budget_refuses(const sally_server *server);
+
 /* Whether the budgets let the queue grow by len: 0, SALLY_EFULL or SALLY_ENOMEM. */
 int budget_judge(const sally_conn *conn, size_t len);
 

@@ -9,7 +9,9 @@
 #include "net/client.h"
 #include "net/dial.h"
 #include "net/flow.h"
+#include "net/gate.h"
 #include "net/group.h"
+#include "net/guest.h"
 #include "net/inbound.h"
 #include "net/limits.h"
 #include "net/record.h"
@@ -98,8 +100,18 @@ static sally_conn *adopt__make(struct shard *shard, struct policy *policy)
     return NULL;
 }
 
-static void adopt__undo(struct shard *shard, struct policy *policy, port_handle handle)
+static bool conn__set_source(sally_conn *conn, uint32_t source)
 {
+    if (!source) return true;
+    if (!conn_extra(conn)) return false;
+    conn->extra->source = source;
+    return true;
+}
+
+static void adopt__undo(struct shard *shard, struct policy *policy, port_handle handle,
+                        uint32_t source)
+{
+    if (source) gate_leave(policy->server->gate, source);
     port_refuse(shard->port, handle, PORT_CLOSE_RST);
     atomic_fetch_sub(&shard->conns, 1);
     server_release_conn(policy->server);
@@ -107,21 +119,21 @@ static void adopt__undo(struct shard *shard, struct policy *policy, port_handle 
 }
 
 void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
-                const struct addr *peer, bool inherits)
+                const struct addr *peer, uint32_t source, bool inherits)
 {
     sally_conn *conn = engine_stopping(shard->engine) ? NULL : adopt__make(shard, policy);
     if (!conn) {
         counter_add(&shard->counters.refused, 1);
-        adopt__undo(shard, policy, handle);
+        adopt__undo(shard, policy, handle, source);
         return;
     }
     conn->counted_server = true;
-    if (!conn_set_peer(conn, peer)) {
+    if (!conn_set_peer(conn, peer) || !conn__set_source(conn, source)) {
         counter_add(&shard->counters.refused, 1);
         limits_detach(conn);
         conn__free_extra(conn);
         conn__unname(conn);
-        adopt__undo(shard, policy, handle);
+        adopt__undo(shard, policy, handle, source);
         return;
     }
     port_attach(shard->port, &conn->sock, handle, inherits ? NULL : &policy->sock);
@@ -287,12 +299,15 @@ static void conn__release(sally_conn *conn)
     struct shard *shard = conn->shard;
     struct policy *policy = conn->policy;
     sally_server *server = conn->counted_server ? policy->server : NULL;
+    if (conn_source(conn)) gate_leave(server->gate, conn_source(conn));
     limits_detach(conn);
     conn__free_extra(conn);
     conn__unname(conn);
     atomic_fetch_sub(&shard->conns, 1);
     if (server)
         server_release_conn(server);
+    else if (policy->guest)
+        guest_release(shard->engine);
     else
         engine_release_conn(shard->engine);
     policy_release(policy);
@@ -352,7 +367,7 @@ void conn_finish(sally_conn *conn)
         carry_free(conn->extra->carry, &shard->engine->mem);
         conn->extra->carry = NULL;
     }
-    counter_add(&shard->counters.closed, 1);
+    if (!conn->policy->guest) counter_add(&shard->counters.closed, 1);
     if (conn_has(conn, CONN_CUT)) {
         atomic_fetch_add(&shard->engine->stop_cut, 1);
         atomic_fetch_add(&shard->engine->stop_unsent, info.bytes_unsent);

@@ -76,6 +76,7 @@ struct conn_extra {
     struct limits *limits;     /* NULL: only those that every connection has */
     struct membership *groups; /* that it has joined */
     struct flow *flow;         /* completions, cork, drops, recorder; see flow.h */
+    uint32_t source;           /* to be given back to the server's gate; 0: nothing */
     struct addr peer;          /* IPv6 */
 };
 
@@ -131,11 +132,11 @@ sally_conn *conn_name(struct shard *shard, const struct policy *policy);
 void conn_init(sally_conn *conn, struct shard *shard, struct policy *policy);
 
 /* A handle on this shard becomes an open connection; room has been reserved in engine, shard and
- * server. The policy reference is taken over, also on failure, after which everything reserved
- * has been given back and the handle is refused. `inherits`: it has the policy's socket options
- * already. */
+ * server, and `source` by the server's gate. The policy reference is taken over, also on failure,
+ * after which everything reserved has been given back and the handle is refused. `inherits`: it has
+ * the policy's socket options already. */
 void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
-                const struct addr *peer, bool inherits);
+                const struct addr *peer, uint32_t source, bool inherits);
 
 /* It is connected: on_open, first read. */
 void conn_open(sally_conn *conn);
@@ -194,6 +195,10 @@ static inline struct flow *conn_flow(const sally_conn *conn)
 static inline struct limits *conn_limits(const sally_conn *conn)
 {
     return conn_has(conn, CONN_LIMITED) ? conn->extra->limits : NULL;
+}
+static inline uint32_t conn_source(const sally_conn *conn)
+{
+    return conn->state != CONN_DIALING && conn->extra ? conn->extra->source : 0;
 }
 static inline bool conn_has_groups(const sally_conn *conn)
 {

@@ -2,6 +2,7 @@
 #include "filter/framer.h"
 #include "net/conn.h"
 #include "net/flow.h"
+#include "net/gate.h"
 
 /* ---- In ---- */
 
@@ -22,6 +23,7 @@ static void message_refuse(sally_conn *conn, int error)
         conn_broken(conn, error, 0);
         return;
     }
+    (void)conn_strike(conn, SALLY_STRIKE_MALFORMED, 1);
     conn_close(conn, error == SALLY_ELIMIT ? SALLY_CLOSE_MESSAGE_TOO_LONG : SALLY_CLOSE_MALFORMED);
     conn->error = (int16_t)error;
 }

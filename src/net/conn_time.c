@@ -5,6 +5,7 @@
 #include "net/conn.h"
 #include "net/dial.h"
 #include "net/flow.h"
+#include "net/gate.h"
 #include "net/limits.h"
 #include "net/record.h"
 
@@ -100,6 +101,7 @@ bool conn_limit_again(sally_conn *conn, sally_timeout which)
         record_add(conn, on_limit[which].kept);
         return true;
     }
+    if (which == SALLY_TIMEOUT_FIRST_BYTE) (void)conn_strike(conn, SALLY_STRIKE_SILENCE, 1);
     if (which == SALLY_TIMEOUT_AGE) /* nothing is wrong with it */
         conn_close(conn, SALLY_CLOSE_MAX_AGE);
     else

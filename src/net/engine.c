@@ -228,7 +228,9 @@ static uint64_t machine_now(void *ctx)
 static uint64_t machine_random(void *ctx)
 {
     (void)ctx;
-    return os_random();
+    uint64_t number;
+    os_random(&number, sizeof number);
+    return number;
 }
 
 static int machine_resolve(void *ctx, const char *name, uint16_t port, struct addr *addrs,
@@ -274,6 +276,7 @@ int sally_engine_create(sally_engine **out, const sally_engine_options *options)
                         .threads = true,
                         .reason = reason};
     bool second_choice = false;
+    os_random(host.seed, sizeof host.seed);
     int err = machine_port(options, &host, &second_choice, reason, sizeof reason);
     if (err) {
         log_refusal(options, SALLY_LOG_ERROR, reason[0] ? reason : sally_strerror(err));

@@ -17,7 +17,12 @@
 #include "sallyport/client.h"
 #include "sallyport/group.h"
 
-enum { ENGINE_SHARDS_MAX = 64, ENGINE_SERVERS_MAX = 1024, ENGINE_REASON_MAX = 200 };
+enum {
+    ENGINE_GUESTS_MAX = 64,
+    ENGINE_SHARDS_MAX = 64,
+    ENGINE_SERVERS_MAX = 1024,
+    ENGINE_REASON_MAX = 200
+};
 
 /* How far the end has come; only rises. */
 enum stop_level { STOP_NO, STOP_DRAIN, STOP_NOW };
@@ -37,6 +42,7 @@ struct sally_engine {
     _Atomic(sally_server *) budgeted;
 
     atomic_uint conns;   /* live, connecting ones and those handed from shard to shard among them */
+    atomic_uint guests;  /* see guest.h */
     atomic_uint waiting; /* listeners that wait for room or resources */
     atomic_int state;    /* sally_engine_state */
     atomic_int stop_level;

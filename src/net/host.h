@@ -34,6 +34,7 @@ struct host {
     void (*step_add)(void *ctx, struct stepper *stepper);
     void (*step_remove)(void *ctx, struct stepper *stepper);
     uint64_t (*job_ns)(void *ctx);
+    uint64_t seed[2];   /* a secret for hash tables */
     const char *reason; /* why this port, for sally_engine_port_reason */
 };
 

@@ -7,6 +7,7 @@
 #include "net/client.h"
 #include "net/conn.h"
 #include "net/dial.h"
+#include "net/gate.h"
 #include "net/listener.h"
 #include "net/server.h"
 #include "net/user_timer.h"
@@ -85,8 +86,14 @@ static void letter__post(struct shard *shard, const struct letter_post *post)
 
 static void letter__adopt(struct shard *shard, struct letter_adopt *adopt)
 {
-    conn_adopt(shard, adopt->policy, adopt->handle, &adopt->peer, adopt->inherits);
+    conn_adopt(shard, adopt->policy, adopt->handle, &adopt->peer, adopt->source, adopt->inherits);
     mem_free(&shard->engine->mem, adopt, sizeof *adopt);
+}
+
+static void letter__cut(struct shard *shard, struct letter_cut *cut)
+{
+    gate_cut_banned(cut->server->gate, shard);
+    mem_free(&shard->engine->mem, cut, sizeof *cut);
 }
 
 void letter_handle(struct shard *shard, struct mail *mail)
@@ -114,6 +121,7 @@ void letter_handle(struct shard *shard, struct mail *mail)
         return;
     case LETTER_TIMER: user_timer_on_letter(shard, letter__timer(mail)); return;
     case LETTER_CALL: letter__call(mail, shard); return;
+    case LETTER_CUT: letter__cut(shard, whole(mail)); return;
     }
 }
 
@@ -142,5 +150,6 @@ void letter_dispose(struct shard *shard, struct mail *mail)
     }
     case LETTER_LOOK: look_release(whole(mail)); return;
     case LETTER_CALL: letter__call(mail, NULL); return;
+    case LETTER_CUT: mem_free(&shard->engine->mem, mail, sizeof(struct letter_cut)); return;
     }
 }

@@ -26,6 +26,7 @@ enum letter_kind {
     LETTER_CLIENT_STOP, /* the letter `stop` inside it, with a reference */
     LETTER_TIMER,       /* the letter inside struct user_timer */
     LETTER_CALL,        /* struct letter_call */
+    LETTER_CUT,         /* struct letter_cut */
 };
 
 struct policy;
@@ -35,8 +36,15 @@ struct letter_adopt {
     struct letter letter;
     port_handle handle;
     struct addr peer;
+    uint32_t source;       /* what the server's gate gave for it */
     struct policy *policy; /* a reference */
     bool inherits;         /* as in struct listening */
+};
+
+/* To end those of a server's connections whose address is banned. */
+struct letter_cut {
+    struct letter letter;
+    sally_server *server;
 };
 
 struct letter_conn {

@@ -60,7 +60,7 @@ void limits_begin(sally_conn *conn)
 void limits_on_recv(sally_conn *conn, uint32_t bytes)
 {
     conn_limits(conn)->recv_ms = conn->shard->now_ms;
-    if (conn_limits(conn)->recv.runs) rate_add(&conn_limits(conn)->recv, bytes);
+    if (conn_limits(conn)->recv.runs) pace_add(&conn_limits(conn)->recv, bytes);
 }
 
 /* write_ms is when the queue began as long as nobody has begun to count. */
@@ -68,7 +68,7 @@ static void send_rate_begin(sally_conn *conn)
 {
     struct limits *limits = conn_limits(conn);
     if (!conn->policy->more.min_send_bytes_s || limits->send.runs) return;
-    rate_begin(&limits->send, conn->write_ms);
+    pace_begin(&limits->send, conn->write_ms);
 }
 
 void limits_on_sent(sally_conn *conn, size_t bytes)
@@ -76,9 +76,9 @@ void limits_on_sent(sally_conn *conn, size_t bytes)
     struct limits *limits = conn_limits(conn);
     limits->sent_ms = conn->shard->now_ms;
     send_rate_begin(conn);
-    rate_add(&limits->send, bytes);
+    pace_add(&limits->send, bytes);
     if (conn->out.bytes) return;
-    rate_end(&limits->send);
+    pace_end(&limits->send);
     conn_update_timer(conn); /* a heartbeat is due again some time */
 }
 
@@ -89,17 +89,17 @@ void limits_resumed(sally_conn *conn)
 {
     struct limits *limits = conn_limits(conn);
     limits->recv_ms = now_of_call(conn);
-    if (limits->recv.runs) rate_begin(&limits->recv, limits->recv_ms);
+    if (limits->recv.runs) pace_begin(&limits->recv, limits->recv_ms);
     conn_update_timer(conn);
 }
 
 void limits_expect(sally_conn *conn, bool expects)
 {
-    struct rate *rate = &conn_limits(conn)->recv;
+    struct pace *rate = &conn_limits(conn)->recv;
     if (!expects) {
-        rate_end(rate);
+        pace_end(rate);
     } else if (!rate->runs) {
-        rate_begin(rate, now_of_call(conn));
+        pace_begin(rate, now_of_call(conn));
         conn_update_timer(conn);
     }
 }
@@ -119,7 +119,7 @@ static uint64_t recv_due(const sally_conn *conn)
     if (!may_come(conn)) return WHEEL_NEVER;
     uint64_t silence = earlier(more->idle_read_ms, more->heartbeat_dead_ms);
     return earlier(after(limits->recv_ms, silence),
-                   rate_due_ms(&limits->recv, more->rate_window_ms));
+                   pace_due_ms(&limits->recv, more->rate_window_ms));
 }
 
 /* While bytes wait something is on its way already; and without a way out nothing can be sent. */
@@ -134,7 +134,7 @@ uint64_t limits_draining_due_ms(sally_conn *conn)
 {
     if (!conn->out.bytes) return WHEEL_NEVER;
     send_rate_begin(conn);
-    return rate_due_ms(&conn_limits(conn)->send, conn->policy->more.rate_window_ms);
+    return pace_due_ms(&conn_limits(conn)->send, conn->policy->more.rate_window_ms);
 }
 
 uint64_t limits_due_ms(sally_conn *conn)
@@ -151,7 +151,7 @@ bool limits_send_is_low(sally_conn *conn)
 {
     const struct policy_more *more = &conn->policy->more;
     if (limits_draining_due_ms(conn) > conn->shard->now_ms) return false;
-    return rate_is_low(&conn_limits(conn)->send, conn->shard->now_ms, more->min_send_bytes_s,
+    return pace_is_low(&conn_limits(conn)->send, conn->shard->now_ms, more->min_send_bytes_s,
                        more->rate_window_ms);
 }
 
@@ -181,11 +181,11 @@ static void limits__rates(sally_conn *conn)
     uint64_t now = conn->shard->now_ms;
     if (conn->state == CONN_OPEN && limits_send_is_low(conn) &&
         conn_limit_again(conn, SALLY_TIMEOUT_SEND_RATE))
-        rate_begin(&limits->send, now);
+        pace_begin(&limits->send, now);
     if (conn->state == CONN_OPEN && may_come(conn) &&
-        rate_is_low(&limits->recv, now, more->min_recv_bytes_s, more->rate_window_ms) &&
+        pace_is_low(&limits->recv, now, more->min_recv_bytes_s, more->rate_window_ms) &&
         conn_limit_again(conn, SALLY_TIMEOUT_RECV_RATE))
-        rate_begin(&limits->recv, now);
+        pace_begin(&limits->recv, now);
 }
 
 void limits_on_timer(sally_conn *conn)

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/rate.h"
+#include "base/pace.h"
 #include "sallyport.h"
 
 struct limits {
@@ -16,8 +16,8 @@ struct limits {
     uint64_t sent_ms;    /* the last byte out */
     uint64_t beat_ms;    /* the last on_heartbeat */
     uint64_t age_due_ms; /* when it is too old */
-    struct rate send;    /* while the send queue is not empty */
-    struct rate recv;    /* while the handler expects something */
+    struct pace send;    /* while the send queue is not empty */
+    struct pace recv;    /* while the handler expects something */
 };
 
 /* Gives the connection its object if its policy asks for one; false without memory. */

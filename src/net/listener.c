@@ -4,22 +4,16 @@
 #include <assert.h>
 #include <string.h>
 
-#include "net/budget.h"
 #include "net/conn.h"
+#include "net/gate.h"
 #include "net/letter.h"
+#include "net/newcomer.h"
 #include "os/address.h"
 
 enum {
     BACKOFF_MIN_MS = 10,
     BACKOFF_MAX_MS = 1000,
     RECOVER_MS = 1000, /* without a new exhaustion before it counts as over: no flapping */
-};
-
-/* A connection that came while there was no room. */
-struct parked {
-    struct parked *next;
-    port_handle handle;
-    struct addr peer;
 };
 
 _Static_assert(sizeof(struct listener) <= sizeof(sally_conn), "both live in one slot table");
@@ -40,6 +34,12 @@ int listener_create(struct listener **out, sally_server *server, const struct li
     return 0;
 }
 
+void listener_wake_at(struct listener *listener, uint64_t due_ms)
+{
+    if (!timer_is_set(&listener->timer) || due_ms < listener->timer.due_ms)
+        wheel_set(&listener->shard->wheel, &listener->timer, due_ms);
+}
+
 void listener_begin(struct listener *listener)
 {
     struct shard *shard = listener->shard;
@@ -50,8 +50,8 @@ void listener_begin(struct listener *listener)
     shard->listeners = listener;
     listener->state = LISTENER_OPEN;
     port_attach(shard->port, &listener->sock, handle, NULL);
-    wheel_set(&shard->wheel, &listener->timer,
-              shard->now_ms + listener->server->options.watchdog_ms);
+    listener->tick_ms = shard->now_ms + listener->server->options.watchdog_ms;
+    listener_wake_at(listener, listener->tick_ms);
     listener_update(listener);
 }
 
@@ -77,16 +77,6 @@ static void listener__set_armed(struct listener *listener, bool armed)
         atomic_fetch_sub(&listener->server->armed, 1);
 }
 
-static bool server__has_room(const sally_server *server)
-{
-    const sally_engine *engine = server->engine;
-    if (engine->has_budget &&
-        (budget_of_engine(engine) >= BUDGET_REFUSES || budget_of_server(server) >= BUDGET_REFUSES))
-        return false;
-    return atomic_load(&server->conns) < server->options.conns_max &&
-           atomic_load(&engine->conns) < engine->conns_max;
-}
-
 /* Told once when the limit is met, and once when an eighth of it is free again. */
 static void server__tell_limit(sally_server *server, bool full)
 {
@@ -104,16 +94,25 @@ static void server__tell_limit(sally_server *server, bool full)
     }
 }
 
-static void listener__admit_parked(struct listener *listener);
-
 /* Says first that it waits, and looks then: a place that is freed between the two wakes it. */
 static bool listener__has_room(struct listener *listener)
 {
-    bool room = !listener->parked_head && server__has_room(listener->server);
+    bool room = !listener->parked.first && server_has_room(listener->server);
     listener__set_waiting(listener, !room || listener->state == LISTENER_EXHAUSTED);
-    if (!room && listener->parked_head) listener__admit_parked(listener);
-    return room || (!listener->parked_head && server__has_room(listener->server));
+    if (!room && listener->parked.first) newcomers_let_in(listener);
+    return room || (!listener->parked.first && server_has_room(listener->server));
 }
+
+/* Whether the rate of all lets one in now; if not, the timer is set for when it does. */
+static bool listener__has_turn(struct listener *listener)
+{
+    const struct gate *gate = listener->server->gate;
+    uint64_t wait_ms = gate ? gate_wait_ms(gate, listener->shard->now_ms) : 0;
+    if (wait_ms) listener_wake_at(listener, listener->shard->now_ms + wait_ms);
+    return !wait_ms;
+}
+
+static bool listener__has_socket(struct listener *listener);
 
 void listener_update(struct listener *listener)
 {
@@ -124,12 +123,14 @@ void listener_update(struct listener *listener)
         listener_end(listener);
         return;
     }
-    if (listener->parked_head) listener__admit_parked(listener);
+    if (!listener__has_socket(listener)) return;
+    if (listener->parked.first) newcomers_let_in(listener);
     bool room = listener__has_room(listener);
-    bool take = room || server->options.at_limit == SALLY_AT_LIMIT_RESET;
+    bool turn = listener__has_turn(listener); /* asked for those parked, too */
+    bool take = server->options.at_limit != SALLY_AT_LIMIT_WAIT || (room && turn);
     bool want = listener->state == LISTENER_OPEN && server_wants_newcomers(server) && take;
     bool have = listener->sock.in_flight & PORT_BIT(PORT_ACCEPT);
-    server__tell_limit(server, !server__has_room(server)); /* a pause is no limit */
+    server__tell_limit(server, !server_has_room(server)); /* a pause is no limit */
     if (want && !have) {
         listener->awaited = false; /* the watchdog gives it a whole tick */
         port_accept(port, &listener->sock);
@@ -140,108 +141,7 @@ void listener_update(struct listener *listener)
     listener__set_armed(listener, listener->sock.in_flight & PORT_BIT(PORT_ACCEPT));
 }
 
-/* ---- One newcomer ---- */
-
-static void listener__refuse(struct listener *listener, port_handle handle)
-{
-    atomic_fetch_add(&listener->server->refused, 1);
-    counter_add(&listener->shard->counters.refused, 1);
-    port_refuse(listener->shard->port, handle, PORT_CLOSE_RST);
-}
-
-static bool listener__allowed(struct listener *listener, const struct addr *peer)
-{
-    sally_server *server = listener->server;
-    const sally_handler *handler = &server->policy->handler;
-    if (!handler->on_accept) return true;
-    char peer_text[ADDRESS_TEXT_MAX], local_text[ADDRESS_TEXT_MAX];
-    sally_accept_info info = {
-        .peer = addr_format(peer, peer_text, sizeof peer_text),
-        .address = addr_format(&listener->address->local, local_text, sizeof local_text),
-        .server_conns = atomic_load(&server->conns),
-    };
-    return handler->on_accept(server, &info) == SALLY_ALLOW;
-}
-
-/* Room has been reserved. */
-static void listener__hand_over(struct listener *listener, port_handle handle,
-                                const struct addr *peer)
-{
-    sally_server *server = listener->server;
-    sally_engine *engine = server->engine;
-    struct shard *shard = engine_pick_shard(engine);
-    if (shard == listener->shard) {
-        conn_adopt(shard, policy_ref(server->policy), handle, peer, listener->address->inherits);
-        return;
-    }
-    struct letter_adopt *letter = shard ? mem_zalloc(&engine->mem, sizeof *letter) : NULL;
-    if (!letter) {
-        if (shard) shard_withdraw(shard);
-        server_release_conn(server);
-        listener__refuse(listener, handle);
-        return;
-    }
-    letter->letter.mail = (struct mail){sizeof *letter, LETTER_ADOPT};
-    letter->handle = handle;
-    letter->peer = *peer;
-    letter->inherits = listener->address->inherits;
-    letter->policy = policy_ref(server->policy);
-    (void)shard_post(shard, &letter->letter, true); /* bounded by the places reserved */
-}
-
-static bool listener__park(struct listener *listener, port_handle handle, const struct addr *peer)
-{
-    struct parked *parked = mem_zalloc(&listener->shard->engine->mem, sizeof *parked);
-    if (!parked) return false;
-    parked->handle = handle;
-    parked->peer = *peer;
-    if (listener->parked_tail)
-        listener->parked_tail->next = parked;
-    else
-        listener->parked_head = parked;
-    listener->parked_tail = parked;
-    return true;
-}
-
-static struct parked *listener__unpark(struct listener *listener)
-{
-    struct parked *parked = listener->parked_head;
-    if (!parked) return NULL;
-    listener->parked_head = parked->next;
-    if (!listener->parked_head) listener->parked_tail = NULL;
-    return parked;
-}
-
-static void listener__admit_parked(struct listener *listener)
-{
-    sally_server *server = listener->server;
-    while (listener->parked_head && server_wants_newcomers(server) && server_reserve_conn(server)) {
-        struct parked *parked = listener__unpark(listener);
-        listener__hand_over(listener, parked->handle, &parked->peer);
-        mem_free(&listener->shard->engine->mem, parked, sizeof *parked);
-    }
-}
-
-static void listener__judge(struct listener *listener, port_handle handle, const struct addr *peer)
-{
-    sally_server *server = listener->server;
-    atomic_fetch_add(&server->accepted, 1);
-    counter_add(&listener->shard->counters.accepted, 1);
-    if (peer->family == ADDR_NONE) { /* gone before we looked: not worth a connection */
-        atomic_fetch_add(&server->dead_on_arrival, 1);
-        port_refuse(listener->shard->port, handle, PORT_CLOSE_RST);
-    } else if (listener->state == LISTENER_ENDING || !listener__allowed(listener, peer)) {
-        listener__refuse(listener, handle);
-    } else if (!listener->parked_head && server_wants_newcomers(server) &&
-               server_reserve_conn(server)) {
-        listener__hand_over(listener, handle, peer);
-    } else if (server->options.at_limit == SALLY_AT_LIMIT_RESET ||
-               !listener__park(listener, handle, peer)) {
-        listener__refuse(listener, handle);
-    }
-}
-
-/* ---- Events ---- */
+/* ---- Without a socket for a while ---- */
 
 static void listener__back_off(struct listener *listener)
 {
@@ -249,19 +149,96 @@ static void listener__back_off(struct listener *listener)
     if (listener->backoff_ms < BACKOFF_MAX_MS) listener->backoff_ms *= 2;
 }
 
+static void listener__shut(struct listener *listener)
+{
+    if (listener->state == LISTENER_EXHAUSTED) atomic_fetch_sub(&listener->server->exhausted, 1);
+    listener->state = LISTENER_SHUTTING;
+    listener__set_waiting(listener, false);
+    listener__set_armed(listener, false);
+    newcomers_clear(listener);
+    listening_remove_file(listener->address);
+    port_close(listener->shard->port, &listener->sock, PORT_CLOSE_FIN);
+}
+
+/* Its socket has gone: the slot is kept for the next (P4). */
+static void listener__shut_done(struct listener *listener)
+{
+    struct port_sock *sock = &listener->sock;
+    memset((unsigned char *)sock + sizeof sock->slot, 0, sizeof *sock - sizeof sock->slot);
+    sock->handle = PORT_NO_HANDLE;
+    sock->role = ROLE_LISTENER;
+    listener->state = LISTENER_SHUT;
+    listener->stopping = false;
+    listener->retry_ms = 0;
+    listener->backoff_ms = BACKOFF_MIN_MS;
+}
+
+static int listener__open_again(struct listener *listener, int *sys_error)
+{
+    const struct listening *at = listener->address;
+    struct address address = {.kind = (enum address_kind)at->kind, .ip = at->local};
+    struct port_listen_options options = server_listen_options(listener->server);
+    port_handle handle;
+    if (at->path) {
+        size_t bytes = strlen(at->path) + 1;
+        memcpy(address.host, at->path, bytes);
+    }
+    int err = port_listen(listener->shard->port, &address, &options, &handle, sys_error);
+    if (!err) port_attach(listener->shard->port, &listener->sock, handle, NULL);
+    return err;
+}
+
+static void listener__reopen(struct listener *listener)
+{
+    sally_server *server = listener->server;
+    int sys_error = 0;
+    int err = listener__open_again(listener, &sys_error);
+    bool news = listener->failed != (err != 0);
+    listener->failed = err != 0;
+    if (err) {
+        listener__back_off(listener);
+        listener_wake_at(listener, listener->retry_ms);
+    } else {
+        listener->state = LISTENER_OPEN;
+        listener->backoff_ms = BACKOFF_MIN_MS;
+    }
+    if (!news) return;
+    engine_log(server->engine, SALLY_LOG_WARN,
+               err ? "an address can't be opened again: %s (system "
+                     "code %d); it is tried until it can"
+                   : "an address is open again",
+               sally_strerror(err), sys_error);
+    server_tell(server, err ? SALLY_SERVER_LISTEN_FAILED : SALLY_SERVER_LISTENING, err, sys_error,
+                1);
+}
+
+/* Closes or opens it as the server wants; whether there is one. */
+static bool listener__has_socket(struct listener *listener)
+{
+    bool shut = atomic_load_explicit(&listener->server->shut, memory_order_relaxed);
+    if (shut && (listener->state == LISTENER_OPEN || listener->state == LISTENER_EXHAUSTED))
+        listener__shut(listener);
+    else if (!shut && listener->state == LISTENER_SHUT &&
+             listener->retry_ms <= listener->shard->now_ms)
+        listener__reopen(listener);
+    return listener->state == LISTENER_OPEN || listener->state == LISTENER_EXHAUSTED;
+}
+
+/* ---- Events ---- */
+
 static void listener__wait(struct listener *listener)
 {
     listener->state = LISTENER_EXHAUSTED;
     atomic_fetch_add(&listener->server->exhausted, 1);
     listener__back_off(listener);
-    wheel_set(&listener->shard->wheel, &listener->timer, listener->retry_ms);
+    listener_wake_at(listener, listener->retry_ms);
 }
 
 static void listener__exhausted(struct listener *listener, int sys_error)
 {
     sally_server *server = listener->server;
     bool news = listener->recover_ms == 0;
-    if (listener->state == LISTENER_ENDING) return;
+    if (listener->state != LISTENER_OPEN && listener->state != LISTENER_EXHAUSTED) return;
     listener->recover_ms = WHEEL_NEVER;
     if (listener->state == LISTENER_OPEN) listener__wait(listener);
     if (!news) return;
@@ -311,12 +288,19 @@ static void listener__closed(struct listener *listener)
     struct listener **link = &shard->listeners;
     while (*link != listener) link = &(*link)->next;
     *link = listener->next;
-    atomic_fetch_sub(&listener->server->listeners, 1);
+    if (atomic_fetch_sub(&listener->server->listeners, 1) == 1 &&
+        !atomic_exchange(&listener->server->closed_told, true))
+        server_tell(listener->server, SALLY_SERVER_CLOSED, 0, 0, 1);
     slots_give(&shard->slots, listener);
 }
 
 void listener_on_event(struct listener *listener, const struct port_event *event)
 {
+    if (event->op == PORT_CLOSE && listener->state == LISTENER_SHUTTING) {
+        listener__shut_done(listener);
+        listener_update(listener);
+        return;
+    }
     if (event->op == PORT_CLOSE) {
         listener__closed(listener);
         return;
@@ -327,7 +311,7 @@ void listener_on_event(struct listener *listener, const struct port_event *event
     if (!event->more) listener->stopping = false;
     listener_update(listener); /* armed again before the newcomer is judged */
     if (event->error) return;
-    listener__judge(listener, event->accepted, &event->peer);
+    newcomer_judge(listener, event->accepted, &event->peer);
     listener_update(listener);
 }
 
@@ -338,7 +322,8 @@ void listener_on_event(struct listener *listener, const struct port_event *event
 static void listener__watchdog(struct listener *listener)
 {
     sally_server *server = listener->server;
-    bool armed = listener->sock.in_flight & PORT_BIT(PORT_ACCEPT);
+    bool armed =
+        listener->state == LISTENER_OPEN && listener->sock.in_flight & PORT_BIT(PORT_ACCEPT);
     bool waits =
         armed && !listener->stopping && port_pending(listener->shard->port, listener->sock.handle);
     bool stalled = waits && listener->awaited;
@@ -363,13 +348,18 @@ void listener_on_timer(struct listener *listener)
         else
             listener__back_off(listener);
     }
-    listener__recovered(listener);
-    listener__watchdog(listener);
+    if (shard->now_ms >= listener->tick_ms) {
+        listener__recovered(listener);
+        listener__watchdog(listener);
+        listener->tick_ms = shard->now_ms + listener->server->options.watchdog_ms;
+    }
+    newcomers_ask_again(listener);
     listener_update(listener);
     if (listener->state == LISTENER_ENDING) return;
-    uint64_t due = shard->now_ms + listener->server->options.watchdog_ms;
-    if (listener->state == LISTENER_EXHAUSTED && listener->retry_ms < due) due = listener->retry_ms;
-    wheel_set(&shard->wheel, &listener->timer, due);
+    listener_wake_at(listener, listener->tick_ms);
+    if (listener->state == LISTENER_EXHAUSTED) listener_wake_at(listener, listener->retry_ms);
+    const struct newcomer *delayed = lobby_first(&listener->delayed);
+    if (delayed) listener_wake_at(listener, delayed->due_ms);
 }
 
 void listener_on_release(struct listener *listener)
@@ -384,14 +374,13 @@ void listener_end(struct listener *listener)
     struct shard *shard = listener->shard;
     if (listener->state == LISTENER_ENDING) return;
     if (listener->state == LISTENER_EXHAUSTED) atomic_fetch_sub(&listener->server->exhausted, 1);
+    bool closing = listener->state == LISTENER_SHUTTING;      /* port_close was called */
+    bool ours = !closing && listener->state != LISTENER_SHUT; /* the path, not somebody else's */
     listener->state = LISTENER_ENDING;
     listener__set_waiting(listener, false);
     listener__set_armed(listener, false);
     wheel_cancel(&shard->wheel, &listener->timer);
-    for (struct parked *parked; (parked = listener__unpark(listener));) {
-        listener__refuse(listener, parked->handle);
-        mem_free(&shard->engine->mem, parked, sizeof *parked);
-    }
-    listening_remove_file(listener->address);
-    port_close(shard->port, &listener->sock, PORT_CLOSE_FIN);
+    newcomers_clear(listener);
+    if (ours) listening_remove_file(listener->address);
+    if (!closing) port_close(shard->port, &listener->sock, PORT_CLOSE_FIN);
 }

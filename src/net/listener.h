@@ -12,6 +12,7 @@
 #include "base/addr.h"
 #include "base/mailbox.h"
 #include "base/wheel.h"
+#include "net/lobby.h"
 #include "net/server.h"
 #include "port/port.h"
 
@@ -20,10 +21,11 @@ enum listener_state {
     LISTENER_OPEN,
     LISTENER_EXHAUSTED, /* waits for descriptors, memory or buffers: until retry_ms, or until a
                            connection goes */
-    LISTENER_ENDING,    /* port_close was called */
+    LISTENER_SHUTTING,  /* port_close was called, and the address will be opened again */
+    LISTENER_SHUT,   /* without a socket, until the server wants newcomers; then tried again until
+                           retry_ms */
+    LISTENER_ENDING, /* port_close was called */
 };
-
-struct parked;
 
 struct listener {
     struct port_sock sock; /* first: the slot is in it */
@@ -32,18 +34,19 @@ struct listener {
     sally_server *server;
     const struct listening *address; /* in the server */
     struct listener *next;           /* of the shard */
-    struct timer timer;              /* the watchdog's tick, or the retry */
-    struct parked
-        *parked_head; /* accepted past the limit: they wait here as they would in the backlog */
-    struct parked *parked_tail;
-    uint64_t retry_ms;   /* EXHAUSTED */
-    uint64_t recover_ms; /* when SALLY_SERVER_RECOVERED may be told; 0: nothing to tell */
+    struct timer timer;              /* the earliest of the watchdog's tick and what else waits */
+    struct lobby parked;  /* accepted past the limit: they wait as they would in the backlog */
+    struct lobby delayed; /* SALLY_DELAY: until on_accept is asked again */
+    uint64_t tick_ms;     /* the watchdog's next look */
+    uint64_t retry_ms;    /* EXHAUSTED, SHUT */
+    uint64_t recover_ms;  /* when SALLY_SERVER_RECOVERED may be told; 0: nothing to tell */
     uint32_t backoff_ms;
     uint8_t state;
     bool stopping; /* port_accept_stop was called, its end has not come */
     bool waiting;  /* counted in engine->waiting */
     bool awaited;  /* at the watchdog's last tick somebody waited, and no event came since */
     bool armed;    /* counted in server->armed */
+    bool failed;   /* SALLY_SERVER_LISTEN_FAILED was told */
 };
 
 /* Takes a slot of the shard; owns the handle once it succeeds. Any thread. */
@@ -54,6 +57,9 @@ int listener_create(struct listener **listener, sally_server *server,
 void listener_begin(struct listener *listener);
 void listener_on_event(struct listener *listener, const struct port_event *event);
 void listener_on_timer(struct listener *listener);
+
+/* Looks again not later than that. */
+void listener_wake_at(struct listener *listener, uint64_t due_ms);
 
 /* A connection has gone somewhere, or what the server wants has changed. */
 void listener_on_release(struct listener *listener);

@@ -50,8 +50,9 @@ static void look__collect(struct shard *shard, struct letter_look *look)
         struct port_sock *sock = slots_at(&shard->slots, i);
         if (!sock) break;
         bool taken = atomic_load_explicit(&sock->slot.generation, memory_order_acquire) & 1;
-        if (taken && sock->role == ROLE_CONN)
-            look__conn((sally_conn *)sock, &look->infos[look->count++]);
+        const sally_conn *conn = (sally_conn *)sock;
+        if (taken && sock->role == ROLE_CONN && !conn->policy->guest)
+            look__conn(conn, &look->infos[look->count++]);
     }
 }
 

@@ -53,6 +53,7 @@ struct policy {
     bool has_budget; /* memory_max of the engine or of its server */
     bool no_recorder;
     sally_at_full at_full;
+    bool guest; /* of connections that are only sent off: nobody is told of them */
     bool has_from;
     struct addr from; /* outgoing: the local address to bind */
     struct port_sock_options sock;

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "net/gate.h"
 #include "net/listener.h"
 #include "os/address.h"
 #include "os/file.h"
@@ -59,7 +60,7 @@ void server_tell(sally_server *server, sally_server_event_kind kind, int error, 
 static int server__options(sally_server_options *options, const sally_server_options *given)
 {
     if (given) *options = *given;
-    if (options->backlog < 0 || (unsigned)options->at_limit > SALLY_AT_LIMIT_RESET ||
+    if (options->backlog < 0 || (unsigned)options->at_limit > SALLY_AT_LIMIT_FAREWELL ||
         options->unix_mode > 0777)
         return SALLY_EINVAL;
     if (!options->conns_max) options->conns_max = UINT32_MAX;
@@ -75,6 +76,9 @@ static int server_create(sally_server **out, sally_engine *engine, const sally_h
     server->engine = engine;
     int err = server__options(&server->options, options);
     if (!err) err = policy_create(&server->policy, engine, server, handler, &server->options.conn);
+    if (!err && gate_is_wanted(handler, &server->options))
+        err = gate_create(&server->gate, engine, &server->options);
+    server->options.admission = NULL;    /* the gate has a copy */
     server->options.conn.framing = NULL; /* the program's; the policy has its own */
     if (err) {
         server_destroy(server);
@@ -93,6 +97,7 @@ void server_destroy(sally_server *server)
         if (path) mem_free(mem, path, strlen(path) + 1);
     }
     policy_release(server->policy);
+    gate_destroy(server->gate);
     mem_free(mem, server, sizeof *server);
 }
 
@@ -101,6 +106,7 @@ static int server__remember(sally_server *server, struct listening *listening,
                             const struct address *address)
 {
     listening->path = NULL;
+    listening->kind = (uint8_t)address->kind;
     if (address->kind != ADDRESS_PATH) return 0;
     size_t bytes = strlen(address->host) + 1;
     listening->path = mem_alloc(&server->engine->mem, bytes);
@@ -124,18 +130,23 @@ void listening_remove_file(const struct listening *listening)
         os_remove_socket_file(listening->path);
 }
 
-/* One socket. Its listener begins when its shard has the letter. */
-static int server__open(sally_server *server, const struct address *address)
+struct port_listen_options server_listen_options(const sally_server *server)
 {
-    sally_engine *engine = server->engine;
-    struct shard *shard = engine->shards[server->address_count % engine->shard_count];
-    struct port_listen_options options = {
+    return (struct port_listen_options){
         .backlog = server->options.backlog,
         .v6_only = server->options.v6_only,
         .share_port = server->options.share_port,
         .unix_mode = server->options.unix_mode,
         .accepted = &server->policy->sock,
     };
+}
+
+/* One socket. Its listener begins when its shard has the letter. */
+static int server__open(sally_server *server, const struct address *address)
+{
+    sally_engine *engine = server->engine;
+    struct shard *shard = engine->shards[server->address_count % engine->shard_count];
+    struct port_listen_options options = server_listen_options(server);
     if (server->address_count == SERVER_LISTENERS_MAX) return SALLY_ELIMIT;
     struct listening *listening = &server->addresses[server->address_count];
     port_handle handle;
@@ -215,9 +226,10 @@ int sally_listen(sally_engine *engine, const char *address, const sally_handler 
         engine->server_count++;
     }
     os_lock_give(&engine->lock);
-    if (err && begun)
+    if (err && begun) {
+        atomic_store(&server->closed_told, true); /* whose call failed hears nothing more */
         sally_server_close(server);
-    else if (err)
+    } else if (err)
         server_destroy(server);
     else if (out)
         *out = server;
@@ -253,13 +265,18 @@ const char *sally_server_address(sally_server *server, unsigned n, char *buf, si
 /* ---- Steering ---- */
 
 /* The listeners look at what their server wants when their shards are woken for a retry. */
-static int server__changed(sally_server *server)
+void server_wake_listeners(sally_server *server)
 {
     for (unsigned i = 0; i < server->engine->shard_count; i++) {
         struct shard *shard = server->engine->shards[i];
         atomic_store(&shard->retry, true);
         shard_wake(shard);
     }
+}
+
+static int server__changed(sally_server *server)
+{
+    server_wake_listeners(server);
     return 0;
 }
 
@@ -274,7 +291,28 @@ int sally_server_resume(sally_server *server)
 {
     if (!server) return SALLY_EINVAL;
     if (atomic_load(&server->closed)) return SALLY_ESTATE;
+    atomic_store(&server->shut, false);
     atomic_store(&server->paused, false);
+    return server__changed(server);
+}
+
+static bool server__can_reopen(sally_server *server)
+{
+    bool can = true;
+    os_lock_take(&server->engine->lock);
+    for (unsigned i = 0; i < server->address_count; i++)
+        can = can && server->addresses[i].kind != ADDRESS_FD;
+    os_lock_give(&server->engine->lock);
+    return can;
+}
+
+int sally_server_pause_closed(sally_server *server)
+{
+    if (!server) return SALLY_EINVAL;
+    if (atomic_load(&server->closed)) return SALLY_ESTATE;
+    if (!server__can_reopen(server)) return SALLY_ENOTSUP;
+    atomic_store(&server->paused, true);
+    atomic_store(&server->shut, true);
     return server__changed(server);
 }
 

@@ -8,9 +8,11 @@
 #include <stdbool.h>
 
 #include "base/counter.h"
+#include "net/budget.h"
 #include "net/policy.h"
 #include "net/shard.h"
 #include "sallyport.h"
+#include "sallyport/admission.h"
 
 enum { SERVER_LISTENERS_MAX = 64 };
 
@@ -18,6 +20,7 @@ enum { SERVER_LISTENERS_MAX = 64 };
 struct listening {
     struct addr local;
     bool inherits; /* accepted connections have the policy's socket options already */
+    uint8_t kind;  /* enum address_kind as it was given; a name's addresses are ADDRESS_IP */
     bool is_file;  /* the path: it is removed when its listener ends */
     char *path;    /* of a Unix socket, '@' first for an abstract name */
 };
@@ -29,6 +32,7 @@ struct sally_server {
     sally_engine *engine;
     sally_server *next; /* of the engine */
     struct policy *policy;
+    struct gate *gate;            /* NULL: everybody is let in as far as there is room */
     sally_server_options options; /* with every default filled in */
     unsigned address_count;       /* under the engine's lock, as the addresses */
     struct listening addresses[SERVER_LISTENERS_MAX];
@@ -40,12 +44,16 @@ struct sally_server {
     atomic_uint armed;     /* of those, with an accept outstanding */
     atomic_uint exhausted; /* of those, waiting for resources */
     atomic_bool paused;
+    atomic_bool shut; /* beside paused: without listening sockets */
     atomic_bool closed;
-    atomic_bool at_limit; /* SALLY_SERVER_AT_LIMIT was told */
+    atomic_bool closed_told; /* SALLY_SERVER_CLOSED */
+    atomic_bool at_limit;    /* SALLY_SERVER_AT_LIMIT was told */
     _Atomic uint64_t accepted;
     _Atomic uint64_t accept_failures;
     _Atomic uint64_t dead_on_arrival;
     _Atomic uint64_t refused;
+    _Atomic uint64_t refused_for[SALLY_REFUSALS];
+    _Atomic uint64_t farewells;
     _Atomic uint64_t exhausted_times;
     _Atomic uint64_t stalled_times;
     _Atomic uint64_t at_limit_times;
@@ -56,8 +64,23 @@ void server_destroy(sally_server *server);
 /* Makes room for one more; false at the server's or the engine's limit. Any thread. */
 bool server_reserve_conn(sally_server *server);
 
+/* Its listeners look at what their server wants. Any thread. */
+void server_wake_listeners(sally_server *server);
+
 /* One has gone. Any thread. */
 void server_release_conn(sally_server *server);
+
+/* Whether there is, now. */
+static inline bool server_has_room(const sally_server *server)
+{
+    const sally_engine *engine = server->engine;
+    if (engine->has_budget && budget_refuses(server)) return false;
+    return atomic_load(&server->conns) < server->options.conns_max &&
+           atomic_load(&engine->conns) < engine->conns_max;
+}
+
+/* How its listening sockets are made. */
+struct port_listen_options server_listen_options(const sally_server *server);
 
 /* on_error, from a listener's shard. */
 void server_tell(sally_server *server, sally_server_event_kind kind, int error, int sys_error,

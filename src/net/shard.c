@@ -62,7 +62,7 @@ int shard_create(struct shard **out, sally_engine *engine, unsigned index)
     if (!shard) return SALLY_ENOMEM;
     shard->engine = engine;
     shard->index = index;
-    uint32_t capacity = engine->conns_max + LISTENER_SLOTS;
+    uint32_t capacity = engine->conns_max + LISTENER_SLOTS + ENGINE_GUESTS_MAX;
     if (capacity > 1u << SLOTS_INDEX_BITS) capacity = 1u << SLOTS_INDEX_BITS;
     int err = slots_init(&shard->slots, &engine->mem, sizeof(sally_conn), capacity, UINT32_MAX);
     if (err) {
@@ -275,7 +275,7 @@ static void stop__cut(sally_conn *conn, void *arg)
     (void)arg;
     if (conn->state == CONN_NEW || conn->state >= CONN_ENDING) return;
     bool drained = atomic_load(&conn->shard->engine->stop_deadline_ms) != 0;
-    conn->flags |= CONN_CUT;
+    if (!conn->policy->guest) conn->flags |= CONN_CUT;
     conn_end(conn, conn->out.bytes ? PORT_CLOSE_RST : PORT_CLOSE_FIN,
              drained ? SALLY_CLOSE_DRAIN_TIMEOUT : SALLY_CLOSE_SHUTDOWN, SALLY_ECANCELED, 0);
 }

@@ -227,6 +227,33 @@ int address_parse(struct address *address, const char *text)
     return 0;
 }
 
+int address_parse_ip(struct addr *addr, const char *text)
+{
+    struct addr parsed = {0};
+    uint8_t v4[4];
+    char v6[INET6_ADDRSTRLEN];
+    size_t len = strlen(text);
+    if (v4_parse(text, v4)) {
+        addr_set_v4(&parsed, v4);
+    } else {
+        if (len >= sizeof v6 || strchr(text, '%')) return SALLY_EADDRESS;
+        memcpy(v6, text, len + 1);
+        if (!v6_parse(v6, &parsed)) return SALLY_EADDRESS;
+    }
+    *addr = parsed;
+    return 0;
+}
+
+int address_parse_peer(struct addr *addr, const char *text)
+{
+    struct address address;
+    if (address_parse_ip(addr, text) == 0) return 0;
+    int err = address_parse(&address, text);
+    if (err || address.kind != ADDRESS_IP) return SALLY_EADDRESS;
+    *addr = address.ip;
+    return 0;
+}
+
 /* ---- Writing ---- */
 
 static void v6_format(const struct addr *addr, char *buf, size_t size)
@@ -252,6 +279,16 @@ const char *addr_format(const struct addr *addr, char *buf, size_t size)
     case ADDR_UNIX: snprintf(buf, size, "unix:"); break;
     default: snprintf(buf, size, "-"); break;
     }
+    return buf;
+}
+
+const char *addr_format_ip(const struct addr *addr, char *buf, size_t size)
+{
+    const uint8_t *ip = addr->ip;
+    if (addr->family == ADDR_V4)
+        snprintf(buf, size, "%u.%u.%u.%u", ip[0], ip[1], ip[2], ip[3]);
+    else if (addr->family != ADDR_V6 || !inet_ntop(AF_INET6, ip, buf, (socklen_t)size))
+        snprintf(buf, size, "-");
     return buf;
 }
 

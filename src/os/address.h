@@ -27,6 +27,16 @@ struct address {
  * SALLY_EADDRESS. Does no look-up. */
 int address_parse(struct address *address, const char *text);
 
+/* "1.2.3.4" or "2001:db8::1", nothing beside it: no port, no brackets, no zone. As strict.
+ * SALLY_EADDRESS. */
+int address_parse_ip(struct addr *addr, const char *text);
+
+/* The same, or with a port, as addr_format writes it. */
+int address_parse_peer(struct addr *addr, const char *text);
+
+/* The address without its port and zone, "-" for what has none. Returns buf. */
+const char *addr_format_ip(const struct addr *addr, char *buf, size_t size);
+
 /* "1.2.3.4:80", "[::1]:80", "unix:", "-" for ADDR_NONE; always terminated. Returns buf. */
 const char *addr_format(const struct addr *addr, char *buf, size_t size);
 

@@ -1,4 +1,4 @@
-/* The monotonic clock; setting the wall clock doesn't move it. Any thread. */
+/* Clocks. The monotonic one; setting the wall clock doesn't move it. Any thread. */
 #include "os/clock.h"
 
 #include <assert.h>
@@ -12,3 +12,5 @@ uint64_t os_clock_ns(void)
     (void)err;
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
+
+int64_t os_world_s(void) { return (int64_t)time(NULL); }

@@ -1,5 +1,6 @@
-/* Conditions on futex(2): a number that changes with each telling. Who waits reads it while it still
- * holds the lock, so what is told after the lock was let go ends the wait, also before it began. */
+/* Conditions on futex(2): a number that changes with each telling. Who waits reads it while it
+ * still holds the lock, so what is told after the lock was let go ends the wait, also before it
+ * began. */
 #include "os/condition.h"
 
 #include <limits.h>

@@ -1,11 +1,12 @@
-/* Numbers that nobody foretells, to seed what is spread by chance: delays, ages. Not for keys. */
+/* Numbers that nobody foretells, from the system: seeds of hash tables, and of what is spread by
+ * chance. Not for keys. */
 #ifndef OS_RANDOM_H
 #define OS_RANDOM_H
 
-#include <stdint.h>
+#include <stddef.h>
 
-/* 64 bits from the system. Any thread; never blocks and never fails: where the system has none yet
- * (early at its start), the clock stands in. */
-uint64_t os_random(void);
+/* Any thread; never blocks for long and never fails: where a sandbox forbids the system's, a clock
+ * stands in. */
+void os_random(void *bytes, size_t count);
 
 #endif

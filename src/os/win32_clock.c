@@ -1,8 +1,9 @@
-/* The monotonic clock: the performance counter, which setting the wall clock doesn't move. Any
- * thread. */
+/* Clocks. The monotonic one is the performance counter, which setting the wall clock doesn't move.
+ * Any thread. */
 #include "os/clock.h"
 
 #include <assert.h>
+#include <time.h>
 #include <windows.h>
 
 enum { NS_PER_S = 1000000000 };
@@ -17,3 +18,5 @@ uint64_t os_clock_ns(void)
     uint64_t count = (uint64_t)ticks.QuadPart, rate = (uint64_t)per_s.QuadPart;
     return count / rate * NS_PER_S + count % rate * NS_PER_S / rate;
 }
+
+int64_t os_world_s(void) { return (int64_t)time(NULL); }

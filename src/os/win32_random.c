@@ -6,9 +6,11 @@
 
 #include "os/clock.h"
 
-uint64_t os_random(void)
+void os_random(void *bytes, size_t count)
 {
-    unsigned high, low;
-    if (rand_s(&high) || rand_s(&low)) return os_clock_ns();
-    return (uint64_t)high << 32 | low;
+    for (unsigned char *at = bytes; count; at++, count--) {
+        unsigned number;
+        if (rand_s(&number)) number = (unsigned)os_clock_ns();
+        *at = (unsigned char)(number >> 8);
+    }
 }

@@ -162,6 +162,7 @@ int sally_sim_create(sally_sim **out, uint64_t seed, const sally_sim_options *op
                               .step_add = host_step_add,
                               .step_remove = host_step_remove,
                               .job_ns = host_job_ns,
+                              .seed = {seed, ~seed},
                               .reason = sim->reason};
     *out = sim;
     return 0;

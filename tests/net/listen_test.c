@@ -239,7 +239,7 @@ static void arguments_out_of_range_are_refused(const struct setting *setting)
 {
     static const sally_server_options wrong[] = {
         {.backlog = -1},
-        {.at_limit = (sally_at_limit)2},
+        {.at_limit = (sally_at_limit)3},
         {.at_limit = (sally_at_limit)-1},
         {.unix_mode = 01000},
         {.conn = {.send_bytes_max = UINT32_MAX}},

@@ -8,7 +8,7 @@ set(others "^(documents|install|planted|scenario|tidy|tool|win32)/"
     "^sim/violation"
     # of descriptors, signals and files that only Linux' peers have
     "^net/(accept|close|connect|drain|engine_life|exhaustion|foreign_loop|listen|memory)_"
-    "^net/(send|watchdog)_"
+    "^net/(admission|newcomers|pause|send|watchdog)_|^admission/bans_"
     "^net/(age_heartbeat|client|client_end|time_limits|timer)_")
 list(JOIN others "|" others)
 

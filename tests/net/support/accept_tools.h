@@ -23,7 +23,7 @@ enum {
     TEST_LIMIT_S = 100, /* of one run */
     TEXT_MAX = 128,     /* of an address */
     REASONS = 32,
-    SERVER_EVENTS = 8,
+    SERVER_EVENTS = 16,
     SETTINGS_MAX = 4,
 };
 

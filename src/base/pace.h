@@ -4,41 +4,41 @@
  *
  * A window is judged by its own length, however late somebody looks: what came while we were late
  * counts, and the peer is not blamed for our stall. What ends within its window is never judged. */
-#ifndef BASE_RATE_H
-#define BASE_RATE_H
+#ifndef BASE_PACE_H
+#define BASE_PACE_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-struct rate {
+struct pace {
     bool runs;
     uint64_t began_ms; /* of the window */
     uint64_t bytes;    /* in it */
 };
 
-static inline void rate_begin(struct rate *rate, uint64_t now_ms)
+static inline void pace_begin(struct pace *rate, uint64_t now_ms)
 {
-    *rate = (struct rate){.runs = true, .began_ms = now_ms};
+    *rate = (struct pace){.runs = true, .began_ms = now_ms};
 }
 
-static inline void rate_end(struct rate *rate) { rate->runs = false; }
+static inline void pace_end(struct pace *rate) { rate->runs = false; }
 
-static inline void rate_add(struct rate *rate, uint64_t bytes) { rate->bytes += bytes; }
+static inline void pace_add(struct pace *rate, uint64_t bytes) { rate->bytes += bytes; }
 
 /* When it is to be judged; UINT64_MAX when nothing is to move. */
-static inline uint64_t rate_due_ms(const struct rate *rate, uint32_t window_ms)
+static inline uint64_t pace_due_ms(const struct pace *rate, uint32_t window_ms)
 {
     return rate->runs ? rate->began_ms + window_ms : UINT64_MAX;
 }
 
 /* Judges a window that is over; if it was good the next begins. False before its end. */
-static inline bool rate_is_low(struct rate *rate, uint64_t now_ms, uint32_t bytes_s,
+static inline bool pace_is_low(struct pace *rate, uint64_t now_ms, uint32_t bytes_s,
                                uint32_t window_ms)
 {
-    if (rate_due_ms(rate, window_ms) > now_ms) return false;
+    if (pace_due_ms(rate, window_ms) > now_ms) return false;
     /* no division, so that a small rate in a short window is not rounded down to nothing */
     if (rate->bytes * 1000 < (uint64_t)bytes_s * window_ms) return true;
-    rate_begin(rate, now_ms);
+    pace_begin(rate, now_ms);
     return false;
 }
 

@@ -1,31 +1,31 @@
-/* Rates over windows (base/rate.h). */
+/* Rates over windows (base/pace.h). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 
 #include <cmocka.h>
 
-#include "base/rate.h"
+#include "base/pace.h"
 
 enum { WINDOW = 1000, RATE = 100 };
 
-static bool low_at(struct rate *rate, uint64_t now_ms)
+static bool low_at(struct pace *rate, uint64_t now_ms)
 {
-    return rate_is_low(rate, now_ms, RATE, WINDOW);
+    return pace_is_low(rate, now_ms, RATE, WINDOW);
 }
 
 static void nothing_is_judged_before_it_begins_or_after_it_ended(void **state)
 {
     (void)state;
-    struct rate rate = {0};
-    rate_add(&rate, 5);
-    assert_int_equal(rate_due_ms(&rate, WINDOW), UINT64_MAX);
+    struct pace rate = {0};
+    pace_add(&rate, 5);
+    assert_int_equal(pace_due_ms(&rate, WINDOW), UINT64_MAX);
     assert_false(low_at(&rate, UINT64_MAX - 1));
-    rate_begin(&rate, 50);
+    pace_begin(&rate, 50);
     assert_int_equal(rate.bytes, 0);
-    assert_int_equal(rate_due_ms(&rate, WINDOW), 1050);
-    rate_end(&rate);
-    assert_int_equal(rate_due_ms(&rate, WINDOW), UINT64_MAX);
+    assert_int_equal(pace_due_ms(&rate, WINDOW), 1050);
+    pace_end(&rate);
+    assert_int_equal(pace_due_ms(&rate, WINDOW), UINT64_MAX);
     assert_false(low_at(&rate, 99999));
 }
 
@@ -33,9 +33,9 @@ static void the_bound_is_the_rate_times_the_window(void **state)
 {
     (void)state;
     for (unsigned bytes = RATE - 1; bytes <= RATE; bytes++) {
-        struct rate rate;
-        rate_begin(&rate, 0);
-        rate_add(&rate, bytes);
+        struct pace rate;
+        pace_begin(&rate, 0);
+        pace_add(&rate, bytes);
         assert_false(low_at(&rate, WINDOW - 1));
         assert_true(low_at(&rate, WINDOW) == (bytes < RATE));
     }
@@ -44,11 +44,11 @@ static void the_bound_is_the_rate_times_the_window(void **state)
 static void each_window_is_judged_for_itself(void **state)
 {
     (void)state;
-    struct rate rate;
-    rate_begin(&rate, 0);
-    rate_add(&rate, 100 * RATE);
+    struct pace rate;
+    pace_begin(&rate, 0);
+    pace_add(&rate, 100 * RATE);
     assert_false(low_at(&rate, WINDOW));
-    rate_add(&rate, RATE - 1);
+    pace_add(&rate, RATE - 1);
     assert_false(low_at(&rate, 2 * WINDOW - 1));
     assert_true(low_at(&rate, 2 * WINDOW));
 }
@@ -58,10 +58,10 @@ static void a_rate_below_a_byte_a_window_wants_one(void **state)
 {
     (void)state;
     for (unsigned bytes = 0; bytes <= 1; bytes++) {
-        struct rate rate;
-        rate_begin(&rate, 0);
-        rate_add(&rate, bytes);
-        assert_true(rate_is_low(&rate, 500, 1, 500) == (bytes == 0));
+        struct pace rate;
+        pace_begin(&rate, 0);
+        pace_add(&rate, bytes);
+        assert_true(pace_is_low(&rate, 500, 1, 500) == (bytes == 0));
     }
 }
 
@@ -69,20 +69,20 @@ static void a_rate_below_a_byte_a_window_wants_one(void **state)
 static void a_late_look_blames_nobody(void **state)
 {
     (void)state;
-    struct rate rate;
-    rate_begin(&rate, 0);
-    rate_add(&rate, RATE);
+    struct pace rate;
+    pace_begin(&rate, 0);
+    pace_add(&rate, RATE);
     assert_false(low_at(&rate, 10 * WINDOW));
-    assert_int_equal(rate_due_ms(&rate, WINDOW), 11 * WINDOW);
+    assert_int_equal(pace_due_ms(&rate, WINDOW), 11 * WINDOW);
 }
 
 static void the_largest_numbers_fit(void **state)
 {
     (void)state;
-    struct rate rate;
-    rate_begin(&rate, 0);
-    rate_add(&rate, UINT64_C(18446744065119617));
-    assert_true(rate_is_low(&rate, UINT32_MAX, UINT32_MAX, UINT32_MAX));
+    struct pace rate;
+    pace_begin(&rate, 0);
+    pace_add(&rate, UINT64_C(18446744065119617));
+    assert_true(pace_is_low(&rate, UINT32_MAX, UINT32_MAX, UINT32_MAX));
 }
 
 int main(void)

@@ -1,0 +1,211 @@
+/* A newcomer's way from the accept to a connection, or out again; see newcomer.h. */
+#include "net/newcomer.h"
+
+#include "admission/bans.h"
+#include "net/conn.h"
+#include "net/gate.h"
+#include "net/letter.h"
+#include "os/address.h"
+
+static void newcomer__count(struct listener *listener, const struct newcomer *newcomer,
+                            sally_refusal why)
+{
+    sally_server *server = listener->server;
+    atomic_fetch_add(&server->refused, 1); /* first: the causes' sum is never more */
+    atomic_fetch_add(&server->refused_for[why], 1);
+    counter_add(&listener->shard->counters.refused, 1);
+    if (newcomer->source) gate_leave(server->gate, newcomer->source);
+}
+
+static void newcomer__refuse(struct listener *listener, const struct newcomer *newcomer,
+                             sally_refusal why)
+{
+    newcomer__count(listener, newcomer, why);
+    port_refuse(listener->shard->port, newcomer->handle, PORT_CLOSE_RST);
+}
+
+/* With the farewell, while there are not too many of those. */
+static void newcomer__send_off(struct listener *listener, const struct newcomer *newcomer,
+                               sally_refusal why)
+{
+    sally_server *server = listener->server;
+    struct gate *gate = server->gate;
+    if (!guest_send_off(listener->shard, gate->guests, newcomer->handle, &newcomer->peer,
+                        gate->farewell, gate->farewell_bytes)) {
+        newcomer__refuse(listener, newcomer, why);
+        return;
+    }
+    atomic_fetch_add(&server->farewells, 1);
+    newcomer__count(listener, newcomer, why);
+}
+
+/* Past a limit. */
+static void newcomer__turn_away(struct listener *listener, const struct newcomer *newcomer,
+                                sally_refusal why)
+{
+    if (listener->server->options.at_limit == SALLY_AT_LIMIT_FAREWELL)
+        newcomer__send_off(listener, newcomer, why);
+    else
+        newcomer__refuse(listener, newcomer, why);
+}
+
+static sally_verdict newcomer__verdict(struct listener *listener, const struct newcomer *newcomer)
+{
+    sally_server *server = listener->server;
+    const sally_handler *handler = &server->policy->handler;
+    if (!handler->on_accept) return SALLY_ALLOW;
+    char peer_text[ADDRESS_TEXT_MAX], local_text[ADDRESS_TEXT_MAX];
+    uint32_t live = gate_live(server->gate, &newcomer->peer);
+    sally_accept_info info = {
+        .peer = addr_format(&newcomer->peer, peer_text, sizeof peer_text),
+        .address = addr_format(&listener->address->local, local_text, sizeof local_text),
+        .server_conns = atomic_load(&server->conns),
+        .address_conns = live ? live - 1 : 0, /* it is counted already */
+        .delays = newcomer->delays,
+    };
+    return handler->on_accept(server, &info);
+}
+
+/* Room has been reserved. */
+static void newcomer__hand_over(struct listener *listener, const struct newcomer *newcomer)
+{
+    sally_server *server = listener->server;
+    sally_engine *engine = server->engine;
+    struct shard *shard = engine_pick_shard(engine);
+    if (shard == listener->shard) {
+        conn_adopt(shard, policy_ref(server->policy), newcomer->handle, &newcomer->peer,
+                   newcomer->source, listener->address->inherits);
+        return;
+    }
+    struct letter_adopt *letter = shard ? mem_zalloc(&engine->mem, sizeof *letter) : NULL;
+    if (!letter) {
+        if (shard) shard_withdraw(shard);
+        server_release_conn(server);
+        newcomer__refuse(listener, newcomer, SALLY_REFUSED_NO_MEMORY);
+        return;
+    }
+    letter->letter.mail = (struct mail){sizeof *letter, LETTER_ADOPT};
+    letter->inherits = listener->address->inherits;
+    letter->handle = newcomer->handle;
+    letter->peer = newcomer->peer;
+    letter->source = newcomer->source;
+    letter->policy = policy_ref(server->policy);
+    (void)shard_post(shard, &letter->letter, true); /* bounded by the places reserved */
+}
+
+/* A place and its turn; *why: which of them there is not. */
+static bool newcomer__reserve(struct listener *listener, sally_refusal *why)
+{
+    sally_server *server = listener->server;
+    struct gate *gate = server->gate;
+    *why = SALLY_REFUSED_LIMIT;
+    if (gate && server_has_room(server) && !gate_take_turn(gate, listener->shard->now_ms)) {
+        *why = SALLY_REFUSED_RATE;
+        return false;
+    }
+    return server_reserve_conn(server);
+}
+
+void newcomers_let_in(struct listener *listener)
+{
+    struct mem *mem = &listener->shard->engine->mem;
+    struct newcomer newcomer;
+    sally_refusal why;
+    while (listener->parked.first && server_wants_newcomers(listener->server) &&
+           newcomer__reserve(listener, &why) && lobby_take(&listener->parked, mem, &newcomer))
+        newcomer__hand_over(listener, &newcomer);
+}
+
+/* Nothing is against it: it is let in, or waits, as there is room. */
+static void newcomer__let_in(struct listener *listener, const struct newcomer *newcomer)
+{
+    sally_server *server = listener->server;
+    sally_refusal why = SALLY_REFUSED_LIMIT;
+    if (!listener->parked.first && server_wants_newcomers(server) &&
+        newcomer__reserve(listener, &why))
+        newcomer__hand_over(listener, newcomer);
+    else if (server->options.at_limit != SALLY_AT_LIMIT_WAIT)
+        newcomer__turn_away(listener, newcomer, why);
+    else if (!lobby_put(&listener->parked, &listener->shard->engine->mem, newcomer))
+        newcomer__refuse(listener, newcomer, SALLY_REFUSED_NO_MEMORY);
+}
+
+static void newcomer__delay(struct listener *listener, struct newcomer *newcomer)
+{
+    struct gate *gate = listener->server->gate;
+    uint64_t now_ms = listener->shard->now_ms;
+    newcomer->delays++;
+    newcomer->due_ms = now_ms + gate->delay_ms;
+    bool may = newcomer->due_ms - newcomer->came_ms <= gate->delay_max_ms && gate_delay(gate);
+    if (may && lobby_put(&listener->delayed, &listener->shard->engine->mem, newcomer)) {
+        listener_wake_at(listener, newcomer->due_ms);
+        return;
+    }
+    if (may) gate_undelay(gate);
+    newcomer__refuse(listener, newcomer, SALLY_REFUSED_DELAY);
+}
+
+static void newcomer__ask(struct listener *listener, struct newcomer *newcomer)
+{
+    switch (newcomer__verdict(listener, newcomer)) {
+    case SALLY_ALLOW: newcomer__let_in(listener, newcomer); return;
+    case SALLY_FAREWELL: newcomer__send_off(listener, newcomer, SALLY_REFUSED_BY_HANDLER); return;
+    case SALLY_DELAY: newcomer__delay(listener, newcomer); return;
+    case SALLY_RESET: break;
+    }
+    newcomer__refuse(listener, newcomer, SALLY_REFUSED_BY_HANDLER);
+}
+
+/* Those whose time is over; whoever was banned meanwhile is not asked for again. */
+void newcomers_ask_again(struct listener *listener)
+{
+    struct gate *gate = listener->server->gate;
+    struct mem *mem = &listener->shard->engine->mem;
+    for (const struct newcomer *first;
+         (first = lobby_first(&listener->delayed)) && first->due_ms <= listener->shard->now_ms;) {
+        struct newcomer newcomer;
+        (void)lobby_take(&listener->delayed, mem, &newcomer);
+        gate_undelay(gate);
+        if (gate->bans && bans_refuse(gate->bans, &newcomer.peer))
+            newcomer__refuse(listener, &newcomer, SALLY_REFUSED_BANNED);
+        else
+            newcomer__ask(listener, &newcomer);
+    }
+}
+
+void newcomer_judge(struct listener *listener, port_handle handle, const struct addr *peer)
+{
+    sally_server *server = listener->server;
+    struct newcomer newcomer = {
+        .handle = handle, .peer = *peer, .came_ms = listener->shard->now_ms};
+    sally_refusal why;
+    atomic_fetch_add(&server->accepted, 1);
+    counter_add(&listener->shard->counters.accepted, 1);
+    if (peer->family == ADDR_NONE) { /* gone before we looked: not worth a connection */
+        atomic_fetch_add(&server->dead_on_arrival, 1);
+        port_refuse(listener->shard->port, handle, PORT_CLOSE_RST);
+    } else if (listener->state != LISTENER_OPEN && listener->state != LISTENER_EXHAUSTED) {
+        newcomer__refuse(listener, &newcomer, SALLY_REFUSED_CLOSING);
+    } else if (!server->gate) {
+        newcomer__let_in(listener, &newcomer);
+    } else if (gate_enter(server->gate, &newcomer, listener->shard->now_ms, &why)) {
+        newcomer__ask(listener, &newcomer);
+    } else if (why == SALLY_REFUSED_ADDRESS_LIMIT || why == SALLY_REFUSED_ADDRESS_RATE) {
+        newcomer__turn_away(listener, &newcomer, why);
+    } else {
+        newcomer__refuse(listener, &newcomer, why);
+    }
+}
+
+/* Nobody who waits will be let in. */
+void newcomers_clear(struct listener *listener)
+{
+    struct mem *mem = &listener->shard->engine->mem;
+    struct newcomer newcomer;
+    while (lobby_take(&listener->parked, mem, &newcomer))
+        newcomer__refuse(listener, &newcomer, SALLY_REFUSED_CLOSING);
+    while (lobby_take(&listener->delayed, mem, &newcomer)) {
+        gate_undelay(listener->server->gate);
+        newcomer__refuse(listener, &newcomer, SALLY_REFUSED_CLOSING);
+    }
+}
