@@ -61,7 +61,8 @@ bool conn_set_peer(sally_conn *conn, const struct addr *peer)
 {
     if (peer->family == ADDR_V6) {
         if (!conn_extra(conn)) return false;
-        conn->extra->peer = *peer;
+        conn->extra->peer_scope = peer->scope;
+        memcpy(conn->extra->peer_ip, peer->ip, sizeof peer->ip);
     }
     conn->peer_family = peer->family;
     conn->peer_port = peer->port;
@@ -72,9 +73,13 @@ bool conn_set_peer(sally_conn *conn, const struct addr *peer)
 struct addr conn_peer(const sally_conn *conn)
 {
     if (conn->state == CONN_DIALING) return conn->dial->peer;
-    if (conn->peer_family == ADDR_V6) return conn->extra->peer;
     struct addr peer = {.family = conn->peer_family, .port = conn->peer_port};
-    memcpy(peer.ip, conn->peer_v4, sizeof conn->peer_v4);
+    if (peer.family == ADDR_V6) {
+        peer.scope = conn->extra->peer_scope;
+        memcpy(peer.ip, conn->extra->peer_ip, sizeof peer.ip);
+    } else {
+        memcpy(peer.ip, conn->peer_v4, sizeof conn->peer_v4);
+    }
     return peer;
 }
 

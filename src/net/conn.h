@@ -77,8 +77,11 @@ struct conn_extra {
     struct membership *groups; /* that it has joined */
     struct flow *flow;         /* completions, cork, drops, recorder; see flow.h */
     uint32_t source;           /* to be given back to the server's gate; 0: nothing */
-    struct addr peer;          /* IPv6 */
+    uint32_t peer_scope;       /* of IPv6 */
+    uint8_t peer_ip[16];
 };
+
+_Static_assert(sizeof(struct conn_extra) <= 64, "an idle connection with a framing has one");
 
 #define CONN_MS_MAX ((UINT64_C(1) << 48) - 1) /* 8900 years */
 
