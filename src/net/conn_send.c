@@ -3,9 +3,10 @@
 #include "net/inbound.h"
 
 enum {
-    SEND_SPANS_MAX = 64,   /* of one call; the system's IOV_MAX is 1024 */
-    SEND_TRIES_MAX = 16,   /* of one connection in one turn, so that the others get theirs */
-    REFER_BYTES_MIN = 1024 /* below that a copy is cheaper than keeping the buffer */
+    SEND_SPANS_MAX = 64,    /* of one call; the system's IOV_MAX is 1024 */
+    SEND_TRIES_MAX = 16,    /* of one connection in one turn, so that the others get theirs */
+    REFER_BYTES_MIN = 1024, /* below that a copy is cheaper than keeping the buffer */
+    REFER_SHARE_MIN = 4     /* of what is kept, at least such a part is sent */
 };
 
 /* ---- In ---- */
@@ -43,13 +44,15 @@ static void release_lent(void *port, const void *data, uint64_t buf)
 }
 
 /* The receive buffer that the handler is looking at needs no copy, as long as enough buffers are
- * left to receive with. A buffer has one reference at most; a second send of it copies. */
+ * left to receive with, and not much more would be kept than is sent. A buffer has one reference at
+ * most; a second send of it copies. */
 static inline bool conn__may_refer(const struct shard *shard, const void *data, size_t len)
 {
     const struct lent *lent = &shard->lent;
     const unsigned char *from = data;
     return len >= REFER_BYTES_MIN && lent->data && !lent->referred && from == lent->data &&
-           len <= lent->len && shard->port->bufs_lent <= shard->port->bufs_total / 2;
+           len <= lent->len && len >= lent->len / REFER_SHARE_MIN &&
+           shard->port->bufs_lent <= shard->port->bufs_total / 2;
 }
 
 int conn_send(sally_conn *conn, const void *data, size_t len)

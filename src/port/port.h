@@ -141,6 +141,7 @@ enum port_feature {
     PORT_NO_RING_FD = 1 << 6,     /* registered ring descriptor */
     PORT_NO_PACKET_SKIP = 1 << 7, /* iocp: no packet for what the system finishes at once */
     PORT_NO_POSTED_RECV = 1 << 8, /* iocp: a busy connection's receive has its buffer beforehand */
+    PORT_NO_RATION = 1 << 9,      /* uring: receives that end after so many bytes */
 };
 
 struct port_config {
