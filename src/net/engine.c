@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "net/letter.h"
+#include "net/profile.h"
 #include "net/server.h"
 #include "net/shard.h"
 #include "os/address.h"
@@ -46,10 +47,9 @@ void engine_log(const sally_engine *engine, sally_log_level level, const char *f
         os_log_line(line);
 }
 
-uint64_t engine_now_ms(const sally_engine *engine)
-{
-    return engine->host.now_ns(engine->host.ctx) / 1000000;
-}
+uint64_t engine_now_ns(const sally_engine *engine) { return engine->host.now_ns(engine->host.ctx); }
+
+uint64_t engine_now_ms(const sally_engine *engine) { return engine_now_ns(engine) / 1000000; }
 
 struct shard *engine_pick_shard(sally_engine *engine)
 {
@@ -98,6 +98,7 @@ static int engine__options(sally_engine *engine, const sally_engine_options *giv
         (!hooks && !no_hooks) || (unsigned)options->log_level > SALLY_LOG_DEBUG)
         return SALLY_EINVAL;
     if (options->send_chunk_bytes && options->send_chunk_bytes < 256) return SALLY_EINVAL;
+    if (options->spin_us > SALLY_SPIN_US_MAX || profile_apply(options) != 0) return SALLY_EINVAL;
     if (!options->log && !options->log_level) options->log_level = SALLY_LOG_WARN;
     if (!options->shards) options->shards = engine->host.threads ? os_cores() : 1;
     if (options->shards > ENGINE_SHARDS_MAX) options->shards = ENGINE_SHARDS_MAX;
@@ -530,6 +531,7 @@ static void stats__add(sally_engine_stats *stats, const struct shard *shard)
     stats->letters += counter_get(&counters->letters);
     stats->letters_refused += atomic_load(&shard->letters_refused);
     stats->turns += counter_get(&counters->turns);
+    stats->spins += counter_get(&counters->spins);
     for (int op = 0; op < PORT_OPS; op++) {
         stats->ops_started += counter_get(&port->started[op]);
         stats->ops_completed += counter_get(&port->completed[op]);

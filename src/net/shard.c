@@ -144,8 +144,10 @@ static void shard__dispatch(const struct port_event *event)
         listener_on_event((struct listener *)(void *)event->sock, event);
 }
 
-static void shard__events(struct shard *shard)
+/* Whether there were any. */
+static bool shard__events(struct shard *shard)
 {
+    bool any = false;
     struct port_event events[SHARD_BATCH];
     uint32_t left = shard->engine->options.turn_events_max;
     shard->events_left = false;
@@ -153,12 +155,14 @@ static void shard__events(struct shard *shard)
         unsigned count = port_take(shard->port, events, left < SHARD_BATCH ? left : SHARD_BATCH);
         for (unsigned i = 0; i < count; i++) shard__dispatch(&events[i]);
         if (shard->dirty_head) shard__progress(shard);
-        if (!count || shard->port->emptied) return;
+        any |= count > 0;
+        if (!count || shard->port->emptied) return any;
         left -= count;
         if (!left) break;
         if (count == SHARD_BATCH) port_flush(shard->port);
     }
     shard->events_left = true;
+    return true;
 }
 
 static void shard__letters(struct shard *shard)
@@ -300,6 +304,10 @@ static void shard__wait(struct shard *shard, uint32_t timeout_ms)
     } else if (patience_ms && patience_ms != PORT_FOREVER && shard__alarm(shard, patience_ms)) {
         patience_ms = PORT_FOREVER;
     }
+    if (patience_ms && spin_on(&shard->spin, shard->now_ns)) {
+        patience_ms = 0;
+        counter_add(&shard->counters.spins, 1);
+    }
     int err = port_wait(shard->port, patience_ms);
     if (err)
         engine_log(shard->engine, SALLY_LOG_ERROR, "shard %u: the port failed: %s", shard->index,
@@ -312,9 +320,14 @@ bool shard_turn(struct shard *shard, uint32_t timeout_ms)
     if (atomic_load_explicit(&shard->ended, memory_order_relaxed)) return true;
     shard_of_thread = shard;
     shard__wait(shard, timeout_ms);
-    shard->now_ms = engine_now_ms(shard->engine);
-    shard__events(shard);
-    if (mailbox_has(&shard->mailbox)) shard__letters(shard);
+    shard->now_ns = engine_now_ns(shard->engine);
+    shard->now_ms = shard->now_ns / 1000000;
+    bool busy = shard__events(shard);
+    if (mailbox_has(&shard->mailbox)) {
+        shard__letters(shard);
+        busy = true;
+    }
+    if (busy) spin_event(&shard->spin, shard->now_ns);
     if (atomic_load_explicit(&shard->retry, memory_order_relaxed) &&
         atomic_exchange(&shard->retry, false))
         shard__retry(shard);
@@ -332,6 +345,7 @@ void shard_thread(void *arg)
 {
     struct shard *shard = arg;
     shard->owner = os_thread_self();
+    shard->spin.limit_ns = shard->engine->options.spin_us * 1000ull;
     int err = port_own(shard->port);
     if (err)
         engine_log(shard->engine, SALLY_LOG_ERROR, "shard %u: %s", shard->index,

@@ -12,6 +12,7 @@
 #include "base/mailbox.h"
 #include "base/sendq.h"
 #include "base/slots.h"
+#include "base/spin.h"
 #include "base/wheel.h"
 #include "net/engine.h"
 #include "net/inbound.h"
@@ -37,6 +38,7 @@ struct shard_counters {
     counter bytes_in;
     counter bytes_out;
     counter turns;
+    counter spins;
     counter letters;
     counter accepted;
     counter accept_failures;
@@ -50,6 +52,7 @@ struct shard {
     /* for every request */
     struct port *port;
     uint64_t now_ms;
+    uint64_t now_ns;        /* the same moment */
     sally_conn *dirty_head; /* connections with something to do before the turn ends */
     sally_conn *dirty_tail;
     struct lent lent;
@@ -62,6 +65,7 @@ struct shard {
     bool has_thread;   /* of its own */
     uint8_t stop_seen; /* enum stop_level it has acted on */
     unsigned index;
+    struct spin spin;  /* limit 0 in a shard without a thread of its own */
     uint64_t alarm_ms; /* when the port's alarm is set for; past: it is not */
     struct listener *listeners;
     struct wheel wheel;
