@@ -13,7 +13,10 @@
 
 static _Noreturn void usage(const char *name)
 {
-    fprintf(stderr, "usage: %s [--mode echo|fanout|threads] [--port KIND] PORT\n", name);
+    fprintf(stderr,
+            "usage: %s [--mode echo|fanout|threads] [--port KIND]"
+            " [--profile latency] PORT\n",
+            name);
     exit(2);
 }
 
@@ -39,14 +42,18 @@ static int mode_named(const char *text)
 
 struct server_options server_options_read(int argc, char **argv, int modes)
 {
-    static const struct option known[] = {
-        {"mode", required_argument, NULL, 'm'}, {"port", required_argument, NULL, 'p'}, {0}};
+    static const struct option known[] = {{"mode", required_argument, NULL, 'm'},
+                                          {"port", required_argument, NULL, 'p'},
+                                          {"profile", required_argument, NULL, 'f'},
+                                          {0}};
     struct server_options options = {.mode = SERVER_ECHO};
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         if (c == 'm')
             options.mode = mode_named(optarg);
         else if (c == 'p')
             options.kind = optarg;
+        else if (c == 'f')
+            options.profile = optarg;
         else
             usage(argv[0]);
     }

@@ -20,11 +20,12 @@ enum server_mode {
 
 struct server_options {
     enum server_mode mode;
-    const char *kind; /* of port; only for Sallyport */
+    const char *kind;    /* of port; only for Sallyport */
+    const char *profile; /* likewise */
     uint16_t port;
 };
 
-/* Reads `[--mode echo|fanout|threads] [--port KIND] PORT`; `modes` are those this server has. What
+/* Reads `[--mode echo|fanout|threads] [--port KIND] [--profile NAME] PORT`; `modes` are those this server has. What
  * is wrong ends the program with 2, a mode that it hasn't with 77. */
 struct server_options server_options_read(int argc, char **argv, int modes);
 

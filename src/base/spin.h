@@ -17,7 +17,7 @@ struct spin {
     uint64_t last_ns;  /* the last event; 0: none yet */
 };
 
-/* Something has come. */
+/* Something has come; called again for the same moment it grows faster, which a batch may. */
 static inline void spin_event(struct spin *spin, uint64_t now_ns)
 {
     if (!spin->limit_ns) return;

@@ -144,10 +144,8 @@ static void shard__dispatch(const struct port_event *event)
         listener_on_event((struct listener *)(void *)event->sock, event);
 }
 
-/* Whether there were any. */
-static bool shard__events(struct shard *shard)
+static void shard__events(struct shard *shard)
 {
-    bool any = false;
     struct port_event events[SHARD_BATCH];
     uint32_t left = shard->engine->options.turn_events_max;
     shard->events_left = false;
@@ -155,14 +153,13 @@ static bool shard__events(struct shard *shard)
         unsigned count = port_take(shard->port, events, left < SHARD_BATCH ? left : SHARD_BATCH);
         for (unsigned i = 0; i < count; i++) shard__dispatch(&events[i]);
         if (shard->dirty_head) shard__progress(shard);
-        any |= count > 0;
-        if (!count || shard->port->emptied) return any;
+        if (count && shard->spin.limit_ns) spin_event(&shard->spin, shard->now_ns);
+        if (!count || shard->port->emptied) return;
         left -= count;
         if (!left) break;
         if (count == SHARD_BATCH) port_flush(shard->port);
     }
     shard->events_left = true;
-    return true;
 }
 
 static void shard__letters(struct shard *shard)
@@ -171,7 +168,9 @@ static void shard__letters(struct shard *shard)
     for (struct letter *letter;
          handled < TURN_LETTERS_MAX && (letter = mailbox_take(&shard->mailbox)); handled++)
         letter_handle(shard, letter);
-    if (handled) counter_add(&shard->counters.letters, handled);
+    if (!handled) return;
+    counter_add(&shard->counters.letters, handled);
+    spin_event(&shard->spin, shard->now_ns);
 }
 
 static void shard__timers(struct shard *shard)
@@ -322,12 +321,8 @@ bool shard_turn(struct shard *shard, uint32_t timeout_ms)
     shard__wait(shard, timeout_ms);
     shard->now_ns = engine_now_ns(shard->engine);
     shard->now_ms = shard->now_ns / 1000000;
-    bool busy = shard__events(shard);
-    if (mailbox_has(&shard->mailbox)) {
-        shard__letters(shard);
-        busy = true;
-    }
-    if (busy) spin_event(&shard->spin, shard->now_ns);
+    shard__events(shard);
+    if (mailbox_has(&shard->mailbox)) shard__letters(shard);
     if (atomic_load_explicit(&shard->retry, memory_order_relaxed) &&
         atomic_exchange(&shard->retry, false))
         shard__retry(shard);
