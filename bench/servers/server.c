@@ -14,7 +14,7 @@
 static _Noreturn void usage(const char *name)
 {
     fprintf(stderr,
-            "usage: %s [--mode echo|fanout|threads] [--port KIND]"
+            "usage: %s [--mode echo|fanout|threads|files] [--port KIND]"
             " [--profile latency] PORT\n",
             name);
     exit(2);
@@ -37,6 +37,7 @@ static int mode_named(const char *text)
 {
     if (!strcmp(text, "echo")) return SERVER_ECHO;
     if (!strcmp(text, "fanout")) return SERVER_FANOUT;
+    if (!strcmp(text, "files")) return SERVER_FILES;
     return strcmp(text, "threads") ? 0 : SERVER_THREADS;
 }
 

@@ -11,11 +11,13 @@ extern "C" {
 
 /* Bytes read at once, and the length of a message of the modes that have messages. */
 enum { SERVER_READ_BYTES = 65536, SERVER_MESSAGE_BYTES = 64, SERVER_BACKLOG = 4096 };
+enum { SERVER_FILE_BYTES = 1 << 20 };
 
 enum server_mode {
     SERVER_ECHO = 1,    /* sends back all that comes */
     SERVER_FANOUT = 2,  /* sends each message to all other connections */
     SERVER_THREADS = 4, /* 100 threads send messages to the connections */
+    SERVER_FILES = 8,   /* answers each request by one file */
 };
 
 struct server_options {
@@ -25,7 +27,7 @@ struct server_options {
     uint16_t port;
 };
 
-/* Reads `[--mode echo|fanout|threads] [--port KIND] [--profile NAME] PORT`; `modes` are those this server has. What
+/* Reads `[--mode echo|fanout|threads|files] [--port KIND] [--profile NAME] PORT`; `modes` are those this server has. What
  * is wrong ends the program with 2, a mode that it hasn't with 77. */
 struct server_options server_options_read(int argc, char **argv, int modes);
 
