@@ -101,7 +101,8 @@ struct port_event {
     int32_t sys_error; /* the system's code beside it, 0 without one */
     uint32_t bytes; /* PORT_RECV: how many (0 with error 0: end of stream); PORT_SEND: how many were
                        taken */
-    uint32_t buf;   /* PORT_RECV with bytes: for port_buf_release */
+    uint32_t buf; /* PORT_RECV with bytes: for port_buf_release. It may be several that lie side by
+                       side, which are lent and released as one */
     const void *data;     /* PORT_RECV with bytes: readable until port_buf_release(buf) */
     port_handle accepted; /* PORT_ACCEPT without error: the new connection, the receiver's to attach
                              or refuse */

@@ -31,6 +31,7 @@ void uring_recv(struct port *port, struct port_sock *sock)
     struct uring *uring = uring_of(port);
     uring_assert_owner(uring);
     sock->in_flight |= uring_bit(PORT_RECV);
+    uring_own(sock)->starved_next = 0; /* of an earlier receive that was fed and stopped */
     recv_start(uring, sock);
 }
 
@@ -195,6 +196,7 @@ static bool recv_direct(struct uring *uring, struct port_sock *sock, struct port
         uring_bufs_release(&uring->port, buf, data);
         return recv_ended(uring, sock, got == 0 ? 0 : -sys_error, event);
     }
+    uring_fed(uring, sock, (uint32_t)got); /* it had its turn: behind the others now */
     data_event(sock, buf, data, (uint32_t)got, event);
     recv_again(uring, sock);
     return true;
