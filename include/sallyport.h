@@ -263,6 +263,19 @@ typedef struct sally_allocator {
     void *user;
 } sally_allocator;
 
+/* Groups of engine options under one name: each sets the options named here, those alone that are 0
+ * in the struct. What was measured: docs/design/performance.md. */
+typedef enum sally_profile {
+    SALLY_PROFILE_DEFAULT,    /* sets nothing */
+    SALLY_PROFILE_MANY_IDLE,  /* many connections that send little: send_chunk_bytes 1024, so that
+                                 a queued message holds 1 KiB instead of 4 */
+    SALLY_PROFILE_THROUGHPUT, /* few connections that send much: turn_events_max 1024,
+                                 send_chunk_bytes 16384 */
+    SALLY_PROFILE_LATENCY, /* answers at once, for processor time: spin_us 50, turn_events_max 64 */
+} sally_profile;
+
+enum { SALLY_SPIN_US_MAX = 100000 };
+
 typedef struct sally_engine_options {
     uint32_t shards; /* threads; 0: one for each core; at most 64 */
     sally_port_kind port;
@@ -292,6 +305,13 @@ typedef struct sally_engine_options {
                        the connections that hold the most are aborted (SALLY_CLOSE_MEMORY), and
                        beyond it nothing is allocated. At least 1 MiB */
     sally_allocator allocator; /* zero: the C library's */
+    sally_profile profile;     /* what is 0 of the options that it names */
+    uint32_t spin_us; /* adaptive spinning: how long at most a shard's thread looks again before it
+                         sleeps, after something came; 0: off, at most SALLY_SPIN_US_MAX. It spends
+                         that only while events follow each other within it, so one that is idle
+                         sleeps. It costs processor time, a whole core under steady traffic, and
+                         harms where shards have no core of their own. Not for an engine that is
+                         stepped by sally_engine_run_once */
 } sally_engine_options;
 
 typedef enum sally_engine_state {
@@ -328,6 +348,7 @@ typedef struct sally_engine_stats {
     uint64_t letters;         /* calls from other threads handled */
     uint64_t letters_refused;
     uint64_t turns;
+    uint64_t spins;       /* of those, the ones that spin_us kept from sleeping */
     uint64_t ops_started; /* operations handed to the system; started = completed + cancelled +
                              failed + in flight */
     uint64_t ops_completed;

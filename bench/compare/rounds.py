@@ -2,6 +2,7 @@
 slowly changes does so for all of them alike. Ratios are taken inside of a round."""
 import statistics
 import sys
+import time
 
 from . import loads, machine, servers
 
@@ -36,6 +37,7 @@ class Rounds:
         self.cores = (0, 1) if two_cores else (1, 1)
         self.two_cores = two_cores
         self.seconds = seconds
+        self.limit_s = float("inf")  # of a load: beyond it, no more rounds than were asked for
         self.near_ns = min(self.__latency() for _ in range(PROBES)) if two_cores else None
 
     def __latency(self):
@@ -85,8 +87,10 @@ class Rounds:
                                            for name in names)
 
     def __all(self, load, count, extra, failures, dropped):
-        found = []
+        found, began = [], time.monotonic()
         for number in range(count * (ATTEMPTS_MAX + self.two_cores)):
+            if number >= count and time.monotonic() - began > self.limit_s:
+                break
             kinds = [kind for kind in self.kinds if failures.get(kind.name) != "no such mode"]
             order = kinds[::-1] if number % 2 else kinds
             results, why = self.__round(order, load, extra, failures)

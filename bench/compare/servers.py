@@ -8,6 +8,8 @@ import signal
 import subprocess
 import tempfile
 
+from . import outside
+
 START_S = 10
 STOP_S = 5
 SPARE_S = 75  # what a generator may take beyond its own times: connecting, and its own alarm
@@ -19,10 +21,17 @@ class Kind:
     name: str
     program: str
     args: tuple = ()
+    files: str = ""  # the program instead, where the load is files
+    on_request: bool = False  # only with --servers
+
+    def is_here(self, binaries):
+        if self.program == "nginx":
+            return outside.nginx_path() is not None
+        return (binaries / self.program).exists()
 
 
 ALL = (
-    Kind("raw_epoll", "bench_raw_epoll"),
+    Kind("raw_epoll", "bench_raw_epoll", files="bench_raw_sendfile"),
     Kind("raw_uring", "bench_raw_uring"),
     Kind("sallyport_epoll", "bench_sallyport", ("--port", "epoll")),
     Kind("sallyport_uring", "bench_sallyport", ("--port", "uring")),
@@ -31,6 +40,8 @@ ALL = (
     Kind("libevent", "bench_libevent"),
     Kind("asio", "bench_asio"),
     Kind("asio_uring", "bench_asio_uring"),
+    Kind("sallyport_latency", "bench_sallyport", ("--profile", "latency"), on_request=True),
+    Kind("nginx", "nginx"),
 )
 BY_NAME = {kind.name: kind for kind in ALL}
 
@@ -52,12 +63,26 @@ class Server:
     """A server process, from its ready line to its end."""
 
     def __init__(self, binaries, kind, mode, core, under=()):
-        command = [*under, str(binaries / kind.program), *kind.args, "--mode", mode, "0"]
         self.name = kind.name
+        if kind.program == "nginx" and mode != "files":
+            raise NoMode("nginx sends files here, and nothing else")
         self.stderr = tempfile.TemporaryFile("w+")
+        self.folder = None
+        if kind.program == "nginx":
+            self.folder = tempfile.TemporaryDirectory()
+            self.port = outside.free_port()
+            self.__start(outside.nginx_command(self.folder.name, self.port), core)
+            if not outside.wait_listening(self.process, self.port):
+                raise Failed(f"nginx did not start: {self.end()}")
+        else:
+            program = kind.files if kind.files and mode == "files" else kind.program
+            self.__start([*under, str(binaries / program), *kind.args, "--mode", mode, "0"],
+                         core)
+            self.port = self.__port()
+
+    def __start(self, command, core):
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.stderr,
                                         text=True, preexec_fn=pinned(core))
-        self.port = self.__port()
 
     def __port(self):
         ready, _, _ = select.select([self.process.stdout], [], [], START_S)
@@ -85,6 +110,8 @@ class Server:
             self.process.kill()
             self.process.wait(STOP_S)
         self.process.stdout.close()
+        if self.folder:
+            self.folder.cleanup()
         self.stderr.seek(0)
         return self.stderr.read().strip()
 
@@ -120,10 +147,21 @@ def figures(result):
     }
 
 
+def redis(load, server, core):
+    if not outside.redis_path():
+        raise NoMode("redis-benchmark is not installed")
+    result, why = outside.redis(load, server.port, server.process.pid, pinned(core))
+    if why:
+        raise Failed(f"{server.name}: {load.name}: {why}")
+    return result
+
+
 def measure(binaries, kind, load, cores, seconds=None, extra=()):
     """One server, one load, once. cores: (client's, server's)."""
     seconds = seconds or load.seconds
     with Server(binaries, kind, load.mode, cores[1]) as server:
+        if load.kind == "redis":
+            return figures(redis(load, server, cores[0]))
         command = generator(binaries, load, server, seconds, load.warm, extra)
         done = run_generator(command, load, server, seconds, cores[0])
     return figures(json.loads(done.stdout))

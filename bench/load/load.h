@@ -30,6 +30,7 @@ void load_rate(const struct load_options *options, struct meter *meter);
 void load_churn(const struct load_options *options, struct meter *meter);
 void load_fanout(const struct load_options *options, struct meter *meter);
 void load_receive(const struct load_options *options, struct meter *meter);
+void load_fetch(const struct load_options *options, struct meter *meter);
 void load_hold(const struct load_options *options, struct meter *meter);
 
 /* Says what failed, with errno, and ends the program with 1. */

@@ -21,7 +21,7 @@ static const struct {
     void (*run)(const struct load_options *options, struct meter *meter);
 } loads[] = {{"echo", load_echo},   {"stream", load_stream}, {"rate", load_rate},
              {"churn", load_churn}, {"fanout", load_fanout}, {"receive", load_receive},
-             {"hold", load_hold}};
+             {"hold", load_hold},   {"fetch", load_fetch}};
 
 static const struct option known[] = {
     {"conns", required_argument, NULL, 'c'},

@@ -82,10 +82,18 @@ static sally_handler handler_for(enum server_mode mode)
     return (sally_handler){.on_data = echo_data};
 }
 
-static sally_engine *engine_make(const char *kind)
+static sally_profile profile_named(const char *name)
+{
+    if (!name) return SALLY_PROFILE_DEFAULT;
+    if (!strcmp(name, "latency")) return SALLY_PROFILE_LATENCY;
+    return strcmp(name, "throughput") ? SALLY_PROFILE_MANY_IDLE : SALLY_PROFILE_THROUGHPUT;
+}
+
+static sally_engine *engine_make(const char *kind, const char *profile)
 {
     sally_engine *engine = NULL;
     sally_engine_options options = {.shards = 1, .leave_signals = true};
+    options.profile = profile_named(profile);
     if (kind) options.port = !strcmp(kind, "epoll") ? SALLY_PORT_EPOLL : SALLY_PORT_URING;
     int err = sally_engine_create(&engine, &options);
     if (err) die("create", err);
@@ -103,7 +111,7 @@ int main(int argc, char **argv)
 {
     struct server_options options =
         server_options_read(argc, argv, SERVER_ECHO | SERVER_FANOUT | SERVER_THREADS);
-    sally_engine *engine = engine_make(options.kind);
+    sally_engine *engine = engine_make(options.kind, options.profile);
     sally_server *server = NULL;
     sally_handler handler = handler_for(options.mode);
     char address[32];

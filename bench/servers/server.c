@@ -13,7 +13,10 @@
 
 static _Noreturn void usage(const char *name)
 {
-    fprintf(stderr, "usage: %s [--mode echo|fanout|threads] [--port KIND] PORT\n", name);
+    fprintf(stderr,
+            "usage: %s [--mode echo|fanout|threads|files] [--port KIND]"
+            " [--profile latency] PORT\n",
+            name);
     exit(2);
 }
 
@@ -34,19 +37,24 @@ static int mode_named(const char *text)
 {
     if (!strcmp(text, "echo")) return SERVER_ECHO;
     if (!strcmp(text, "fanout")) return SERVER_FANOUT;
+    if (!strcmp(text, "files")) return SERVER_FILES;
     return strcmp(text, "threads") ? 0 : SERVER_THREADS;
 }
 
 struct server_options server_options_read(int argc, char **argv, int modes)
 {
-    static const struct option known[] = {
-        {"mode", required_argument, NULL, 'm'}, {"port", required_argument, NULL, 'p'}, {0}};
+    static const struct option known[] = {{"mode", required_argument, NULL, 'm'},
+                                          {"port", required_argument, NULL, 'p'},
+                                          {"profile", required_argument, NULL, 'f'},
+                                          {0}};
     struct server_options options = {.mode = SERVER_ECHO};
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         if (c == 'm')
             options.mode = mode_named(optarg);
         else if (c == 'p')
             options.kind = optarg;
+        else if (c == 'f')
+            options.profile = optarg;
         else
             usage(argv[0]);
     }

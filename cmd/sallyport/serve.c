@@ -17,6 +17,7 @@ struct serve {
     struct texts listen;
     bool echo;
     int port_kind; /* index in port_kinds, and a sally_port_kind */
+    int profile;   /* index in profiles, and a sally_profile */
     uint32_t shards;
     uint32_t conns_max;
     int at_limit; /* index in at_limits, and a sally_at_limit */
@@ -35,6 +36,7 @@ struct serve {
 };
 
 static const char *port_kinds[] = {"auto", "uring", "epoll", NULL};
+static const char *profiles[] = {"default", "many-idle", "throughput", "latency", NULL};
 static const char *at_limits[] = {"wait", "reset", "farewell", NULL};
 static const char *log_levels[] = {"error", "warn", "info", "debug", NULL};
 
@@ -56,6 +58,9 @@ static const struct option_row rows[] = {
     {OPTION_CHOICE, "port-kind", "KIND",
      "uring, epoll, or auto (default): uring\nwhere the system allows it", AT(port_kind),
      port_kinds},
+    {OPTION_CHOICE, "profile", "NAME",
+     "default, many-idle, throughput, or\nlatency (spins before it sleeps: costs\nprocessor time)",
+     AT(profile), profiles},
     {OPTION_NUMBER, "shards", "N", "threads; 0 (default): one for each core", AT(shards),
      .max = 64},
     {OPTION_HEADING, .help = "Limits"},
@@ -133,6 +138,7 @@ static sally_engine_options engine_options(const struct serve *serve, struct log
     return (sally_engine_options){
         .shards = serve->shards,
         .port = (sally_port_kind)serve->port_kind,
+        .profile = (sally_profile)serve->profile,
         .conns_max = serve->conns_max,
         .log = print_log,
         .log_user = log,

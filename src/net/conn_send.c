@@ -59,7 +59,8 @@ static inline int conn__copy(sally_conn *conn, const void *data, size_t len)
     return sendq_copy_spans(&conn->out, pools, &(struct span){data, len}, 1, true);
 }
 
-/* Handed on as it was received; the rest of a buffer could not be given back by its end. */
+/* Handed on as it was received; the rest of a buffer could not be given back by its end. A second
+ * send of it copies. */
 static inline bool conn__may_refer(const struct shard *shard, const void *data, size_t len)
 {
     return len >= REFER_BYTES_MIN && data == shard->lent.data && shard_may_lend(shard, data, len);

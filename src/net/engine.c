@@ -10,6 +10,7 @@
 #include "net/door.h"
 #include "net/group.h"
 #include "net/letter.h"
+#include "net/profile.h"
 #include "net/server.h"
 #include "net/shard.h"
 #include "os/address.h"
@@ -51,10 +52,9 @@ void engine_log(const sally_engine *engine, sally_log_level level, const char *f
         os_log_line(line);
 }
 
-uint64_t engine_now_ms(const sally_engine *engine)
-{
-    return engine->host.now_ns(engine->host.ctx) / 1000000;
-}
+uint64_t engine_now_ns(const sally_engine *engine) { return engine->host.now_ns(engine->host.ctx); }
+
+uint64_t engine_now_ms(const sally_engine *engine) { return engine_now_ns(engine) / 1000000; }
 
 uint64_t engine_due_ms(const sally_engine *engine, uint32_t after_ms)
 {
@@ -97,6 +97,7 @@ static int engine__options(sally_engine *engine, const sally_engine_options *giv
         (unsigned)options->log_level > SALLY_LOG_DEBUG)
         return SALLY_EINVAL;
     if (options->send_chunk_bytes && options->send_chunk_bytes < 256) return SALLY_EINVAL;
+    if (options->spin_us > SALLY_SPIN_US_MAX || profile_apply(options) != 0) return SALLY_EINVAL;
     if (options->memory_max && options->memory_max < MEMORY_MAX_MIN) return SALLY_EINVAL;
     if (options->memory_max) {
         engine->mem.bytes_max =
@@ -559,6 +560,7 @@ static void stats__add(sally_engine_stats *stats, const struct shard *shard)
     stats->letters += counter_get(&counters->letters);
     stats->letters_refused += atomic_load(&shard->letters_refused);
     stats->turns += counter_get(&counters->turns);
+    stats->spins += counter_get(&counters->spins);
     for (int op = 0; op < PORT_OPS; op++) {
         stats->ops_started += counter_get(&port->started[op]);
         stats->ops_completed += counter_get(&port->completed[op]);

@@ -83,6 +83,7 @@ static inline bool engine_stopping(const sally_engine *engine)
     return atomic_load_explicit(&engine->stop_level, memory_order_relaxed) != STOP_NO;
 }
 
+uint64_t engine_now_ns(const sally_engine *engine);
 uint64_t engine_now_ms(const sally_engine *engine);
 
 /* When so much time has passed from this call on, however long the turn has lasted already, and not

@@ -193,6 +193,7 @@ static void shard__events(struct shard *shard)
         unsigned count = port_take(shard->port, events, left < SHARD_BATCH ? left : SHARD_BATCH);
         for (unsigned i = 0; i < count; i++) shard__dispatch(&events[i]);
         if (shard->dirty_head) shard__progress(shard);
+        if (count && shard->spin.limit_ns) spin_event(&shard->spin, shard->now_ns);
         if (!count || shard->port->emptied) return;
         left -= count;
         if (!left) break;
@@ -212,6 +213,7 @@ static void shard__letters(struct shard *shard)
         letter_handle(shard, mail);
     if (!handled) return;
     counter_add(&shard->counters.letters, handled);
+    spin_event(&shard->spin, shard->now_ns);
     if (!timer_is_set(&shard->trim))
         wheel_set(&shard->wheel, &shard->trim, shard->now_ms + TRIM_MS);
 }
@@ -377,6 +379,10 @@ static void shard__wait(struct shard *shard, uint32_t timeout_ms)
     } else if (patience_ms && patience_ms != PORT_FOREVER && shard__alarm(shard, patience_ms)) {
         patience_ms = PORT_FOREVER;
     }
+    if (patience_ms && spin_on(&shard->spin, shard->now_ns)) {
+        patience_ms = 0;
+        counter_add(&shard->counters.spins, 1);
+    }
     int err = port_wait(shard->port, patience_ms);
     if (err)
         engine_log(shard->engine, SALLY_LOG_ERROR, "shard %u: the port failed: %s", shard->index,
@@ -389,7 +395,8 @@ bool shard_turn(struct shard *shard, uint32_t timeout_ms)
     if (atomic_load_explicit(&shard->ended, memory_order_relaxed)) return true;
     shard_of_thread = shard;
     shard__wait(shard, timeout_ms);
-    shard->now_ms = engine_now_ms(shard->engine);
+    shard->now_ns = engine_now_ns(shard->engine);
+    shard->now_ms = shard->now_ns / 1000000;
     shard__events(shard);
     if (mailbox_has(&shard->mailbox) || shard->cast) shard__letters(shard);
     if (atomic_load_explicit(&shard->returned, memory_order_relaxed)) buf_take_back(shard);
@@ -411,6 +418,7 @@ void shard_thread(void *arg)
 {
     struct shard *shard = arg;
     shard->owner = os_thread_self();
+    shard->spin.limit_ns = shard->engine->options.spin_us * 1000ull;
     int err = port_own(shard->port);
     if (err)
         engine_log(shard->engine, SALLY_LOG_ERROR, "shard %u: %s", shard->index,

@@ -12,6 +12,7 @@
 #include "base/mailbox.h"
 #include "base/sendq.h"
 #include "base/slots.h"
+#include "base/spin.h"
 #include "base/wheel.h"
 #include "net/engine.h"
 #include "net/inbound.h"
@@ -29,6 +30,9 @@ enum {
     TIMER_CLIENT,
 };
 enum {
+    LENT_SHARE_MIN = 4
+}; /* of a received piece: at least such a part is kept, or it is copied */
+enum {
     SHARD_BATCH = 32
 }; /* events between two flushes: bounds how long a reply waits for its batch */
 
@@ -45,6 +49,7 @@ struct shard_counters {
     counter bytes_in;
     counter bytes_out;
     counter turns;
+    counter spins;
     counter letters;
     counter accepted;
     counter accept_failures;
@@ -62,6 +67,7 @@ struct shard {
     /* for every request */
     struct port *port;
     uint64_t now_ms;
+    uint64_t now_ns;        /* the same moment */
     sally_conn *dirty_head; /* connections with something to do before the turn ends */
     sally_conn *dirty_tail;
     struct lent lent;
@@ -75,6 +81,7 @@ struct shard {
     uint8_t stop_seen;   /* enum stop_level it has acted on */
     struct timer relief; /* some budget is at its highest level: when to look again */
     unsigned index;
+    struct spin spin;  /* limit 0 in a shard without a thread of its own */
     uint64_t alarm_ms; /* when the port's alarm is set for; past: it is not */
     struct listener *listeners;
     sally_client *clients;          /* that have not ended */
@@ -147,13 +154,14 @@ void shard_each_conn(struct shard *shard, void (*fn)(sally_conn *conn, void *arg
 void shard_mark_dirty_slow(struct shard *shard, sally_conn *conn);
 
 /* Whether what lies in the received bytes that a callback looks at may stay in its buffer: a buffer
- * has one reference at most, and enough of them must be left to receive with. len > 0. */
+ * has one reference at most, enough of them must be left to receive with, and not much more may be
+ * kept than is needed. len > 0. */
 static inline bool shard_may_lend(const struct shard *shard, const void *data, size_t len)
 {
     const struct lent *lent = &shard->lent;
     const unsigned char *from = data;
     return lent->data && !lent->referred && from >= lent->data && len <= lent->len &&
-           (size_t)(from - lent->data) <= lent->len - len &&
+           (size_t)(from - lent->data) <= lent->len - len && len >= lent->len / LENT_SHARE_MIN &&
            shard->port->bufs_lent <= shard->port->bufs_total / 2;
 }
 

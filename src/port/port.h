@@ -101,7 +101,8 @@ struct port_event {
     int32_t sys_error; /* the system's code beside it, 0 without one */
     uint32_t bytes; /* PORT_RECV: how many (0 with error 0: end of stream); PORT_SEND: how many were
                        taken */
-    uint32_t buf;   /* PORT_RECV with bytes: for port_buf_release */
+    uint32_t buf; /* PORT_RECV with bytes: for port_buf_release. It may be several that lie side by
+                       side, which are lent and released as one */
     const void *data;     /* PORT_RECV with bytes: readable until port_buf_release(buf) */
     port_handle accepted; /* PORT_ACCEPT without error: the new connection, the receiver's to attach
                              or refuse */
@@ -141,6 +142,7 @@ enum port_feature {
     PORT_NO_RING_FD = 1 << 6,     /* registered ring descriptor */
     PORT_NO_PACKET_SKIP = 1 << 7, /* iocp: no packet for what the system finishes at once */
     PORT_NO_POSTED_RECV = 1 << 8, /* iocp: a busy connection's receive has its buffer beforehand */
+    PORT_NO_RATION = 1 << 9,      /* uring: receives that end after so many bytes */
 };
 
 struct port_config {

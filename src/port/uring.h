@@ -58,7 +58,7 @@ struct uring_sock {
     const void *send_data; /* the first span of the send in flight, port_sock.own32 bytes: it may
                               have to be submitted again */
     uint32_t next[URING_LISTS]; /* slot index + 1, 0 at the end */
-    uint32_t starved_next;
+    uint32_t starved_next;      /* out of the list: URING_FED, or 0 */
     uint32_t starved_prev;
     int16_t due_error; /* what ends the connect */
     int16_t due_sys;
@@ -78,19 +78,29 @@ struct uring_list {
 };
 
 /* Receive buffers. With a buffer ring they wait in it for the kernel, without one on a stack. */
-enum uring_buf_state { URING_BUF_FREE, URING_BUF_LENT, URING_BUF_LOST };
+enum uring_buf_state {
+    URING_BUF_FREE, /* the kernel's, or on the stack */
+    URING_BUF_LENT,
+    URING_BUF_BACK, /* given back, and not yet put in the ring */
+    URING_BUF_LOST,
+};
 
 struct uring_bufs {
     unsigned char *data;            /* count x bytes */
     struct io_uring_buf_ring *ring; /* NULL: the stack */
     uint16_t *order;                /* the buffer at each place of the ring; or the stack */
     uint16_t *place;                /* the place at which a buffer was last put in the ring */
+    uint16_t *run;                  /* of a run's first buffer: how many more were lent with it */
+    uint64_t *back;                 /* a bit for each that was given back and is not in the ring */
+    uint32_t back_low, back_high;   /* words of it that may have bits: from low, before high */
     uint8_t *state;                 /* enum uring_buf_state */
     uint32_t bytes;
     uint32_t count;
     uint32_t mask;    /* the ring's places - 1: twice as many as buffers, so that the order of those
                          taken can still be read when others were put back */
-    uint32_t pending; /* put back and not yet shown to the kernel */
+    uint32_t pending; /* put in the ring and not yet shown to the kernel */
+    uint32_t run_max; /* buffers that are lent as one, if they lie side by side */
+    uint32_t ration;  /* bytes of a receive while others wait for buffers */
     uint32_t free;    /* the stack's height */
     uint32_t lost;    /* the kernel said something of them that can't be */
     void *block;      /* all of the above is one allocation */
@@ -104,6 +114,9 @@ struct uring_chunk {
     uint16_t place;         /* of the next buffer in the ring */
     bool last;              /* the receive ended with it */
 };
+
+/* uring_sock.starved_next: the receive was fed, and nothing has come of it yet. */
+enum { URING_FED = UINT32_MAX >> 1 };
 
 enum { URING_ARENA_BYTES = 32768, URING_SPANS_MAX = 256 };
 
@@ -131,6 +144,9 @@ struct uring {
     pid_t pid;
     struct uring_list lists[URING_LISTS];
     struct uring_list starved;
+    uint32_t starved_front; /* the last that was put back in front since they were fed: its slot's
+                               index + 1 */
+    uint32_t fed_bufs;      /* how many buffers those that were fed took lately, in 16ths */
     struct uring_chunk chunk;
     struct uring_bufs bufs;
     uint32_t arena_used;
@@ -199,8 +215,18 @@ void uring_due(struct uring *uring, struct port_sock *sock, enum port_op op);
 void uring_work(struct uring *uring);
 
 /* Lets receives that wait for a buffer try again, the longest-waiting first, as many as there are
- * buffers. */
+ * likely to be buffers for. */
 void uring_feed(struct uring *uring);
+
+/* A receive that was fed has got so many bytes. */
+void uring_fed_took(struct uring *uring, struct port_sock *sock, uint32_t bytes);
+
+static inline void uring_fed(struct uring *uring, struct port_sock *sock, uint32_t bytes)
+{
+    if (uring_own(sock)->starved_next == URING_FED) uring_fed_took(uring, sock, bytes);
+}
+
+/* Behind all others; but one that was fed and found nothing comes before those that were not. */
 void uring_starve(struct uring *uring, struct port_sock *sock);
 void uring_unstarve(struct uring *uring, struct port_sock *sock);
 
@@ -263,9 +289,15 @@ void uring_bufs_free(struct uring *uring);
 int uring_bufs_register(struct uring *uring);
 void uring_bufs_unregister(struct uring *uring);
 
-/* Lends the buffer at a place of the ring; how many bytes the kernel may have put in. NULL: it
- * isn't there to be lent. */
-unsigned char *uring_bufs_lend(struct uring *uring, uint16_t place, uint32_t *buf, uint32_t *bytes);
+/* Lends what lies from a place of the ring on, as one, if it lies side by side in memory: at most
+ * *bytes, which then says how many it is. How many places that were; `buf` is the first buffer. 0:
+ * it isn't there to be lent. */
+uint32_t uring_bufs_lend(struct uring *uring, uint16_t place, uint32_t *buf, uint32_t *bytes);
+
+static inline unsigned char *uring_bufs_at(const struct uring_bufs *bufs, uint32_t buf)
+{
+    return bufs->data + (size_t)buf * bufs->bytes;
+}
 
 /* The stack's: NULL without one. */
 unsigned char *uring_bufs_pop(struct uring *uring, uint32_t *buf);
@@ -273,7 +305,9 @@ unsigned char *uring_bufs_pop(struct uring *uring, uint32_t *buf);
 /* Whether the kernel may say that it used this buffer. */
 static inline bool uring_bufs_known(const struct uring *uring, uint32_t buf)
 {
-    return buf < uring->bufs.count && uring->bufs.state[buf] != URING_BUF_LENT;
+    if (buf >= uring->bufs.count) return false;
+    uint8_t state = uring->bufs.state[buf];
+    return state == URING_BUF_FREE || state == URING_BUF_LOST;
 }
 
 /* The kernel named a buffer and put nothing in: puts it back if it was really taken. */
@@ -281,7 +315,7 @@ void uring_bufs_unused(struct uring *uring, uint32_t buf);
 
 void uring_bufs_release(struct port *port, uint32_t buf, const void *data);
 
-/* Shows the kernel what was put back. */
+/* Puts what was given back in the ring and shows it to the kernel. */
 void uring_bufs_publish(struct uring *uring);
 
 /* How many a receive could have now, as far as is known. */

@@ -8,6 +8,8 @@
 #include "port/uring.h"
 #include "sallyport/error.h"
 
+enum { FED_UNIT = 16, FED_LATELY = 8 }; /* the mean of about so many */
+
 static struct port_sock *sock_at(const struct uring *uring, uint32_t link)
 {
     return link ? slots_at(uring->port.socks, link - 1) : NULL;
@@ -174,46 +176,65 @@ int32_t uring_error(int res)
 
 /* --- receives without a buffer --- */
 
-void uring_starve(struct uring *uring, struct port_sock *sock)
+/* Between its neighbours; 0: an end of the list. */
+static void starved_link(struct uring *uring, struct port_sock *sock, uint32_t prev, uint32_t next)
 {
     struct uring_list *ends = &uring->starved;
     struct uring_sock *own = uring_own(sock);
     sock->marks |= URING_STARVED;
-    own->starved_next = 0;
-    own->starved_prev = ends->tail;
-    if (ends->tail) {
-        uring_own(sock_at(uring, ends->tail))->starved_next = link_to(sock);
-    } else {
-        ends->head = link_to(sock);
-    }
-    ends->tail = link_to(sock);
+    own->starved_next = next;
+    own->starved_prev = prev;
+    *(prev ? &uring_own(sock_at(uring, prev))->starved_next : &ends->head) = link_to(sock);
+    *(next ? &uring_own(sock_at(uring, next))->starved_prev : &ends->tail) = link_to(sock);
     ends->count++;
+}
+
+void uring_starve(struct uring *uring, struct port_sock *sock)
+{
+    uint32_t prev = uring->starved.tail, next = 0;
+    if (uring_own(sock)->starved_next == URING_FED) {
+        prev = uring->starved_front;
+        next = prev ? uring_own(sock_at(uring, prev))->starved_next : uring->starved.head;
+        uring->starved_front = link_to(sock);
+    }
+    starved_link(uring, sock, prev, next);
 }
 
 void uring_unstarve(struct uring *uring, struct port_sock *sock)
 {
     struct uring_list *ends = &uring->starved;
     struct uring_sock *own = uring_own(sock);
-    struct port_sock *next = sock_at(uring, own->starved_next);
-    struct port_sock *prev = sock_at(uring, own->starved_prev);
-    if (next) uring_own(next)->starved_prev = own->starved_prev;
-    if (prev) uring_own(prev)->starved_next = own->starved_next;
-    if (!next) ends->tail = own->starved_prev;
-    if (!prev) ends->head = own->starved_next;
+    uint32_t prev = own->starved_prev, next = own->starved_next;
+    *(prev ? &uring_own(sock_at(uring, prev))->starved_next : &ends->head) = next;
+    *(next ? &uring_own(sock_at(uring, next))->starved_prev : &ends->tail) = prev;
+    if (uring->starved_front == link_to(sock)) uring->starved_front = prev;
     ends->count--;
+    own->starved_next = 0;
     sock->marks &= (uint8_t)~URING_STARVED;
 }
 
-/* No more than there are buffers: the rest would only fail again, and the order would be lost.
+/* No more than there are buffers for, as far as can be foreseen: the rest would only fail again.
  * Those that turn out to be idle leave their buffer, and the next round goes on behind them. */
 void uring_feed(struct uring *uring)
 {
     if (!uring->starved.count) return;
-    for (uint32_t free = uring_bufs_ready(uring); free > 0 && uring->starved.count; free--) {
+    uring->starved_front = 0;
+    uint32_t each = uring->fed_bufs / FED_UNIT + 1;
+    uint32_t ready = uring_bufs_ready(uring);
+    for (uint32_t n = (ready + each - 1) / each; n > 0 && uring->starved.count; n--) {
         struct port_sock *sock = sock_at(uring, uring->starved.head);
         uring_unstarve(uring, sock);
+        uring_own(sock)->starved_next = URING_FED;
         uring_start(uring, sock, PORT_RECV);
     }
+}
+
+void uring_fed_took(struct uring *uring, struct port_sock *sock, uint32_t bytes)
+{
+    uring_own(sock)->starved_next = 0;
+    uint32_t bufs = (bytes - 1) / uring->bufs.bytes; /* beyond the one that each has */
+    uring->fed_bufs += bufs * FED_UNIT / FED_LATELY;
+    uring->fed_bufs -= uring->fed_bufs / FED_LATELY;
 }
 
 bool uring_restless(const struct uring *uring)

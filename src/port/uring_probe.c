@@ -64,18 +64,22 @@ static uint32_t features_closure(uint32_t off)
 {
     if (off & PORT_NO_BUF_RING) off |= PORT_NO_MULTISHOT_RECV;
     if (off & PORT_NO_MULTISHOT_RECV) off |= PORT_NO_BUNDLES;
+    if (off & PORT_NO_BUNDLES) off |= PORT_NO_RATION;
     if (off & PORT_NO_SINGLE_ISSUER) off |= PORT_NO_DEFER_TASKRUN;
     return off;
 }
 
 /* Bundles came with 6.10, and up to 6.15 a receive that went on after a short one could leave a gap
- * in the bytes of a bundle, which nothing shows. */
-static bool bundles_are_sound(void)
+ * in the bytes of a bundle, which nothing shows. With 6.17 a multishot receive can be told after
+ * how many bytes it is to end; kernels before it refuse that, but only when the receive is made. */
+static uint32_t features_by_version(void)
 {
     struct utsname name;
     unsigned major = 0, minor = 0;
-    if (uname(&name) != 0 || sscanf(name.release, "%u.%u", &major, &minor) != 2) return false;
-    return major > 6 || (major == 6 && minor >= 16);
+    if (uname(&name) != 0 || sscanf(name.release, "%u.%u", &major, &minor) != 2)
+        return PORT_NO_BUNDLES;
+    if (major < 6 || (major == 6 && minor < 16)) return PORT_NO_BUNDLES;
+    return major == 6 && minor == 16 ? PORT_NO_RATION : 0;
 }
 
 /* What there is no way around. */
@@ -140,8 +144,9 @@ int uring_probe_ring(struct uring *uring, uint32_t sq_entries, uint32_t cq_entri
         uring_refuse(lacks, ENOSYS);
         return SALLY_ENOPORT;
     }
-    if (!(uring->ring.features & URING_FEAT_RECVSEND_BUNDLE) || !bundles_are_sound())
-        uring->features_off |= PORT_NO_BUNDLES;
+    uint32_t off = uring->features_off | features_by_version();
+    if (!(uring->ring.features & URING_FEAT_RECVSEND_BUNDLE)) off |= PORT_NO_BUNDLES;
+    uring->features_off = features_closure(off);
     return 0;
 }
 
@@ -150,8 +155,8 @@ int uring_probe_ring(struct uring *uring, uint32_t sq_entries, uint32_t cq_entri
 int uring_choose(struct mem *mem, uint32_t wanted_off, uring_trial_fn *trial, uint32_t *off)
 {
     static const uint32_t order[] = {
-        PORT_NO_BUNDLES, PORT_NO_MULTISHOT_RECV, PORT_NO_MULTISHOT_ACCEPT, PORT_NO_BUF_RING,
-        PORT_NO_RING_FD, PORT_NO_DEFER_TASKRUN,  PORT_NO_SINGLE_ISSUER};
+        PORT_NO_RATION,   PORT_NO_BUNDLES, PORT_NO_MULTISHOT_RECV, PORT_NO_MULTISHOT_ACCEPT,
+        PORT_NO_BUF_RING, PORT_NO_RING_FD, PORT_NO_DEFER_TASKRUN,  PORT_NO_SINGLE_ISSUER};
     *off = features_closure(wanted_off);
     int rc = trial(mem, *off);
     for (unsigned i = 0; rc < 0 && i < sizeof order / sizeof *order; i++) {

@@ -5,8 +5,8 @@
  * itself.
  *
  * A bundle's completion names its first buffer only; the others are those that follow in the ring,
- * whose order uring_bufs.c keeps. One event is made for each buffer, and port_take may stop between
- * them. The owning thread. */
+ * whose order uring_bufs.c keeps. One event is made for each run of them that lies side by side,
+ * and port_take may stop between them. The owning thread. */
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -31,6 +31,7 @@ void uring_recv(struct port *port, struct port_sock *sock)
     struct uring *uring = uring_of(port);
     uring_assert_owner(uring);
     sock->in_flight |= uring_bit(PORT_RECV);
+    uring_own(sock)->starved_next = 0; /* of an earlier receive that was fed and stopped */
     recv_start(uring, sock);
 }
 
@@ -43,11 +44,17 @@ void uring_recv_stop(struct port *port, struct port_sock *sock)
     uring_stop(uring, sock, PORT_RECV);
 }
 
-/* While others wait for a buffer each receive takes one and goes behind them again: a multishot
- * receive of one that is always readable would take all that come back, each time (U2). */
-static bool recv_is_multishot(const struct uring *uring)
+/* While others wait for a buffer each receive has a ration and goes behind them again: a multishot
+ * receive of one that is always readable would take all that come back, each time (U2). Where the
+ * kernel knows no rations it is one buffer. */
+static void recv_ration(const struct uring *uring, struct io_uring_sqe *sqe)
 {
-    return uring_has(uring, PORT_NO_MULTISHOT_RECV) && !uring->starved.count;
+    if (uring_has(uring, PORT_NO_RATION)) {
+        sqe->ioprio = IORING_RECV_MULTISHOT | URING_RECV_BUNDLE;
+        sqe->file_index = uring->bufs.ration; /* "optlen" in later headers */
+    } else {
+        sqe->len = uring->bufs.bytes;
+    }
 }
 
 bool uring_recv_issue(struct uring *uring, struct port_sock *sock)
@@ -64,8 +71,8 @@ bool uring_recv_issue(struct uring *uring, struct port_sock *sock)
         return true;
     }
     sqe->flags = IOSQE_BUFFER_SELECT; /* of group 0 */
-    if (!recv_is_multishot(uring)) {
-        sqe->len = uring->bufs.bytes;
+    if (!uring_has(uring, PORT_NO_MULTISHOT_RECV) || uring->starved.count) {
+        recv_ration(uring, sqe);
     } else if (uring_has(uring, PORT_NO_BUNDLES)) {
         sqe->ioprio = IORING_RECV_MULTISHOT | URING_RECV_BUNDLE;
     } else {
@@ -89,8 +96,9 @@ static void recv_again(struct uring *uring, struct port_sock *sock)
     }
 }
 
-/* The request has ended with bytes. A multishot one does so when it has taken the last buffer, and
- * others that are ready found none: they may not have told it yet, so it waits like them. */
+/* The request has ended with bytes. A multishot one does so when it has taken the last buffer, or
+ * its ration, and others that are ready found none: they may not have told it yet, so it waits like
+ * them. */
 static void recv_after_bytes(struct uring *uring, struct port_sock *sock)
 {
     if (recv_continues(sock) && uring_has(uring, PORT_NO_MULTISHOT_RECV)) {
@@ -159,16 +167,15 @@ bool uring_recv_next(struct uring *uring, struct port_event *event)
 {
     struct uring_chunk *chunk = &uring->chunk;
     struct port_sock *sock = chunk->sock;
-    uint32_t buf, bytes;
-    unsigned char *data = uring_bufs_lend(uring, chunk->place, &buf, &bytes);
-    if (!data) {
+    uint32_t buf, bytes = chunk->left;
+    uint32_t places = uring_bufs_lend(uring, chunk->place, &buf, &bytes);
+    if (!places) {
         chunk->sock = NULL;
         return recv_broken(uring, sock, chunk->last, event);
     }
-    if (bytes > chunk->left) bytes = chunk->left;
     chunk->left -= bytes;
-    chunk->place++;
-    data_event(sock, buf, data, bytes, event);
+    chunk->place = (uint16_t)(chunk->place + places);
+    data_event(sock, buf, uring_bufs_at(&uring->bufs, buf), bytes, event);
     if (chunk->left == 0) {
         chunk->sock = NULL;
         if (chunk->last) recv_after_bytes(uring, sock);
@@ -189,6 +196,7 @@ static bool recv_direct(struct uring *uring, struct port_sock *sock, struct port
         uring_bufs_release(&uring->port, buf, data);
         return recv_ended(uring, sock, got == 0 ? 0 : -sys_error, event);
     }
+    uring_fed(uring, sock, (uint32_t)got); /* it had its turn: behind the others now */
     data_event(sock, buf, data, (uint32_t)got, event);
     recv_again(uring, sock);
     return true;
@@ -199,11 +207,12 @@ static void recv_drop(struct uring *uring, uint32_t buf, uint32_t left)
 {
     uint16_t place = uring->bufs.place[buf];
     while (left > 0) {
-        uint32_t bytes;
-        unsigned char *data = uring_bufs_lend(uring, place++, &buf, &bytes);
-        if (!data) return;
-        uring_bufs_release(&uring->port, buf, data);
-        left -= bytes < left ? bytes : left;
+        uint32_t bytes = left;
+        uint32_t places = uring_bufs_lend(uring, place, &buf, &bytes);
+        if (!places) return;
+        uring_bufs_release(&uring->port, buf, uring_bufs_at(&uring->bufs, buf));
+        place = (uint16_t)(place + places);
+        left -= bytes;
     }
 }
 
@@ -217,6 +226,7 @@ bool uring_recv_done(struct uring *uring, struct port_sock *sock, int res, uint3
         return res < 0 ? recv_ended(uring, sock, res, event) : recv_direct(uring, sock, event);
     }
     if (res > 0) {
+        uring_fed(uring, sock, (uint32_t)res);
         if (!(flags & IORING_CQE_F_BUFFER) || !uring_bufs_known(uring, buf))
             return recv_broken(uring, sock, last, event);
         if (sock->marks & URING_BROKEN) {

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "os/error.h"
+#include "port/linux_call.h"
 #include "port/uring.h"
 #include "sallyport/error.h"
 
@@ -20,16 +21,23 @@ _Static_assert(sizeof(struct msghdr) + URING_SPANS_MAX * sizeof(struct iovec) <=
 
 enum { SEND_BYTES_MAX = 1 << 30 }; /* a result is an int */
 
+static ssize_t send_spans(int fd, const struct span *spans, unsigned count)
+{
+    const int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+    if (count == 1) return linux_send(fd, spans->data, spans->len, flags);
+    struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)spans, .msg_iovlen = count};
+    return sendmsg(fd, &msg, flags);
+}
+
 int64_t uring_send_now(struct port *port, struct port_sock *sock, const struct span *spans,
                        unsigned count, int *sys_error)
 {
     uring_assert_owner(uring_of(port));
     if (!(port->abilities & PORT_CAN_SEND_NOW)) return 0;
     if (count > URING_SPANS_MAX) count = URING_SPANS_MAX;
-    struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)spans, .msg_iovlen = count};
     ssize_t sent;
     do {
-        sent = sendmsg((int)sock->handle, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+        sent = send_spans((int)sock->handle, spans, count);
     } while (sent < 0 && errno == EINTR);
     /* a single event may be answered to thousands: those are a batch again */
     port->abilities &= ~(uint32_t)PORT_CAN_SEND_NOW;

@@ -134,7 +134,10 @@ static void test_a_feature_that_fails_its_trial_is_switched_off(void **state)
     assert_int_equal(off, 0);
     sound = PORT_NO_BUNDLES;
     assert_int_equal(uring_choose(NULL, 0, trial_needs, &off), 0);
-    assert_int_equal(off, PORT_NO_BUNDLES);
+    assert_int_equal(off, PORT_NO_BUNDLES | PORT_NO_RATION);
+    sound = PORT_NO_RATION;
+    assert_int_equal(uring_choose(NULL, 0, trial_needs, &off), 0);
+    assert_int_equal(off, PORT_NO_RATION);
     sound = PORT_NO_MULTISHOT_ACCEPT;
     assert_int_equal(uring_choose(NULL, 0, trial_needs, &off), 0);
     assert_true(off & PORT_NO_MULTISHOT_ACCEPT);

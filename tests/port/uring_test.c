@@ -24,6 +24,7 @@ static const uint32_t each_off[] = {
     PORT_NO_MULTISHOT_RECV,
     PORT_NO_BUF_RING,
     PORT_NO_BUNDLES,
+    PORT_NO_RATION,
     PORT_NO_DEFER_TASKRUN,
     PORT_NO_SINGLE_ISSUER,
     PORT_NO_RING_FD,
