@@ -3,6 +3,8 @@ import resource
 import socket
 
 import pytest
+import redis_scenario
+import rst_storm_scenario
 import tool
 from half_close_scenario import (  # noqa: F401
     payload, test_all_bytes_come_back_after_half_close,
@@ -15,9 +17,15 @@ from stop_scenario import (  # noqa: F401
     test_statistics_lines, test_stop_without_connections,
     test_the_drains_time_cuts, test_the_port_is_free_afterwards, test_time_limits_close)
 
-CYCLES = 20_000 if tool.LONG else 2_000
-SILENT = 5_000 if tool.LONG else 500
+CYCLES = 20_000 if tool.LONG else 1_000
+SILENT = 5_000 if tool.LONG else 300
 GOOD = 100
+FIRST_BYTE = "30s" if tool.LONG else "5s"
+# Every call of the server costs several of Wine's one server, so the short form is shorter here;
+# the long one has 100,000 requests of 50 clients.
+redis_scenario.PING_REQUESTS = {1: 500, 50: 5_000, 1000: 4_000}
+redis_scenario.ECHO_REQUESTS = {1: 100, 50: 500, 1000: 1_000}
+rst_storm_scenario.STORM = 20_000 if tool.LONG else 4_000
 
 
 def test_connect_and_close_in_cycles(server):
@@ -39,7 +47,7 @@ def test_silent_clients_keep_nobody_waiting(shards):
         pytest.skip(f"the hard descriptor limit is {hard}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        with tool.Server("--shards", shards, "--first-byte-timeout", "15s") as server:
+        with tool.Server("--shards", shards, "--first-byte-timeout", FIRST_BYTE) as server:
             with tool.closing([tool.dial(server.port) for _ in range(SILENT)]) as silent:
                 for _ in range(GOOD):
                     with tool.dial(server.port, seconds=1) as client:
