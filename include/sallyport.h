@@ -191,9 +191,11 @@ typedef struct sally_handler {
 
 typedef enum sally_port_kind {
     SALLY_PORT_AUTO,  /* io_uring if a probe of what it really needs succeeds, else epoll; the
-                         environment variable SALLY_PORT (uring, epoll) overrides */
+                         environment variable SALLY_PORT (uring, epoll, iocp) overrides. On Windows
+                         completion ports */
     SALLY_PORT_URING, /* io_uring, or SALLY_ENOPORT */
-    SALLY_PORT_EPOLL,
+    SALLY_PORT_EPOLL, /* epoll(7); SALLY_ENOPORT on Windows */
+    SALLY_PORT_IOCP,  /* I/O completion ports; SALLY_ENOPORT but on Windows */
 } sally_port_kind;
 
 typedef enum sally_log_level {
@@ -321,8 +323,8 @@ SALLY_API int sally_engine_destroy(sally_engine *engine);
 /* What it does now; SALLY_ENGINE_STOPPED also when it never ran and was stopped. [any] */
 SALLY_API sally_engine_state sally_engine_get_state(const sally_engine *engine);
 
-/* Which port was taken ("uring", "epoll", "sim"), and why, in words. Static as long as the engine
- * lives. [any] */
+/* Which port was taken ("uring", "epoll", "iocp", "sim"), and why, in words. Static as long as the
+ * engine lives. [any] */
 SALLY_API const char *sally_engine_port(const sally_engine *engine);
 SALLY_API const char *sally_engine_port_reason(const sally_engine *engine);
 

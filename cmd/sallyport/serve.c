@@ -32,7 +32,7 @@ struct serve {
     bool quiet;
 };
 
-static const char *port_kinds[] = {"auto", "uring", "epoll", NULL};
+static const char *port_kinds[] = {"auto", "uring", "epoll", "iocp", NULL};
 static const char *at_limits[] = {"wait", "reset", NULL};
 static const char *log_levels[] = {"error", "warn", "info", "debug", NULL};
 
@@ -52,8 +52,8 @@ static const struct option_row rows[] = {
     {OPTION_FLAG, "echo", NULL, "send back what comes in (the default\nand only service)",
      AT(echo)},
     {OPTION_CHOICE, "port-kind", "KIND",
-     "uring, epoll, or auto (default): uring\nwhere the system allows it", AT(port_kind),
-     port_kinds},
+     "uring, epoll, iocp (Windows), or auto\n(default): uring where the system allows\nit",
+     AT(port_kind), port_kinds},
     {OPTION_NUMBER, "shards", "N", "threads; 0 (default): one for each core", AT(shards),
      .max = 64},
     {OPTION_HEADING, .help = "Limits"},
@@ -151,8 +151,7 @@ static int fail(const struct log *log, const char *what, const char *which, int 
         fprintf(stderr, "%s; the descriptor limit is %llu, raise it with ulimit -n",
                 sally_strerror(err), limit);
     else
-        fprintf(stderr, "%s%s", why,
-                err == SALLY_ENOPORT ? "; leave out --port-kind or take epoll" : "");
+        fprintf(stderr, "%s%s", why, err == SALLY_ENOPORT ? "; leave out --port-kind" : "");
     fprintf(stderr, " (%s)\n", sally_err_name(err));
     return EXIT_FAILED;
 }

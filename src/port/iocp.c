@@ -271,6 +271,7 @@ static unsigned iocp_take(struct port *base, struct port_event *events, unsigned
         count += fed;
     }
     while (count < max && port->next < port->count) count += take_packet(port, &events[count]);
+    base->emptied = port->next == port->count && !port->due_now && !port->starved.count;
     return count;
 }
 
