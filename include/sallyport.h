@@ -381,6 +381,16 @@ typedef struct sally_server_options {
     bool share_port;      /* SO_REUSEPORT: other processes may listen on it too */
     uint32_t unix_mode;   /* permissions of a Unix socket's file; 0: 0600 */
     uint32_t watchdog_ms; /* how often listeners are checked for progress; 0: 1000 */
+
+    /* Newcomers wait in the port until their first bytes have come: who says nothing costs a
+     * descriptor, but no connection, no place in conns_max and no callback. One that says nothing
+     * in time is closed, as is the oldest when more wait than may; both are counted in `silent`. On
+     * Windows the time is kept to about a second (SO_CONNECT_TIME), and a pause ends those who
+     * wait. */
+    bool accept_with_data;
+    uint32_t accept_data_ms;  /* for the first bytes; 0: 30000 */
+    uint32_t accept_held_max; /* silent newcomers of one address; 0: 1024, or an eighth of the
+                                 descriptor limit if that is less; at most 65000 */
 } sally_server_options;
 
 /* Opens a server with one address; judged at once. It accepts from the moment the engine runs (or
@@ -432,6 +442,8 @@ typedef struct sally_server_stats {
     uint64_t refused;         /* by on_accept or at a limit */
     uint64_t exhausted_times;
     uint64_t stalled_times; /* the watchdog had to act */
+    uint64_t silent; /* with accept_with_data: newcomers that were closed, or had gone, before they
+                        said anything */
 } sally_server_stats;
 
 /* [any] */

@@ -40,7 +40,7 @@ static void adopt__undo(struct shard *shard, struct policy *policy, port_handle 
 }
 
 void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
-                const struct addr *peer)
+                const struct addr *peer, const struct span *first)
 {
     sally_conn *conn = engine_stopping(shard->engine) ? NULL : conn_name(shard, policy);
     if (!conn) {
@@ -53,6 +53,7 @@ void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
     conn->peer = *peer;
     port_attach(shard->port, &conn->sock, handle, &policy->sock);
     conn_open(conn);
+    if (first->len) conn_first_bytes(conn, first);
 }
 
 void conn_open(sally_conn *conn)

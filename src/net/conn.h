@@ -101,9 +101,9 @@ void conn_init(sally_conn *conn, struct shard *shard, struct policy *policy);
 
 /* A handle on this shard becomes an open connection; room has been reserved in engine, shard and
  * server. The policy reference is taken over, also on failure, after which everything reserved has
- * been given back and the handle is refused. */
+ * been given back and the handle is refused. `first`: bytes that came with it, copied. */
 void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
-                const struct addr *peer);
+                const struct addr *peer, const struct span *first);
 
 /* It is connected: on_open, first read. */
 void conn_open(sally_conn *conn);
@@ -150,6 +150,8 @@ static inline bool conn_alive(const sally_conn *conn)
 void conn_on_recv(sally_conn *conn, const struct port_event *event);
 /* Starts or stops reading, as state and pauses want. */
 void conn_update_reading(sally_conn *conn);
+/* Bytes that came with the accept, right after conn_open. */
+void conn_first_bytes(sally_conn *conn, const struct span *first);
 /* Hands out what was held while paused. */
 void conn_deliver_held(sally_conn *conn);
 void conn_drop_held(sally_conn *conn);

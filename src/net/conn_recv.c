@@ -119,6 +119,21 @@ static void conn__bytes(sally_conn *conn, const struct port_event *event)
     if (err) conn_broken(conn, err, 0);
 }
 
+/* They came with the accept, before the connection was open: so they are given to it, or held where
+ * on_open has paused reading, before any others. */
+void conn_first_bytes(sally_conn *conn, const struct span *first)
+{
+    if (conn->state != CONN_OPEN) return;
+    conn->bytes_in += first->len;
+    conn->flags |= CONN_FIRST_BYTE;
+    counter_add(&conn->shard->counters.bytes_in, first->len);
+    int err = conn__hold(conn, first->data, first->len);
+    if (err)
+        conn_broken(conn, err, 0);
+    else
+        conn_deliver_held(conn);
+}
+
 void conn_on_recv(sally_conn *conn, const struct port_event *event)
 {
     if (event->bytes) conn__bytes(conn, event);

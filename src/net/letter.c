@@ -58,8 +58,9 @@ static void letter__post(struct shard *shard, struct letter_post *post)
 
 static void letter__adopt(struct shard *shard, struct letter_adopt *adopt)
 {
-    conn_adopt(shard, adopt->policy, adopt->handle, &adopt->peer);
-    letter__free(shard, &adopt->letter, sizeof *adopt);
+    struct span first = {adopt->first, adopt->first_len};
+    conn_adopt(shard, adopt->policy, adopt->handle, &adopt->peer, &first);
+    letter__free(shard, &adopt->letter, sizeof *adopt + adopt->first_len);
 }
 
 void letter_handle(struct shard *shard, struct letter *letter)

@@ -30,6 +30,8 @@ struct letter_adopt {
     port_handle handle;
     struct addr peer;
     struct policy *policy; /* a reference */
+    uint32_t first_len;
+    unsigned char first[]; /* bytes that came with it */
 };
 
 struct letter_conn {

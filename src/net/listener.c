@@ -19,6 +19,15 @@ struct parked {
     struct parked *next;
     port_handle handle;
     struct addr peer;
+    uint32_t first_len;
+    unsigned char first[]; /* bytes that came with it */
+};
+
+/* Somebody who has come, with the first bytes where the port has read them. */
+struct newcomer {
+    port_handle handle;
+    struct addr peer;
+    struct span first;
 };
 
 _Static_assert(sizeof(struct listener) <= sizeof(sally_conn), "both live in one slot table");
@@ -48,7 +57,12 @@ void listener_begin(struct listener *listener)
     listener->next = shard->listeners;
     shard->listeners = listener;
     listener->state = LISTENER_OPEN;
-    port_attach(shard->port, &listener->sock, handle, NULL);
+    const sally_server_options *options = &listener->server->options;
+    struct port_sock_options speak_first = {.delay = true,
+                                            .accept_data_ms = options->accept_data_ms,
+                                            .accept_held_max = options->accept_held_max};
+    port_attach(shard->port, &listener->sock, handle,
+                options->accept_with_data ? &speak_first : NULL);
     wheel_set(&shard->wheel, &listener->timer,
               shard->now_ms + listener->server->options.watchdog_ms);
     listener_update(listener);
@@ -160,37 +174,45 @@ static bool listener__allowed(struct listener *listener, const struct addr *peer
 }
 
 /* Room has been reserved. */
-static void listener__hand_over(struct listener *listener, port_handle handle,
-                                const struct addr *peer)
+static void listener__hand_over(struct listener *listener, const struct newcomer *newcomer)
 {
     sally_server *server = listener->server;
     sally_engine *engine = server->engine;
     struct shard *shard = engine_pick_shard(engine);
     if (shard == listener->shard) {
-        conn_adopt(shard, policy_ref(server->policy), handle, peer);
+        conn_adopt(shard, policy_ref(server->policy), newcomer->handle, &newcomer->peer,
+                   &newcomer->first);
         return;
     }
-    struct letter_adopt *letter = shard ? mem_zalloc(&engine->mem, sizeof *letter) : NULL;
+    size_t bytes = sizeof(struct letter_adopt) + newcomer->first.len;
+    struct letter_adopt *letter = shard ? mem_zalloc(&engine->mem, bytes) : NULL;
     if (!letter) {
         if (shard) shard_withdraw(shard);
         server_release_conn(server);
-        listener__refuse(listener, handle);
+        listener__refuse(listener, newcomer->handle);
         return;
     }
     letter->letter.kind = LETTER_ADOPT;
-    letter->letter.bytes = sizeof *letter;
-    letter->handle = handle;
-    letter->peer = *peer;
+    letter->letter.bytes = (uint32_t)bytes;
+    letter->handle = newcomer->handle;
+    letter->peer = newcomer->peer;
     letter->policy = policy_ref(server->policy);
+    letter->first_len = (uint32_t)newcomer->first.len;
+    if (letter->first_len) memcpy(letter->first, newcomer->first.data, letter->first_len);
     (void)shard_post(shard, &letter->letter, true); /* bounded by the places reserved */
 }
 
-static bool listener__park(struct listener *listener, port_handle handle, const struct addr *peer)
+static size_t parked_bytes(size_t first_len) { return sizeof(struct parked) + first_len; }
+
+static bool listener__park(struct listener *listener, const struct newcomer *newcomer)
 {
-    struct parked *parked = mem_zalloc(&listener->shard->engine->mem, sizeof *parked);
+    size_t len = newcomer->first.len;
+    struct parked *parked = mem_zalloc(&listener->shard->engine->mem, parked_bytes(len));
     if (!parked) return false;
-    parked->handle = handle;
-    parked->peer = *peer;
+    parked->handle = newcomer->handle;
+    parked->peer = newcomer->peer;
+    parked->first_len = (uint32_t)len;
+    if (len) memcpy(parked->first, newcomer->first.data, len);
     if (listener->parked_tail)
         listener->parked_tail->next = parked;
     else
@@ -213,14 +235,19 @@ static void listener__admit_parked(struct listener *listener)
     sally_server *server = listener->server;
     while (listener->parked_head && server_wants_newcomers(server) && server_reserve_conn(server)) {
         struct parked *parked = listener__unpark(listener);
-        listener__hand_over(listener, parked->handle, &parked->peer);
-        mem_free(&listener->shard->engine->mem, parked, sizeof *parked);
+        struct newcomer newcomer = {.handle = parked->handle,
+                                    .peer = parked->peer,
+                                    .first = {parked->first, parked->first_len}};
+        listener__hand_over(listener, &newcomer);
+        mem_free(&listener->shard->engine->mem, parked, parked_bytes(parked->first_len));
     }
 }
 
-static void listener__judge(struct listener *listener, port_handle handle, const struct addr *peer)
+static void listener__judge(struct listener *listener, const struct newcomer *newcomer)
 {
     sally_server *server = listener->server;
+    port_handle handle = newcomer->handle;
+    const struct addr *peer = &newcomer->peer;
     atomic_fetch_add(&server->accepted, 1);
     counter_add(&listener->shard->counters.accepted, 1);
     if (peer->family == ADDR_NONE) { /* gone before we looked: not worth a connection */
@@ -230,9 +257,9 @@ static void listener__judge(struct listener *listener, port_handle handle, const
         listener__refuse(listener, handle);
     } else if (!listener->parked_head && server_wants_newcomers(server) &&
                server_reserve_conn(server)) {
-        listener__hand_over(listener, handle, peer);
+        listener__hand_over(listener, newcomer);
     } else if (server->options.at_limit == SALLY_AT_LIMIT_RESET ||
-               !listener__park(listener, handle, peer)) {
+               !listener__park(listener, newcomer)) {
         listener__refuse(listener, handle);
     }
 }
@@ -291,6 +318,11 @@ static void listener__failed(struct listener *listener, const struct port_event 
 {
     sally_server *server = listener->server;
     if (event->error == SALLY_ECANCELED && listener->stopping) return; /* we asked for it */
+    bool gone = event->error == SALLY_ETIMEDOUT || event->error == SALLY_ERESET;
+    if (server->options.accept_with_data && event->more && gone) {
+        atomic_fetch_add(&server->silent, 1); /* it was never more than a descriptor: no callback */
+        return;
+    }
     uint64_t times = atomic_fetch_add(&server->accept_failures, 1) + 1;
     counter_add(&listener->shard->counters.accept_failures, 1);
     if (event->error == SALLY_EEXHAUSTED)
@@ -323,7 +355,11 @@ void listener_on_event(struct listener *listener, const struct port_event *event
     if (!event->more) listener->stopping = false;
     listener_update(listener); /* armed again before the newcomer is judged */
     if (event->error) return;
-    listener__judge(listener, event->accepted, &event->peer);
+    struct newcomer newcomer = {.handle = event->accepted,
+                                .peer = event->peer,
+                                .first = {event->data, event->data ? event->bytes : 0}};
+    listener__judge(listener, &newcomer);
+    if (event->data) port_buf_release(listener->shard->port, event->buf, event->data);
     listener_update(listener);
 }
 
@@ -386,7 +422,7 @@ void listener_end(struct listener *listener)
     wheel_cancel(&shard->wheel, &listener->timer);
     for (struct parked *parked; (parked = listener__unpark(listener));) {
         listener__refuse(listener, parked->handle);
-        mem_free(&shard->engine->mem, parked, sizeof *parked);
+        mem_free(&shard->engine->mem, parked, parked_bytes(parked->first_len));
     }
     listening_remove_file(listener->address);
     port_close(shard->port, &listener->sock, PORT_CLOSE_FIN);

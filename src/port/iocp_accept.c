@@ -1,6 +1,6 @@
 /* Accepting: some accepts are posted beforehand, each with the socket of the newcomer to be, in a
  * block that the listener has while it accepts. Every way out of an accept that has ended leads
- * through iocp_accept_fill, which fills the block to its depth by what is missing in it, not by what has
+ * through iocp_accept_fill, which fills the block by what is missing in it, not by what has
  * happened: so no failure of one newcomer leaves fewer. Where the system gives no more, or one
  * accept after another fails, it is tried again with a growing pause as long as some are posted or
  * nothing is used up; else the operation ends, and its owner waits for room. Memory: the blocks.

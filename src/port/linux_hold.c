@@ -215,8 +215,8 @@ static int has_spoken(int fd)
     return got < 0 && errno == EAGAIN ? 0 : -1;
 }
 
-/* Where there is no room the newest takes the place of the oldest: so those who say nothing, however
- * many they are, never keep out one who speaks at once. */
+/* Where there is no room the newest takes the place of the oldest: so those who say nothing,
+ * however many they are, never keep out one who speaks at once. */
 enum linux_hold_verdict linux_hold_judge(struct linux_hold *hold, struct port_sock *sock, int fd,
                                          const struct addr *peer, struct port_event *event)
 {

@@ -2,8 +2,8 @@
  * accepts with data: each in an epoll set of the listener's, which is in a set of the port's, which
  * the port watches. What they cost is a descriptor and a few words.
  *
- * While the listener has no accept in flight its set is out of the port's: who waits, waits. Memory:
- * a block for each listener and the port's set, from the port's mem. Only the owning thread. */
+ * While the listener has no accept in flight its set is out of the port's: who waits, waits.
+ * Memory: a block for each listener, from the port's mem. Only the owning thread. */
 #ifndef PORT_LINUX_HOLD_H
 #define PORT_LINUX_HOLD_H
 
@@ -11,7 +11,7 @@
 
 enum linux_hold_verdict {
     LINUX_HOLD_KEPT, /* nothing to tell */
-    LINUX_HOLD_TOLD, /* *event is one of PORT_ACCEPT with `more`: a newcomer, or one that was lost */
+    LINUX_HOLD_TOLD, /* *event is a PORT_ACCEPT with `more`: a newcomer, or one lost */
 };
 
 struct linux_hold; /* a listener's */

@@ -36,8 +36,8 @@
  *       something has come. One that says nothing for that time, or longer than accept_held_max
  *       others that came later, is closed by the port, as is one that goes without a byte; each is
  *       told by an event with `more`: SALLY_ETIMEDOUT or SALLY_ERESET. Without an accept in flight
- *       nobody is handed out and nobody's time ends; a port may let those go that waited when it was
- *       stopped.
+ *       nobody is handed out and nobody's time ends; a port may let those go that waited when it
+ *       was stopped.
  *
  * An operation is over for the port when port_take hands out its last event, and in_flight says so
  * from then on. Who takes several events at once must therefore not start an operation on a socket

@@ -348,8 +348,8 @@ bool sim_port_receive(struct sim_link *link);
 bool sim_port_lend(struct sim_link *link, struct sim_sock *s, struct port_event *event);
 void sim_port_feed_starved(struct sim_port *port);
 
-/* A listener that accepts with data. sim_hold_make goes on by one thing; false without a descriptor.
- */
+/* A listener that accepts with data. sim_hold_make goes on by one thing; false without a
+ * descriptor. */
 void sim_hold_begin(struct sim_link *link, uint32_t held_max);
 void sim_hold_end(struct sim_link *link);
 bool sim_hold_make(struct sim_link *link);

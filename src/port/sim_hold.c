@@ -1,6 +1,6 @@
-/* port_sim_ops: newcomers of a listener that accepts with data, until they have said something. They
- * have a descriptor and belong to nobody; what they do is seen when the listener's accept is looked
- * at. One thread. */
+/* port_sim_ops: newcomers of a listener that accepts with data, until they have said something.
+ * They have a descriptor and belong to nobody; what they do is seen when the listener's accept is
+ * looked at. One thread. */
 #include <assert.h>
 #include <string.h>
 
