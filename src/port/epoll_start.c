@@ -152,6 +152,7 @@ void epoll_attach(struct port *base, struct port_sock *sock, port_handle handle,
     assert_owner(epoll_of(base));
     sock_open(sock, handle);
     linux_set_options((int)handle, options);
+    if (sock->data_ms && !linux_listens((int)handle)) sock->data_ms = 0;
     if (!sock->data_ms) return;
     uint32_t max = options->accept_held_max;
     own_of(sock)->held_max = (uint16_t)(max < PORT_HELD_MAX ? max : PORT_HELD_MAX);

@@ -178,7 +178,8 @@ struct port_sock_options {
     uint32_t user_timeout_ms; /* TCP_USER_TIMEOUT; 0: the system's */
     uint32_t send_buf_bytes;  /* SO_SNDBUF; 0: the system's */
     uint32_t recv_buf_bytes;  /* SO_RCVBUF; 0: the system's */
-    uint32_t accept_data_ms;  /* of a listener: P14; 0: newcomers are handed out at once */
+    uint32_t accept_data_ms;  /* of a listener: P14; 0: newcomers are handed out at once; nothing
+                                 on a connection */
     uint32_t accept_held_max; /* of those that have said nothing; at most PORT_HELD_MAX */
 };
 

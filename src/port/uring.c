@@ -382,6 +382,7 @@ static void uring_attach(struct port *port, struct port_sock *sock, port_handle 
     sock->handle = handle;
     sock->marks |= URING_HAS_FD;
     linux_set_options((int)handle, options);
+    if (sock->data_ms && !linux_listens((int)handle)) sock->data_ms = 0;
     if (!sock->data_ms) return;
     uring_own(sock)->hold = NULL;
     uring_own(sock)->held_max = options->accept_held_max;

@@ -47,15 +47,16 @@ static void converse(const struct stage *stage, uint64_t stream, uint64_t bytes)
     raw_close(fd);
 }
 
-/* With room for one connection in all. */
+/* With room for one connection in all; accepting goes on when it is taken. */
 static void the_silent_cost_no_connection(const struct stage_way *way)
 {
     int fds[SILENT];
-    struct stage *stage = begin(way, (sally_server_options){.conns_max = 1});
+    struct stage *stage =
+        begin(way, (sally_server_options){.conns_max = 1, .at_limit = SALLY_AT_LIMIT_RESET});
     connect_silent(stage, fds, SILENT);
     for (unsigned n = 1; n <= 10; n++) {
         converse(stage, n, 3000);
-        STAGE_WAIT(atomic_load(&stage->closed) == n);
+        STAGE_WAIT(atomic_load(&stage->closed) == n && stats_of(stage).conns == 0);
     }
     assert_int_equal(atomic_load(&stage->opened), 10);
     assert_int_equal(stats_of(stage).accepted, 10);
