@@ -317,7 +317,8 @@ static void listener__recovered(struct listener *listener)
 static void listener__failed(struct listener *listener, const struct port_event *event)
 {
     sally_server *server = listener->server;
-    if (event->error == SALLY_ECANCELED && listener->stopping) return; /* we asked for it */
+    bool asked_for = listener->stopping || listener->state == LISTENER_ENDING;
+    if (event->error == SALLY_ECANCELED && asked_for) return;
     bool gone = event->error == SALLY_ETIMEDOUT || event->error == SALLY_ERESET;
     if (server->options.accept_with_data && event->more && gone) {
         atomic_fetch_add(&server->silent, 1); /* it was never more than a descriptor: no callback */

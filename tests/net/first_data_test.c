@@ -90,7 +90,10 @@ static void silence_is_cut_without_a_word_to_the_program(const struct stage_way 
     assert_true(stage_now_us() - began + 10000 >= SHORT_MS * 1000);
     STAGE_WAIT(stats_of(stage).silent == SILENT);
     assert_int_equal(atomic_load(&stage->opened), 0);
-    assert_int_equal(atomic_load(&told), 0);
+    /* Wine's AcceptEx may fail by itself (31); that is told, the silent ones are not */
+    assert_int_equal(atomic_load(&told), stats_of(stage).accept_failures);
+    if (strcmp(sally_engine_port(stage->engine), "iocp") != 0)
+        assert_int_equal(atomic_load(&told), 0);
     converse(stage, 1, 100);
     close_all(fds, SILENT);
     STAGE_WAIT(atomic_load(&stage->closed) == 1);
