@@ -239,9 +239,11 @@ typedef struct sally_handler {
 
 typedef enum sally_port_kind {
     SALLY_PORT_AUTO,  /* io_uring if a probe of what it really needs succeeds, else epoll; the
-                         environment variable SALLY_PORT (uring, epoll) overrides */
+                         environment variable SALLY_PORT (uring, epoll, iocp) overrides. On Windows
+                         completion ports */
     SALLY_PORT_URING, /* io_uring, or SALLY_ENOPORT */
-    SALLY_PORT_EPOLL,
+    SALLY_PORT_EPOLL, /* epoll(7); SALLY_ENOPORT on Windows */
+    SALLY_PORT_IOCP,  /* I/O completion ports; SALLY_ENOPORT but on Windows */
 } sally_port_kind;
 
 typedef enum sally_log_level {
@@ -399,8 +401,8 @@ SALLY_API int sally_engine_destroy(sally_engine *engine);
 /* What it does now; SALLY_ENGINE_STOPPED also when it never ran and was stopped. [any] */
 SALLY_API sally_engine_state sally_engine_get_state(const sally_engine *engine);
 
-/* Which port was taken ("uring", "epoll", "sim"), and why, in words. Static as long as the engine
- * lives. [any] */
+/* Which port was taken ("uring", "epoll", "iocp", "sim"), and why, in words. Static as long as the
+ * engine lives. [any] */
 SALLY_API const char *sally_engine_port(const sally_engine *engine);
 SALLY_API const char *sally_engine_port_reason(const sally_engine *engine);
 
@@ -484,6 +486,16 @@ typedef struct sally_server_options {
     uint32_t watchdog_ms; /* how often listeners are checked for progress; 0: 1000 */
     const sally_admission
         *admission; /* bans, limits for each address, rates, strikes; NULL: none */
+
+    /* Newcomers wait in the port until their first bytes have come: who says nothing costs a
+     * descriptor, but no connection, no place in conns_max and no callback. One that says nothing
+     * in time is closed, as is the oldest when more wait than may; both are counted in `silent`. On
+     * Windows the time is kept to about a second (SO_CONNECT_TIME), and a pause ends those who
+     * wait. */
+    bool accept_with_data;
+    uint32_t accept_data_ms;  /* for the first bytes; 0: 30000 */
+    uint32_t accept_held_max; /* silent newcomers of one address; 0: 1024, or an eighth of the
+                                 descriptor limit if that is less; at most 65000 */
 } sally_server_options;
 
 /* Opens a server with one address; judged at once. It accepts from the moment the engine runs (or
@@ -536,6 +548,8 @@ typedef struct sally_server_stats {
     uint64_t refused;         /* by whatever cause: sallyport/admission.h has them apart */
     uint64_t exhausted_times;
     uint64_t stalled_times; /* the watchdog had to act */
+    uint64_t silent; /* with accept_with_data: newcomers that were closed, or had gone, before they
+                        said anything */
 } sally_server_stats;
 
 /* [any] */

@@ -9,6 +9,8 @@ need_check="$need_build"' g++:g++ clang:clang clang-format-14:clang-format-14 py
     redis-benchmark:redis-tools ncat:ncat socat:socat patch:patch git:git nm:binutils man:man-db
     strace:strace valgrind:valgrind'
 
+need_windows='x86_64-w64-mingw32-gcc:gcc-mingw-w64-x86-64 wine:wine wineserver:wine64'
+
 need__missing() {
     for pair in $1; do
         what=${pair%%:*}

@@ -6,6 +6,7 @@ cause, and ends with the line "N passed, N failed[, N skipped]". Exit status 1 w
 LOGS/PRESET.xml            ctest's report of a configuration
 LOGS/PRESET-scenario/*.xml pytest's reports; they stand for ctest's one entry of their file
 LOGS/broken, LOGS/passed   lines: things outside ctest that failed or passed
+LOGS/skipped               lines, as in "name: cause": what was left out
 """
 import pathlib
 import re
@@ -93,6 +94,9 @@ def main():
                 count.failed.append((line, []))
             else:
                 count.passed += 1
+    skipped = logs / "skipped"
+    for line in skipped.read_text().splitlines() if skipped.is_file() else []:
+        count.skipped.append(tuple(line.split(": ", 1)))
     for name, cause in count.skipped:
         print(f"skipped: {name}: {' '.join(cause.split())}")
     for name, why in count.failed:

@@ -25,19 +25,25 @@ static void print_pair(const char *name, const char *text)
     print_text(text);
 }
 
-static void start_json(const struct report *report, sally_engine *engine, sally_server *server,
-                       const sally_engine_stats *stats)
+static void print_addresses(const char *name, sally_server *server)
 {
     char address[256];
-    printf("{\"event\":\"start\"");
-    print_pair("version", sally_version_string());
-    print_pair("service", report->service);
-    printf(",\"listening\":[");
+    printf(",\"%s\":[", name);
     for (unsigned i = 0; sally_server_address(server, i, address, sizeof address); i++) {
         if (i) putchar(',');
         print_text(address);
     }
-    printf("]");
+    putchar(']');
+}
+
+static void start_json(const struct report *report, sally_engine *engine,
+                       const sally_engine_stats *stats)
+{
+    printf("{\"event\":\"start\"");
+    print_pair("version", sally_version_string());
+    print_pair("service", report->service);
+    print_addresses("listening", report->server);
+    print_addresses("listening_for_data", report->server_for_data);
     print_pair("port", sally_engine_port(engine));
     print_pair("port_reason", sally_engine_port_reason(engine));
     printf(",\"shards\":%u,\"conns_max\":%u", stats->shards, stats->conns_max);
@@ -45,26 +51,32 @@ static void start_json(const struct report *report, sally_engine *engine, sally_
     printf("}\n");
 }
 
-static void start_plain(const struct report *report, sally_engine *engine, sally_server *server,
-                        const sally_engine_stats *stats)
+static void say_addresses(sally_server *server, const char *how)
 {
     char address[256];
-    printf("sallyport %s, %s\n", sally_version_string(), report->service);
     for (unsigned i = 0; sally_server_address(server, i, address, sizeof address); i++)
-        printf("listening on %s\n", address);
+        printf("listening on %s%s\n", address, how);
+}
+
+static void start_plain(const struct report *report, sally_engine *engine,
+                        const sally_engine_stats *stats)
+{
+    printf("sallyport %s, %s\n", sally_version_string(), report->service);
+    say_addresses(report->server, "");
+    say_addresses(report->server_for_data, ", which accepts with first data");
     printf("port kind: %s (%s)\n", sally_engine_port(engine), sally_engine_port_reason(engine));
     printf("shards: %u\n", stats->shards);
     printf("connections: at most %u (%s)\n", stats->conns_max, report->limit_from);
 }
 
-void report_start(const struct report *report, sally_engine *engine, sally_server *server)
+void report_start(const struct report *report, sally_engine *engine)
 {
     sally_engine_stats stats = {0};
     if (report->quiet || sally_engine_get_stats(engine, &stats) != 0) return;
     if (report->json)
-        start_json(report, engine, server, &stats);
+        start_json(report, engine, &stats);
     else
-        start_plain(report, engine, server, &stats);
+        start_plain(report, engine, &stats);
     fflush(stdout);
 }
 

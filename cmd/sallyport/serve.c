@@ -15,6 +15,7 @@
 
 struct serve {
     struct texts listen;
+    struct texts listen_for_data;
     bool echo;
     int port_kind; /* index in port_kinds, and a sally_port_kind */
     int profile;   /* index in profiles, and a sally_profile */
@@ -24,6 +25,7 @@ struct serve {
     struct door door;
     uint32_t backlog;
     uint32_t first_byte_ms;
+    uint32_t accept_data_ms;
     uint32_t idle_ms;
     uint32_t write_ms;
     uint32_t linger_ms;
@@ -35,7 +37,7 @@ struct serve {
     bool quiet;
 };
 
-static const char *port_kinds[] = {"auto", "uring", "epoll", NULL};
+static const char *port_kinds[] = {"auto", "uring", "epoll", "iocp", NULL};
 static const char *profiles[] = {"default", "many-idle", "throughput", "latency", NULL};
 static const char *at_limits[] = {"wait", "reset", "farewell", NULL};
 static const char *log_levels[] = {"error", "warn", "info", "debug", NULL};
@@ -53,11 +55,13 @@ static const struct option_row rows[] = {
      "where to listen; may be repeated\n(default 127.0.0.1:5002). host:port,\n[v6]:port, *:port "
      "(all addresses),\nport 0 (any free one), unix:/path,\nunix:@name, fd:3",
      AT(listen)},
+    {OPTION_TEXTS, "accept-with-data", "ADDR",
+     "the same, and a newcomer is accepted\nwhen its first bytes are there", AT(listen_for_data)},
     {OPTION_FLAG, "echo", NULL, "send back what comes in (the default\nand only service)",
      AT(echo)},
     {OPTION_CHOICE, "port-kind", "KIND",
-     "uring, epoll, or auto (default): uring\nwhere the system allows it", AT(port_kind),
-     port_kinds},
+     "uring, epoll, iocp (Windows), or auto\n(default): uring where the system allows\nit",
+     AT(port_kind), port_kinds},
     {OPTION_CHOICE, "profile", "NAME",
      "default, many-idle, throughput, or\nlatency (spins before it sleeps: costs\nprocessor time)",
      AT(profile), profiles},
@@ -87,6 +91,8 @@ static const struct option_row rows[] = {
     {OPTION_HEADING, .help = "Times (500ms, 10s, 5m, 2h, never)"},
     {OPTION_TIME, "first-byte-timeout", "TIME", "for a peer's first byte (default 30s)",
      AT(first_byte_ms), .never = true},
+    {OPTION_TIME, "accept-data-timeout", "TIME",
+     "the same before it is accepted, with\n--accept-with-data (default 30s)", AT(accept_data_ms)},
     {OPTION_TIME, "idle-timeout", "TIME", "without a byte in or out (default 10m)", AT(idle_ms),
      .never = true},
     {OPTION_TIME, "write-timeout", "TIME", "bytes wait and the peer takes none\n(default 30s)",
@@ -166,6 +172,7 @@ static sally_server_options server_options(const struct serve *serve,
         .at_limit = (sally_at_limit)serve->at_limit,
         .backlog = (int)serve->backlog,
         .admission = admission_is_asked_for(serve) ? admission : NULL,
+        .accept_data_ms = serve->accept_data_ms,
     };
 }
 
@@ -179,25 +186,36 @@ static int fail(const struct log *log, const char *what, const char *which, int 
         fprintf(stderr, "%s; the descriptor limit is %llu, raise it with ulimit -n",
                 sally_strerror(err), limit);
     else
-        fprintf(stderr, "%s%s", why,
-                err == SALLY_ENOPORT ? "; leave out --port-kind or take epoll" : "");
+        fprintf(stderr, "%s%s", why, err == SALLY_ENOPORT ? "; leave out --port-kind" : "");
     fprintf(stderr, " (%s)\n", sally_err_name(err));
     return EXIT_FAILED;
 }
 
-static int listen_all(const struct serve *serve, const struct log *log, sally_engine *engine,
-                      sally_server **server)
+/* One server for each kind of accepting, with all its addresses. */
+static int listen_on(const struct texts *addresses, const sally_server_options *options,
+                     const struct log *log, sally_engine *engine, sally_server **server)
 {
     sally_handler handler = echo_handler();
-    sally_admission admission = serve_door_admission(&serve->door);
-    sally_server_options options = server_options(serve, &admission);
-    for (unsigned i = 0; i < serve->listen.count; i++) {
-        const char *address = serve->listen.items[i];
-        int err = i == 0 ? sally_listen(engine, address, &handler, &options, server)
+    for (unsigned i = 0; i < addresses->count; i++) {
+        const char *address = addresses->items[i];
+        int err = i == 0 ? sally_listen(engine, address, &handler, options, server)
                          : sally_server_add(*server, address);
         if (err) return fail(log, "can't listen on ", address, err);
     }
     return EXIT_DONE;
+}
+
+static int listen_all(const struct serve *serve, const struct log *log, sally_engine *engine,
+                      struct report *report)
+{
+    sally_admission admission = serve_door_admission(&serve->door);
+    sally_server_options options = server_options(serve, &admission);
+    int status = listen_on(&serve->listen, &options, log, engine, &report->server);
+    options.accept_with_data = true;
+    if (status == EXIT_DONE)
+        status =
+            listen_on(&serve->listen_for_data, &options, log, engine, &report->server_for_data);
+    return status;
 }
 
 /* How the connection limit came about, for the report. */
@@ -251,21 +269,20 @@ static int run(const struct serve *serve, const struct log *log, sally_engine *e
 static int start_and_run(struct serve *serve, struct log *log, sally_engine **engine)
 {
     char limit_from[96];
-    sally_server *server = NULL;
+    struct report report = {serve->json, serve->quiet, "echo", limit_from, NULL, NULL};
     sally_engine_options options = engine_options(serve, log);
     machine_hold_stops();
     if (!serve_door_open(&serve->door)) return EXIT_FAILED;
     if (serve->door.bans) machine_hold_reloads(serve_door_reload, &serve->door);
     int err = sally_engine_create(engine, &options);
     if (err) return fail(log, "can't start", "", err);
-    int status = listen_all(serve, log, *engine, &server);
+    int status = listen_all(serve, log, *engine, &report);
     if (status != EXIT_DONE) return status;
     log->starting = false;
     err = sally_engine_start(*engine);
     if (err) return fail(log, "can't start", "", err);
     explain_limit(serve, limit_from, sizeof limit_from);
-    struct report report = {serve->json, serve->quiet, "echo", limit_from};
-    report_start(&report, *engine, server);
+    report_start(&report, *engine);
     return run(serve, log, *engine, &report);
 }
 
@@ -275,7 +292,8 @@ int serve_command(int argc, char **argv)
         .log_level = SALLY_LOG_WARN, .port_kind = SALLY_PORT_AUTO, .drain_ms = DRAIN_MS};
     enum options_result result = options_read(&table, &serve, argc, argv);
     if (result != OPTIONS_READ) return result == OPTIONS_HELP ? EXIT_DONE : EXIT_USAGE;
-    if (!serve.listen.count) serve.listen.items[serve.listen.count++] = "127.0.0.1:5002";
+    if (!serve.listen.count && !serve.listen_for_data.count)
+        serve.listen.items[serve.listen.count++] = "127.0.0.1:5002";
 
     struct log log = {.starting = true};
     sally_engine *engine = NULL;

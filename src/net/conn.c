@@ -124,7 +124,7 @@ static void adopt__undo(struct shard *shard, struct policy *policy, port_handle 
 }
 
 void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
-                const struct addr *peer, uint32_t source, bool inherits)
+                const struct addr *peer, uint32_t source, bool inherits, const struct span *first)
 {
     sally_conn *conn = engine_stopping(shard->engine) ? NULL : adopt__make(shard, policy);
     if (!conn) {
@@ -143,6 +143,7 @@ void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
     }
     port_attach(shard->port, &conn->sock, handle, inherits ? NULL : &policy->sock);
     conn_open(conn);
+    if (first->len) conn_first_bytes(conn, first);
 }
 
 void conn_open(sally_conn *conn)

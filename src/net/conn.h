@@ -137,9 +137,9 @@ void conn_init(sally_conn *conn, struct shard *shard, struct policy *policy);
 /* A handle on this shard becomes an open connection; room has been reserved in engine, shard and
  * server, and `source` by the server's gate. The policy reference is taken over, also on failure,
  * after which everything reserved has been given back and the handle is refused. `inherits`: it has
- * the policy's socket options already. */
+ * the policy's socket options already. `first`: bytes that came with it, copied. */
 void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
-                const struct addr *peer, uint32_t source, bool inherits);
+                const struct addr *peer, uint32_t source, bool inherits, const struct span *first);
 
 /* It is connected: on_open, first read. */
 void conn_open(sally_conn *conn);
@@ -232,6 +232,8 @@ void conn_update_reading(sally_conn *conn);
 /* Keeps what reading was paused before: at most what was on its way, which the port's buffers
  * bound. Copied, so that those go back. SALLY_ENOMEM. */
 int conn_hold(sally_conn *conn, const void *data, size_t len);
+/* Bytes that came with the accept, right after conn_open. */
+void conn_first_bytes(sally_conn *conn, const struct span *first);
 /* Hands out what was held while paused. */
 void conn_deliver_held(sally_conn *conn);
 void conn_drop_held(sally_conn *conn);

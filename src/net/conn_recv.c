@@ -129,16 +129,21 @@ static __attribute__((noinline)) bool conn__takes(sally_conn *conn, uint32_t byt
     return conn->state == CONN_OPEN && !conn__paused(conn) && !conn_has(conn, CONN_HELD);
 }
 
-static void conn__bytes(sally_conn *conn, const struct port_event *event)
+static inline void conn__count_in(sally_conn *conn, size_t bytes)
 {
-    struct shard *shard = conn->shard;
     if (!conn_has(conn, CONN_FIRST_BYTE)) {
         conn->flags |= CONN_FIRST_BYTE;
         conn->bytes_in = 0;
     }
-    conn->bytes_in += event->bytes;
-    conn->active_ms = shard->now_ms & CONN_MS_MAX;
-    counter_add(&shard->counters.bytes_in, event->bytes);
+    conn->bytes_in += bytes;
+    conn->active_ms = conn->shard->now_ms & CONN_MS_MAX;
+    counter_add(&conn->shard->counters.bytes_in, bytes);
+}
+
+static void conn__bytes(sally_conn *conn, const struct port_event *event)
+{
+    struct shard *shard = conn->shard;
+    conn__count_in(conn, event->bytes);
     if (conn_is_plain(conn) || conn__takes(conn, event->bytes)) {
         conn__deliver(conn, event);
         return;
@@ -146,6 +151,20 @@ static void conn__bytes(sally_conn *conn, const struct port_event *event)
     int err = conn->state == CONN_OPEN ? conn_hold(conn, event->data, event->bytes) : 0;
     port_buf_release(shard->port, event->buf, event->data);
     if (err) conn_broken(conn, err, 0);
+}
+
+/* They came with the accept, before the connection was open: so they are given to it, or held where
+ * on_open has paused reading, before any others. */
+void conn_first_bytes(sally_conn *conn, const struct span *first)
+{
+    if (conn->state != CONN_OPEN) return;
+    conn__count_in(conn, first->len);
+    if (conn_limits(conn)) limits_on_recv(conn, (uint32_t)first->len);
+    int err = conn_hold(conn, first->data, first->len);
+    if (err)
+        conn_broken(conn, err, 0);
+    else
+        conn_deliver_held(conn);
 }
 
 void conn_on_recv(sally_conn *conn, const struct port_event *event)

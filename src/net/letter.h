@@ -39,6 +39,8 @@ struct letter_adopt {
     uint32_t source;       /* what the server's gate gave for it */
     struct policy *policy; /* a reference */
     bool inherits;         /* as in struct listening */
+    uint32_t first_len;
+    unsigned char first[]; /* bytes that came with it */
 };
 
 /* To end those of a server's connections whose address is banned. */

@@ -49,7 +49,12 @@ void listener_begin(struct listener *listener)
     listener->next = shard->listeners;
     shard->listeners = listener;
     listener->state = LISTENER_OPEN;
-    port_attach(shard->port, &listener->sock, handle, NULL);
+    const sally_server_options *options = &listener->server->options;
+    struct port_sock_options speak_first = {.delay = true,
+                                            .accept_data_ms = options->accept_data_ms,
+                                            .accept_held_max = options->accept_held_max};
+    port_attach(shard->port, &listener->sock, handle,
+                options->accept_with_data ? &speak_first : NULL);
     listener->tick_ms = shard->now_ms + listener->server->options.watchdog_ms;
     listener_wake_at(listener, listener->tick_ms);
     listener_update(listener);
@@ -271,7 +276,13 @@ static void listener__recovered(struct listener *listener)
 static void listener__failed(struct listener *listener, const struct port_event *event)
 {
     sally_server *server = listener->server;
-    if (event->error == SALLY_ECANCELED && listener->stopping) return; /* we asked for it */
+    bool asked_for = listener->stopping || listener->state == LISTENER_ENDING;
+    if (event->error == SALLY_ECANCELED && asked_for) return;
+    bool gone = event->error == SALLY_ETIMEDOUT || event->error == SALLY_ERESET;
+    if (server->options.accept_with_data && event->more && gone) {
+        atomic_fetch_add(&server->silent, 1); /* it was never more than a descriptor: no callback */
+        return;
+    }
     uint64_t times = atomic_fetch_add(&server->accept_failures, 1) + 1;
     counter_add(&listener->shard->counters.accept_failures, 1);
     if (event->error == SALLY_EEXHAUSTED)
@@ -311,7 +322,11 @@ void listener_on_event(struct listener *listener, const struct port_event *event
     if (!event->more) listener->stopping = false;
     listener_update(listener); /* armed again before the newcomer is judged */
     if (event->error) return;
-    newcomer_judge(listener, event->accepted, &event->peer);
+    struct newcomer newcomer = {.handle = event->accepted,
+                                .peer = event->peer,
+                                .first = {event->data, event->data ? event->bytes : 0}};
+    newcomer_judge(listener, &newcomer);
+    if (event->data) port_buf_release(listener->shard->port, event->buf, event->data);
     listener_update(listener);
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/addr.h"
 #include "base/mem.h"
+#include "base/span.h"
 #include "port/port.h"
 
 struct newcomer {
@@ -16,7 +17,8 @@ struct newcomer {
     uint32_t source; /* what the server's gate gave for it; 0: nothing */
     uint32_t delays;
     uint64_t came_ms;
-    uint64_t due_ms; /* delayed: when it is asked for again */
+    uint64_t due_ms;   /* delayed: when it is asked for again */
+    struct span first; /* bytes that came with it, the owner's */
 };
 
 struct lobby_seat;
@@ -26,13 +28,15 @@ struct lobby {
     struct lobby_seat *last;
 };
 
-/* False without memory. */
+/* With a copy of its first bytes. False without memory. */
 bool lobby_put(struct lobby *lobby, struct mem *mem, const struct newcomer *newcomer);
 
 /* The first one, who stays; NULL when there is none. */
 const struct newcomer *lobby_first(const struct lobby *lobby);
 
-/* The first one leaves. False when there is none. */
-bool lobby_take(struct lobby *lobby, struct mem *mem, struct newcomer *newcomer);
+/* The first one leaves, in its seat, which holds its first bytes; NULL when there is none. */
+struct lobby_seat *lobby_take(struct lobby *lobby);
+struct newcomer *lobby_newcomer(struct lobby_seat *seat);
+void lobby_free(struct lobby_seat *seat, struct mem *mem);
 
 #endif

@@ -1,6 +1,8 @@
 /* A newcomer's way from the accept to a connection, or out again; see newcomer.h. */
 #include "net/newcomer.h"
 
+#include <string.h>
+
 #include "admission/bans.h"
 #include "net/conn.h"
 #include "net/gate.h"
@@ -74,22 +76,25 @@ static void newcomer__hand_over(struct listener *listener, const struct newcomer
     struct shard *shard = engine_pick_shard(engine);
     if (shard == listener->shard) {
         conn_adopt(shard, policy_ref(server->policy), newcomer->handle, &newcomer->peer,
-                   newcomer->source, listener->address->inherits);
+                   newcomer->source, listener->address->inherits, &newcomer->first);
         return;
     }
-    struct letter_adopt *letter = shard ? mem_zalloc(&engine->mem, sizeof *letter) : NULL;
+    size_t bytes = sizeof(struct letter_adopt) + newcomer->first.len;
+    struct letter_adopt *letter = shard ? mem_zalloc(&engine->mem, bytes) : NULL;
     if (!letter) {
         if (shard) shard_withdraw(shard);
         server_release_conn(server);
         newcomer__refuse(listener, newcomer, SALLY_REFUSED_NO_MEMORY);
         return;
     }
-    letter->letter.mail = (struct mail){sizeof *letter, LETTER_ADOPT};
+    letter->letter.mail = (struct mail){(uint32_t)bytes, LETTER_ADOPT};
     letter->inherits = listener->address->inherits;
     letter->handle = newcomer->handle;
     letter->peer = newcomer->peer;
     letter->source = newcomer->source;
     letter->policy = policy_ref(server->policy);
+    letter->first_len = (uint32_t)newcomer->first.len;
+    if (letter->first_len) memcpy(letter->first, newcomer->first.data, letter->first_len);
     (void)shard_post(shard, &letter->letter, true); /* bounded by the places reserved */
 }
 
@@ -109,11 +114,13 @@ static bool newcomer__reserve(struct listener *listener, sally_refusal *why)
 void newcomers_let_in(struct listener *listener)
 {
     struct mem *mem = &listener->shard->engine->mem;
-    struct newcomer newcomer;
     sally_refusal why;
     while (listener->parked.first && server_wants_newcomers(listener->server) &&
-           newcomer__reserve(listener, &why) && lobby_take(&listener->parked, mem, &newcomer))
-        newcomer__hand_over(listener, &newcomer);
+           newcomer__reserve(listener, &why)) {
+        struct lobby_seat *seat = lobby_take(&listener->parked);
+        newcomer__hand_over(listener, lobby_newcomer(seat));
+        lobby_free(seat, mem);
+    }
 }
 
 /* Nothing is against it: it is let in, or waits, as there is room. */
@@ -163,49 +170,52 @@ void newcomers_ask_again(struct listener *listener)
     struct mem *mem = &listener->shard->engine->mem;
     for (const struct newcomer *first;
          (first = lobby_first(&listener->delayed)) && first->due_ms <= listener->shard->now_ms;) {
-        struct newcomer newcomer;
-        (void)lobby_take(&listener->delayed, mem, &newcomer);
+        struct lobby_seat *seat = lobby_take(&listener->delayed);
+        struct newcomer *newcomer = lobby_newcomer(seat);
         gate_undelay(gate);
-        if (gate->bans && bans_refuse(gate->bans, &newcomer.peer))
-            newcomer__refuse(listener, &newcomer, SALLY_REFUSED_BANNED);
+        if (gate->bans && bans_refuse(gate->bans, &newcomer->peer))
+            newcomer__refuse(listener, newcomer, SALLY_REFUSED_BANNED);
         else
-            newcomer__ask(listener, &newcomer);
+            newcomer__ask(listener, newcomer);
+        lobby_free(seat, mem);
     }
 }
 
-void newcomer_judge(struct listener *listener, port_handle handle, const struct addr *peer)
+void newcomer_judge(struct listener *listener, struct newcomer *newcomer)
 {
     sally_server *server = listener->server;
-    struct newcomer newcomer = {
-        .handle = handle, .peer = *peer, .came_ms = listener->shard->now_ms};
     sally_refusal why;
+    newcomer->came_ms = listener->shard->now_ms;
     atomic_fetch_add(&server->accepted, 1);
     counter_add(&listener->shard->counters.accepted, 1);
-    if (peer->family == ADDR_NONE) { /* gone before we looked: not worth a connection */
+    if (newcomer->peer.family == ADDR_NONE) { /* gone before we looked: not worth a connection */
         atomic_fetch_add(&server->dead_on_arrival, 1);
-        port_refuse(listener->shard->port, handle, PORT_CLOSE_RST);
+        port_refuse(listener->shard->port, newcomer->handle, PORT_CLOSE_RST);
     } else if (listener->state != LISTENER_OPEN && listener->state != LISTENER_EXHAUSTED) {
-        newcomer__refuse(listener, &newcomer, SALLY_REFUSED_CLOSING);
+        newcomer__refuse(listener, newcomer, SALLY_REFUSED_CLOSING);
     } else if (!server->gate) {
-        newcomer__let_in(listener, &newcomer);
-    } else if (gate_enter(server->gate, &newcomer, listener->shard->now_ms, &why)) {
-        newcomer__ask(listener, &newcomer);
+        newcomer__let_in(listener, newcomer);
+    } else if (gate_enter(server->gate, newcomer, listener->shard->now_ms, &why)) {
+        newcomer__ask(listener, newcomer);
     } else if (why == SALLY_REFUSED_ADDRESS_LIMIT || why == SALLY_REFUSED_ADDRESS_RATE) {
-        newcomer__turn_away(listener, &newcomer, why);
+        newcomer__turn_away(listener, newcomer, why);
     } else {
-        newcomer__refuse(listener, &newcomer, why);
+        newcomer__refuse(listener, newcomer, why);
     }
 }
 
 /* Nobody who waits will be let in. */
+static void newcomers__clear(struct listener *listener, struct lobby *lobby)
+{
+    for (struct lobby_seat *seat; (seat = lobby_take(lobby));) {
+        if (lobby == &listener->delayed) gate_undelay(listener->server->gate);
+        newcomer__refuse(listener, lobby_newcomer(seat), SALLY_REFUSED_CLOSING);
+        lobby_free(seat, &listener->shard->engine->mem);
+    }
+}
+
 void newcomers_clear(struct listener *listener)
 {
-    struct mem *mem = &listener->shard->engine->mem;
-    struct newcomer newcomer;
-    while (lobby_take(&listener->parked, mem, &newcomer))
-        newcomer__refuse(listener, &newcomer, SALLY_REFUSED_CLOSING);
-    while (lobby_take(&listener->delayed, mem, &newcomer)) {
-        gate_undelay(listener->server->gate);
-        newcomer__refuse(listener, &newcomer, SALLY_REFUSED_CLOSING);
-    }
+    newcomers__clear(listener, &listener->parked);
+    newcomers__clear(listener, &listener->delayed);
 }

@@ -8,7 +8,7 @@
 #include "net/listener.h"
 
 /* The handle is taken over. */
-void newcomer_judge(struct listener *listener, port_handle handle, const struct addr *peer);
+void newcomer_judge(struct listener *listener, struct newcomer *newcomer);
 
 /* As many of those parked as there is room for. */
 void newcomers_let_in(struct listener *listener);

@@ -7,8 +7,9 @@
 #include "net/listener.h"
 #include "os/address.h"
 #include "os/file.h"
+#include "os/limits.h"
 
-enum { WATCHDOG_MS = 1000 };
+enum { WATCHDOG_MS = 1000, ACCEPT_DATA_MS = 30000, ACCEPT_HELD = 1024 };
 
 /* ---- Counts ---- */
 
@@ -57,12 +58,20 @@ void server_tell(sally_server *server, sally_server_event_kind kind, int error, 
 
 /* ---- Opening ---- */
 
+/* Silent newcomers must leave descriptors for those who speak. */
+static uint32_t held_default(const struct host *host)
+{
+    uint32_t eighth = host->threads ? os_descriptors_max() / 8 : ACCEPT_HELD;
+    return eighth < ACCEPT_HELD ? eighth + 1 : ACCEPT_HELD;
+}
+
 static int server__options(sally_server_options *options, const sally_server_options *given)
 {
     if (given) *options = *given;
     if (options->backlog < 0 || (unsigned)options->at_limit > SALLY_AT_LIMIT_FAREWELL ||
-        options->unix_mode > 0777)
+        options->unix_mode > 0777 || options->accept_held_max > PORT_HELD_MAX)
         return SALLY_EINVAL;
+    if (!options->accept_data_ms) options->accept_data_ms = ACCEPT_DATA_MS;
     if (!options->conns_max) options->conns_max = UINT32_MAX;
     if (!options->watchdog_ms) options->watchdog_ms = WATCHDOG_MS;
     return 0;
@@ -75,6 +84,8 @@ static int server_create(sally_server **out, sally_engine *engine, const sally_h
     if (!server) return SALLY_ENOMEM;
     server->engine = engine;
     int err = server__options(&server->options, options);
+    if (!server->options.accept_held_max)
+        server->options.accept_held_max = held_default(&engine->host);
     if (!err) err = policy_create(&server->policy, engine, server, handler, &server->options.conn);
     if (!err && gate_is_wanted(handler, &server->options))
         err = gate_create(&server->gate, engine, &server->options);
@@ -347,6 +358,7 @@ int sally_server_get_stats(sally_server *server, sally_server_stats *stats)
         .refused = atomic_load(&server->refused),
         .exhausted_times = atomic_load(&server->exhausted_times),
         .stalled_times = atomic_load(&server->stalled_times),
+        .silent = atomic_load(&server->silent),
     };
     return 0;
 }

@@ -57,6 +57,7 @@ struct sally_server {
     _Atomic uint64_t exhausted_times;
     _Atomic uint64_t stalled_times;
     _Atomic uint64_t at_limit_times;
+    _Atomic uint64_t silent;
 };
 
 void server_destroy(sally_server *server);

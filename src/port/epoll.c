@@ -36,6 +36,7 @@ static void port_free(struct epoll_port *port)
     if (port->wake_fd >= 0) close(port->wake_fd);
     if (port->alarm_fd >= 0) close(port->alarm_fd);
     if (port->epoll_fd >= 0) close(port->epoll_fd);
+    linux_holds_close(&port->holds);
     mem_free(port->port.mem, port, sizeof *port);
 }
 
@@ -71,6 +72,7 @@ static int epoll_create_port(struct port **out, const struct port_config *config
     port->epoll_fd = -1;
     port->wake_fd = -1;
     port->alarm_fd = -1;
+    port->holds.epoll_fd = -1;
     port->burst = ACCEPT_BURST;
     port->buf_bytes = config->buf_bytes ? config->buf_bytes : BUF_BYTES;
     int sys = port_open(port);
@@ -326,19 +328,37 @@ static bool accept_goes_on(int sys)
     }
 }
 
+static bool is_used_up(int sys)
+{
+    return sys == EMFILE || sys == ENFILE || sys == ENOBUFS || sys == ENOMEM;
+}
+
 static void event_accept_failed(struct port_event *event, struct port_sock *sock, int sys)
 {
-    bool used_up = sys == EMFILE || sys == ENFILE || sys == ENOBUFS || sys == ENOMEM;
-    event_final(event, sock, PORT_ACCEPT, used_up ? SALLY_EEXHAUSTED : os_error_map(sys), sys);
+    int error = is_used_up(sys) ? SALLY_EEXHAUSTED : os_error_map(sys);
+    event_final(event, sock, PORT_ACCEPT, error, sys);
     if (!accept_goes_on(sys)) return;
     event->more = true;
     sock->in_flight |= (uint8_t)PORT_BIT(PORT_ACCEPT);
+}
+
+/* With a listener that accepts with data: false when it is the listener's own matter. */
+static bool accept_held(struct linux_hold *hold, struct port_sock *sock, int fd,
+                        const union linux_sockaddr *from, socklen_t len, struct port_event *event)
+{
+    struct addr peer = {0};
+    if (fd < 0) return is_used_up(errno) && linux_hold_cut(hold, event);
+    linux_addr_from(&peer, &from->any, len);
+    event->op = PORT_OPS; /* none */
+    (void)linux_hold_judge(hold, sock, fd, &peer, event);
+    return true;
 }
 
 /* Connections until there are none, the events are full, or the burst is over. */
 static unsigned accept_take(struct epoll_port *port, struct port_sock *sock,
                             struct port_event *events, unsigned max)
 {
+    struct linux_hold *hold = sock->data_ms ? own_of(sock)->hold : NULL;
     unsigned count = 0;
     while (count < max && port->burst) {
         union linux_sockaddr peer;
@@ -351,6 +371,10 @@ static unsigned accept_take(struct epoll_port *port, struct port_sock *sock,
             break;
         }
         struct port_event *event = &events[count++];
+        if (hold && accept_held(hold, sock, fd, &peer, len, event)) {
+            if (event->op == PORT_OPS) count--;
+            continue;
+        }
         if (fd < 0) {
             event_accept_failed(event, sock, errno);
             if (event->more) continue;
@@ -414,6 +438,20 @@ static unsigned ready_in(struct epoll_port *port, struct port_sock *sock, struct
     return accept_take(port, sock, events, max);
 }
 
+/* Newcomers that had to speak first, as many as of one listener. */
+static unsigned hold_take(struct epoll_port *port, struct port_event *events, unsigned max)
+{
+    unsigned count = 0;
+    bool told, any = true;
+    while (count < max && port->burst &&
+           (any = linux_holds_take(&port->holds, &events[count], &told))) {
+        port->burst--;
+        count += told;
+    }
+    if (!any || !port->burst) ready_next(port);
+    return count;
+}
+
 /* What one entry of the kernel's array brings. A hang-up or an error means only "try": the call
  * tells bytes, the end or the reason. */
 static NEVER_INLINE unsigned ready_take(struct epoll_port *port, struct port_event *events,
@@ -423,6 +461,7 @@ static NEVER_INLINE unsigned ready_take(struct epoll_port *port, struct port_eve
     uint64_t key = entry->data.u64;
     uint32_t ready = entry->events;
     struct port_sock *sock = slots_find(port->port.socks, (uint32_t)key, (uint32_t)(key >> 32));
+    if (key == EPOLL_HOLD_KEY) return hold_take(port, events, max);
     if (!sock) {
         if (key != WAKE_KEY && key != ALARM_KEY) counter_add(&port->port.counters.stray_events, 1);
         ready_next(port);

@@ -18,9 +18,14 @@
 
 #include "base/pool.h"
 #include "os/thread.h"
+#include "port/linux_hold.h"
 #include "port/port.h"
 
 enum { EPOLL_READY_MAX = 256 };
+
+/* The key of the set with the newcomers that had to speak: no socket has an even generation. Level-
+ * triggered: it is ready as long as one of them has to be handed out. */
+enum { EPOLL_HOLD_KEY = 2 };
 
 struct epoll_port {
     struct port port;
@@ -41,12 +46,16 @@ struct epoll_port {
     uint32_t starved_tail;
     uint32_t buf_bytes;
     struct pool bufs;
+    struct linux_holds holds;
     struct epoll_event ready[EPOLL_READY_MAX];
 };
 
 /* What the port keeps in port_sock.own; zero is the state of a socket without a descriptor. */
 struct epoll_own {
-    const void *send_data; /* PORT_SEND: the first span, port_sock.own32 bytes */
+    union {
+        const void *send_data;   /* PORT_SEND: the first span, port_sock.own32 bytes */
+        struct linux_hold *hold; /* a listener's with data_ms, made by its first accept */
+    };
     uint32_t due_next;
     uint32_t starved_next;
     uint32_t starved_prev;
@@ -56,6 +65,7 @@ struct epoll_own {
     int16_t in_errno;  /* beside it */
     int16_t out_error; /* of PORT_CONNECT or PORT_SEND, once due */
     int16_t out_errno; /* beside it */
+    uint16_t held_max; /* the same listener's */
 };
 
 _Static_assert(sizeof(struct epoll_own) <= sizeof((struct port_sock *)0)->own,

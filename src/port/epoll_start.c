@@ -152,6 +152,10 @@ void epoll_attach(struct port *base, struct port_sock *sock, port_handle handle,
     assert_owner(epoll_of(base));
     sock_open(sock, handle);
     linux_set_options((int)handle, options);
+    if (sock->data_ms && !linux_listens((int)handle)) sock->data_ms = 0;
+    if (!sock->data_ms) return;
+    uint32_t max = options->accept_held_max;
+    own_of(sock)->held_max = (uint16_t)(max < PORT_HELD_MAX ? max : PORT_HELD_MAX);
 }
 
 static void start(struct port *base, struct port_sock *sock, enum port_op op)
@@ -170,9 +174,42 @@ static void stop(struct port *base, struct port_sock *sock, enum port_op op)
     epoll_end(epoll_of(base), sock, op, SALLY_ECANCELED, 0);
 }
 
-void epoll_accept(struct port *base, struct port_sock *sock) { start(base, sock, PORT_ACCEPT); }
+/* A listener that accepts with data: where its silent newcomers wait. 0 or errno. */
+static int hold_begin(struct epoll_port *port, struct port_sock *sock)
+{
+    struct epoll_own *own = own_of(sock);
+    if (port->holds.epoll_fd < 0) {
+        struct epoll_event event = {.events = EPOLLIN, .data.u64 = EPOLL_HOLD_KEY};
+        int sys = linux_holds_open(&port->holds, port->port.mem);
+        if (sys) return sys;
+        if (epoll_ctl(port->epoll_fd, EPOLL_CTL_ADD, port->holds.epoll_fd, &event) != 0) {
+            sys = errno;
+            linux_holds_close(&port->holds);
+            return sys;
+        }
+    }
+    if (!own->hold) own->hold = linux_hold_open(&port->holds, sock, own->held_max);
+    return own->hold ? linux_hold_watch(own->hold, true) : errno;
+}
 
-void epoll_accept_stop(struct port *base, struct port_sock *sock) { stop(base, sock, PORT_ACCEPT); }
+void epoll_accept(struct port *base, struct port_sock *sock)
+{
+    int sys = sock->data_ms ? hold_begin(epoll_of(base), sock) : 0;
+    if (!sys) {
+        start(base, sock, PORT_ACCEPT);
+        return;
+    }
+    sock->in_flight |= (uint8_t)PORT_BIT(PORT_ACCEPT);
+    epoll_end(epoll_of(base), sock, PORT_ACCEPT, SALLY_EEXHAUSTED, sys);
+}
+
+void epoll_accept_stop(struct port *base, struct port_sock *sock)
+{
+    struct epoll_own *own = own_of(sock);
+    if (sock->data_ms && own->hold && (ops_parked(sock) & PORT_BIT(PORT_ACCEPT)))
+        (void)linux_hold_watch(own->hold, false);
+    stop(base, sock, PORT_ACCEPT);
+}
 
 void epoll_recv(struct port *base, struct port_sock *sock) { start(base, sock, PORT_RECV); }
 
@@ -262,6 +299,10 @@ void epoll_close(struct port *base, struct port_sock *sock, enum port_close_mode
     assert_owner(port);
     epoll_unstarve(port, sock);
     uint32_t ops = ops_parked(sock);
+    if (sock->state == EPOLL_OPEN && sock->data_ms) {
+        linux_hold_close(own_of(sock)->hold);
+        own_of(sock)->hold = NULL;
+    }
     for (enum port_op op = PORT_ACCEPT; op < PORT_CLOSE; op++) {
         if (ops & PORT_BIT(op)) epoll_end(port, sock, op, SALLY_ECANCELED, 0);
     }

@@ -25,7 +25,7 @@ enum {
 
 _Static_assert(sizeof(struct iocp_own) <= sizeof((struct port_sock *)0)->own, "own[] is too small");
 
-/* Keys of packets. */
+/* Keys of packets, beside IOCP_KEY_NEWCOMER. */
 enum { KEY_OPERATION = 1, KEY_WAKE = 2 };
 
 static _Atomic(const char *) refusal = "";
@@ -125,7 +125,7 @@ static int64_t iocp_fd(struct port *base)
 static uint32_t sleep_ms(const struct iocp_port *port, uint32_t timeout_ms)
 {
     if (port->due.count || (port->starved.count && port->buf_freed)) return 0;
-    uint32_t longest = IDLE_MS;
+    uint32_t longest = port->speaking ? IOCP_LOOK_MS : IDLE_MS;
     /* no buffer although fewer than the cap are out: no release need come, memory may */
     if (port->starved.count && port->bufs.out < port->bufs.out_max) longest = RETRY_MS;
     if (port->lacking.count) {
@@ -147,6 +147,7 @@ static void tick(struct iocp_port *port)
     port->now_ms = (uint32_t)(os_clock_ns() / NS_PER_MS);
     if (port->posted.count) iocp_recv_cool(port);
     if (port->lacking.count) iocp_accept_retry(port);
+    if (port->speaking) iocp_hold_look(port);
 }
 
 /* What the last wait found and nobody took yet comes first: asking again would put those who were
@@ -250,6 +251,10 @@ static unsigned take_packet(struct iocp_port *port, struct port_event *event)
     const struct win32_packet *packet = &port->packets[port->next++];
     struct iocp_op *op = (struct iocp_op *)packet->overlapped;
     if (packet->key == KEY_WAKE) return 0;
+    if (packet->key == IOCP_KEY_NEWCOMER) {
+        iocp_hold_news(port);
+        return 0;
+    }
     if (packet->key != KEY_OPERATION || !op || !op->owed) {
         counter_add(&port->port.counters.stray_events, 1);
         return 0;
@@ -271,6 +276,7 @@ static unsigned iocp_take(struct port *base, struct port_event *events, unsigned
         count += fed;
     }
     while (count < max && port->next < port->count) count += take_packet(port, &events[count]);
+    base->emptied = port->next == port->count && !port->due_now && !port->starved.count;
     return count;
 }
 
@@ -278,10 +284,12 @@ void iocp_buf_release(struct port *base, uint32_t buf, const void *data)
 {
     struct iocp_port *port = iocp_of(base);
     iocp_assert_owner(port);
-    assert(buf == 0);
-    (void)buf;
-    pool_give(&port->bufs, (void *)(uintptr_t)data);
     base->bufs_lent--;
+    if (buf == IOCP_FIRST_BUF) {
+        mem_free(base->mem, (void *)(uintptr_t)data, IOCP_FIRST_BUF_BYTES);
+        return;
+    }
+    pool_give(&port->bufs, (void *)(uintptr_t)data);
     port->buf_freed = true;
 }
 

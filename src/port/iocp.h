@@ -35,16 +35,28 @@ struct iocp_accept {
     struct iocp_op op; /* first */
     struct port_sock *listener;
     port_handle handle; /* the newcomer's socket, PORT_NO_HANDLE: not posted */
-    unsigned char addrs[WIN32_ADDRS_BYTES];
+    unsigned char *buf; /* addresses; with data: first bytes and addresses, a block of its own */
+    uint32_t number;    /* in the order of posting, which is that of coming */
+    uint32_t since_ms;  /* with data: when the newcomer came, as far as the system tells */
+    bool connected;     /* it has come and says nothing */
+    bool cut;           /* its socket was closed, for saying nothing */
 };
 
 struct iocp_accepts {
-    uint32_t depth;
+    uint32_t depth;   /* places */
+    uint32_t wanted;  /* of them to be posted */
     uint8_t family;   /* enum addr_family */
     uint8_t failures; /* in a row */
     uint16_t reserved;
+    uint32_t first_bytes; /* 0: without data */
+    uint32_t number;      /* of the last that was posted */
+    struct port_sock *sock;
+    struct iocp_accepts *next; /* of those with data */
+    void *signal;              /* with data: of those that wait at the listener */
     struct iocp_accept accepts[];
 };
+
+enum { IOCP_FIRST_BUF = 1, IOCP_FIRST_BUF_BYTES = WIN32_FIRST_BYTES + WIN32_ADDRS_BYTES };
 
 /* What the port keeps in port_sock.own; zero is the state of a socket without a handle. */
 struct iocp_own {
@@ -56,7 +68,8 @@ struct iocp_own {
     uint32_t wait_next; /* in one of the lists that it can be in only one of: starved, posted, */
     uint32_t wait_prev; /* lacking */
     uint32_t owed;      /* packets */
-    uint32_t heard_ms;  /* when the last receive brought bytes, or was posted with a buffer */
+    uint32_t heard_ms;  /* when the last receive brought bytes, or was posted with a buffer; of a
+                           listener with data_ms how many may wait */
     uint8_t due;        /* PORT_BIT of what has ended and is not yet handed out */
     uint8_t heat;       /* receives that brought bytes without a pause */
     int16_t in_error;   /* of what is due: connect, receive, accept */
@@ -109,6 +122,8 @@ struct iocp_port {
     struct iocp_list starved; /* the first come first */
     struct iocp_list posted;  /* the oldest first */
     struct iocp_list lacking;
+    struct iocp_accepts *speaking; /* blocks of listeners that accept with data */
+    uint32_t look_ms;              /* when those are looked at again */
     struct pool bufs;
     struct win32_packet packets[IOCP_PACKETS_MAX];
 };
@@ -209,6 +224,25 @@ void iocp_accept_close(struct iocp_port *port, struct port_sock *sock);
 struct iocp_accept *iocp_accept_ready(struct port_sock *sock);
 /* The block goes when nothing in it is posted. */
 void iocp_accept_release(struct iocp_port *port, struct port_sock *sock);
+
+/* Posts what is missing. */
+void iocp_accept_fill(struct iocp_port *port, struct port_sock *sock);
+static inline bool iocp_accept_is_posted(const struct iocp_accept *accept)
+{
+    return accept->op.owed || accept->op.ready;
+}
+
+/* --- iocp_hold.c --- */
+
+enum { IOCP_LOOK_MS = 500, IOCP_KEY_NEWCOMER = 3 };
+
+/* A listener's block takes part, or does no longer. */
+void iocp_hold_begin(struct iocp_port *port, struct iocp_accepts *block);
+void iocp_hold_end(struct iocp_port *port, struct iocp_accepts *block);
+/* Cuts those whose time is over, and posts accepts where somebody waits and none is left. */
+void iocp_hold_look(struct iocp_port *port);
+/* Somebody waits. */
+void iocp_hold_news(struct iocp_port *port);
 
 /* --- the port functions of these names --- */
 

@@ -1,6 +1,6 @@
 /* Accepting: some accepts are posted beforehand, each with the socket of the newcomer to be, in a
  * block that the listener has while it accepts. Every way out of an accept that has ended leads
- * through top_up, which fills the block to its depth by what is missing in it, not by what has
+ * through iocp_accept_fill, which fills the block by what is missing in it, not by what has
  * happened: so no failure of one newcomer leaves fewer. Where the system gives no more, or one
  * accept after another fails, it is tried again with a growing pause as long as some are posted or
  * nothing is used up; else the operation ends, and its owner waits for room. Memory: the blocks.
@@ -13,9 +13,23 @@
 
 enum { BACKOFF_MIN_MS = 10, BACKOFF_MAX_MS = 1000, FAILURES_MAX = 16 };
 
-static size_t block_bytes(uint32_t depth)
+/* Without data the addresses are behind the accepts. */
+static size_t block_bytes(uint32_t depth, uint32_t first_bytes)
 {
-    return sizeof(struct iocp_accepts) + depth * sizeof(struct iocp_accept);
+    return sizeof(struct iocp_accepts) +
+           depth * (sizeof(struct iocp_accept) + (first_bytes ? 0 : WIN32_ADDRS_BYTES));
+}
+
+static void block_init(struct iocp_accepts *block, struct port_sock *sock)
+{
+    unsigned char *addrs = (unsigned char *)&block->accepts[block->depth];
+    block->sock = sock;
+    for (uint32_t i = 0; i < block->depth; i++) {
+        struct iocp_accept *accept = &block->accepts[i];
+        accept->listener = sock;
+        accept->handle = PORT_NO_HANDLE;
+        if (!block->first_bytes) accept->buf = addrs + i * WIN32_ADDRS_BYTES;
+    }
 }
 
 /* The listener's family decides that of the newcomers' sockets. A system may take accepts for a
@@ -28,22 +42,19 @@ static int block_make(struct iocp_port *port, struct port_sock *sock, int *sys)
     if (!*sys && !listens) return SALLY_EINVAL;
     if (!*sys) *sys = IOCP_CALL(port, local, sock->handle, &local);
     if (*sys) return iocp_error(*sys);
-    struct iocp_accepts *block = mem_zalloc(port->port.mem, block_bytes(port->accept_depth));
+    uint32_t depth = sock->data_ms ? iocp_own(sock)->heard_ms : port->accept_depth;
+    uint32_t first_bytes = sock->data_ms ? WIN32_FIRST_BYTES : 0;
+    struct iocp_accepts *block = mem_zalloc(port->port.mem, block_bytes(depth, first_bytes));
     if (!block) return SALLY_EEXHAUSTED;
-    block->depth = port->accept_depth;
+    block->depth = depth;
+    block->wanted = depth < port->accept_depth ? depth : port->accept_depth;
+    block->first_bytes = first_bytes;
     /* one for both families is bound to an IPv6 address, which comes out as IPv4 if it is mapped */
     block->family = local.family;
-    for (uint32_t i = 0; i < block->depth; i++) {
-        block->accepts[i].listener = sock;
-        block->accepts[i].handle = PORT_NO_HANDLE;
-    }
+    block_init(block, sock);
     iocp_own(sock)->accepts = block;
+    if (first_bytes) iocp_hold_begin(port, block);
     return 0;
-}
-
-static bool is_posted(const struct iocp_accept *accept)
-{
-    return accept->op.owed || accept->op.ready;
 }
 
 void iocp_accept_release(struct iocp_port *port, struct port_sock *sock)
@@ -51,10 +62,15 @@ void iocp_accept_release(struct iocp_port *port, struct port_sock *sock)
     struct iocp_accepts *block = iocp_own(sock)->accepts;
     if (!block) return;
     for (uint32_t i = 0; i < block->depth; i++)
-        if (is_posted(&block->accepts[i])) return;
+        if (iocp_accept_is_posted(&block->accepts[i])) return;
     iocp_list_remove(port, &port->lacking, sock, IOCP_LACKING);
     iocp_own(sock)->accepts = NULL;
-    mem_free(port->port.mem, block, block_bytes(block->depth));
+    if (block->first_bytes) {
+        iocp_hold_end(port, block);
+        for (uint32_t i = 0; i < block->depth; i++)
+            mem_free(port->port.mem, block->accepts[i].buf, IOCP_FIRST_BUF_BYTES);
+    }
+    mem_free(port->port.mem, block, block_bytes(block->depth, block->first_bytes));
 }
 
 static bool any_posted(struct port_sock *sock)
@@ -74,15 +90,20 @@ struct iocp_accept *iocp_accept_ready(struct port_sock *sock)
 
 static int post(struct iocp_port *port, struct port_sock *sock, struct iocp_accept *accept)
 {
-    enum addr_family family = (enum addr_family)iocp_own(sock)->accepts->family;
+    struct iocp_accepts *block = iocp_own(sock)->accepts;
+    enum addr_family family = (enum addr_family)block->family;
+    if (!accept->buf) accept->buf = mem_alloc(port->port.mem, IOCP_FIRST_BUF_BYTES);
+    if (!accept->buf) return WIN32_WSAENOBUFS;
     int sys = IOCP_CALL(port, socket, family, &accept->handle);
     if (sys) {
         accept->handle = PORT_NO_HANDLE;
         return sys;
     }
+    accept->connected = accept->cut = false;
+    accept->number = ++block->number;
     iocp_prepare(&accept->op, PORT_ACCEPT, IOCP_ACCEPT);
-    sys = IOCP_CALL(port, accept, family, sock->handle, accept->handle, accept->addrs,
-                    &accept->op.overlapped);
+    sys = IOCP_CALL(port, accept, family, sock->handle, accept->handle, accept->buf,
+                    block->first_bytes, &accept->op.overlapped);
     if (iocp_started(port, sock, &accept->op, sys)) return 0;
     (void)IOCP_CALL(port, close, accept->handle);
     accept->handle = PORT_NO_HANDLE;
@@ -97,20 +118,23 @@ static void lack(struct iocp_port *port, struct port_sock *sock)
     iocp_list_add(port, &port->lacking, sock, IOCP_LACKING);
 }
 
-/* To the depth, or as far as the system lets us: its code. */
+/* As many as are wanted, or as far as the system lets us: its code. */
 static int fill(struct iocp_port *port, struct port_sock *sock)
 {
     struct iocp_accepts *block = iocp_own(sock)->accepts;
-    for (uint32_t i = 0; i < block->depth; i++) {
-        if (is_posted(&block->accepts[i])) continue;
+    uint32_t posted = 0;
+    for (uint32_t i = 0; i < block->depth; i++) posted += iocp_accept_is_posted(&block->accepts[i]);
+    for (uint32_t i = 0; i < block->depth && posted < block->wanted; i++) {
+        if (iocp_accept_is_posted(&block->accepts[i])) continue;
         int sys = post(port, sock, &block->accepts[i]);
         if (sys) return sys;
+        posted++;
     }
     return 0;
 }
 
 /* Some posted and some not: the rest is tried again later. None: the owner is told. */
-static void top_up(struct iocp_port *port, struct port_sock *sock)
+void iocp_accept_fill(struct iocp_port *port, struct port_sock *sock)
 {
     if (sock->marks & (IOCP_STOP | IOCP_LACKING)) return;
     int sys = fill(port, sock);
@@ -131,7 +155,7 @@ void iocp_accept_retry(struct iocp_port *port)
     for (uint32_t left = port->lacking.count; left > 0; left--) {
         struct port_sock *sock = iocp_at(port, port->lacking.head);
         iocp_list_remove(port, &port->lacking, sock, IOCP_LACKING);
-        top_up(port, sock);
+        iocp_accept_fill(port, sock);
     }
 }
 
@@ -147,20 +171,35 @@ static void event_failed(struct port_event *event, struct port_sock *sock, int s
                                  .accepted = PORT_NO_HANDLE};
 }
 
+/* The first bytes go with the newcomer, in the buffer that the accept had. */
+static void hand_over_first(struct iocp_port *port, struct iocp_accept *accept,
+                            struct port_event *event)
+{
+    event->data = accept->buf;
+    event->bytes = (uint32_t)accept->op.overlapped.bytes;
+    event->buf = IOCP_FIRST_BUF;
+    accept->buf = NULL;
+    port->port.bufs_lent++;
+}
+
 /* A newcomer, unless it has gone already: the newcomer's socket takes over what the listener's has.
  */
 static void event_accepted(struct iocp_port *port, struct port_sock *sock,
                            struct iocp_accept *accept, port_handle handle, struct port_event *event)
 {
-    int sys = IOCP_CALL(port, option, handle, WIN32_ACCEPTED, sock->handle);
-    if (sys) {
+    struct iocp_accepts *block = iocp_own(sock)->accepts;
+    bool mute = block->first_bytes && !accept->op.overlapped.bytes;
+    int sys = mute ? 0 : IOCP_CALL(port, option, handle, WIN32_ACCEPTED, sock->handle);
+    if (sys || mute) {
         (void)IOCP_CALL(port, close, handle);
         event_failed(event, sock, sys);
+        if (mute) event->error = SALLY_ERESET; /* it went without a word */
         return;
     }
     *event = (struct port_event){.sock = sock, .op = PORT_ACCEPT, .more = true, .accepted = handle};
-    enum addr_family family = (enum addr_family)iocp_own(sock)->accepts->family;
-    port->calls->accept_peer(port->calls->ctx, family, accept->addrs, &event->peer);
+    port->calls->accept_peer(port->calls->ctx, (enum addr_family)block->family, accept->buf,
+                             block->first_bytes, &event->peer);
+    if (block->first_bytes) hand_over_first(port, accept, event);
 }
 
 /* What an accept leaves behind: it is posted again, or with the last of them the operation ends. */
@@ -178,7 +217,16 @@ static void go_on(struct iocp_port *port, struct port_sock *sock)
     if (iocp_own(sock)->accepts->failures >= FAILURES_MAX)
         lack(port, sock);
     else
-        top_up(port, sock);
+        iocp_accept_fill(port, sock);
+}
+
+/* One that said nothing for too long; its socket is closed already. */
+static void cut_done(struct iocp_accept *accept, bool told, struct port_event *event)
+{
+    accept->cut = false;
+    if (!told) return;
+    event_failed(event, accept->listener, 0);
+    event->error = SALLY_ETIMEDOUT;
 }
 
 unsigned iocp_accept_done(struct iocp_port *port, struct iocp_accept *accept,
@@ -191,15 +239,17 @@ unsigned iocp_accept_done(struct iocp_port *port, struct iocp_accept *accept,
     accept->handle = PORT_NO_HANDLE;
     bool stopped = sock->state == IOCP_CLOSING || (sock->marks & IOCP_STOP);
     bool told = sock->state != IOCP_CLOSING && !(stopped && sys);
-    if (!sys && told) {
+    if (accept->cut) {
+        cut_done(accept, told, event);
+    } else if (!sys && told) {
         block->failures = 0;
         event_accepted(port, sock, accept, handle, event);
     } else {
         (void)IOCP_CALL(port, close, handle);
         if (block->failures < FAILURES_MAX) block->failures++;
         if (told) event_failed(event, sock, sys);
+        if (told && os_error_map(sys) == SALLY_EEXHAUSTED) block->failures = FAILURES_MAX;
     }
-    if (told && sys && os_error_map(sys) == SALLY_EEXHAUSTED) block->failures = FAILURES_MAX;
     go_on(port, sock);
     return told;
 }
@@ -217,7 +267,7 @@ void iocp_accept(struct port *base, struct port_sock *sock)
     if (error)
         iocp_end(port, sock, PORT_ACCEPT, error, sys);
     else
-        top_up(port, sock);
+        iocp_accept_fill(port, sock);
 }
 
 /* Connections that come meanwhile are real; one by one, since a system may take the call for all
@@ -253,7 +303,8 @@ void iocp_accept_close(struct iocp_port *port, struct port_sock *sock)
     iocp_list_remove(port, &port->lacking, sock, IOCP_LACKING);
     for (struct iocp_accept *accept; (accept = iocp_accept_ready(sock));) {
         (void)iocp_finished(sock, &accept->op);
-        (void)IOCP_CALL(port, close, accept->handle);
+        if (!accept->cut) (void)IOCP_CALL(port, close, accept->handle);
+        accept->cut = false;
         accept->handle = PORT_NO_HANDLE;
     }
     if (own->owed) return;

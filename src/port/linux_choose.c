@@ -56,6 +56,8 @@ int port_choose(sally_port_kind kind, const struct port_config *config, const st
             kind = SALLY_PORT_URING;
         else if (strcmp(environment, "epoll") == 0)
             kind = SALLY_PORT_EPOLL;
+        else if (strcmp(environment, "iocp") == 0)
+            kind = SALLY_PORT_IOCP;
         else
             kind = (sally_port_kind)-1;
     }
@@ -67,8 +69,11 @@ int port_choose(sally_port_kind kind, const struct port_config *config, const st
     }
     case SALLY_PORT_URING: *ops = &port_uring_ops; break;
     case SALLY_PORT_EPOLL: *ops = &port_epoll_ops; break;
+    case SALLY_PORT_IOCP:
+        snprintf(reason, reason_bytes, "%s, but I/O completion ports are on Windows only", asked);
+        return SALLY_ENOPORT;
     default:
-        snprintf(reason, reason_bytes, "SALLY_PORT and the option know uring and epoll only");
+        snprintf(reason, reason_bytes, "SALLY_PORT and the option know uring, epoll and iocp only");
         return SALLY_EINVAL;
     }
     return choose__forced(*ops, config, asked, reason, reason_bytes);

@@ -285,6 +285,8 @@ static bool option_is(int fd, int name, int value)
     return getsockopt(fd, SOL_SOCKET, name, &number, &len) == 0 && number == value;
 }
 
+bool linux_listens(int fd) { return option_is(fd, SO_ACCEPTCONN, 1); }
+
 /* A descriptor that the program was given (socket activation); it stays open when it is refused. */
 static int listen_given(int64_t number, port_handle *handle, int *sys_error)
 {

@@ -41,6 +41,8 @@ int linux_self_connected(int fd);
 void linux_addr_from(struct addr *addr, const struct sockaddr *sockaddr, socklen_t len);
 socklen_t linux_addr_to(const struct addr *addr, union linux_sockaddr *sockaddr);
 
+bool linux_listens(int fd);
+
 /* SO_LINGER with time 0: the close that follows resets. */
 void linux_reset_on_close(int fd);
 

@@ -118,6 +118,7 @@ void port_attach(struct port *port, struct port_sock *sock, port_handle handle,
 {
     assert_living(sock);
     assert(handle != PORT_NO_HANDLE && !sock->in_flight);
+    sock->data_ms = options ? options->accept_data_ms : 0;
     port->ops->attach(port, sock, handle, options);
 }
 
@@ -138,6 +139,7 @@ void port_connect(struct port *port, struct port_sock *sock, const struct addres
 {
     assert(!sock->in_flight);
     count_start(port, sock, PORT_CONNECT);
+    sock->data_ms = 0;
     port->ops->connect(port, sock, to, from, options);
 }
 

@@ -32,6 +32,12 @@
  *       descriptors and slots are used again.
  *   P13 After port_alarm the current or the next port_wait that is under way when its time is over
  *       returns, once; never early. One that was over before it was replaced may still end a wait.
+ *   P14 A listener that was attached with accept_data_ms hands out only connections from which
+ *       something has come. One that says nothing for that time, or longer than accept_held_max
+ *       others that came later, is closed by the port, as is one that goes without a byte; each is
+ *       told by an event with `more`: SALLY_ETIMEDOUT or SALLY_ERESET. Without an accept in flight
+ *       nobody is handed out and nobody's time ends; a port may let those go that waited when it
+ *       was stopped.
  *
  * An operation is over for the port when port_take hands out its last event, and in_flight says so
  * from then on. Who takes several events at once must therefore not start an operation on a socket
@@ -59,6 +65,7 @@
 typedef intptr_t port_handle;
 #define PORT_NO_HANDLE ((port_handle)-1)
 #define PORT_FOREVER   UINT32_MAX
+#define PORT_HELD_MAX  UINT32_C(65000)
 
 enum port_op { PORT_ACCEPT, PORT_CONNECT, PORT_RECV, PORT_SEND, PORT_CLOSE, PORT_OPS };
 
@@ -89,6 +96,8 @@ struct port_sock {
     uint8_t state;     /* the port's */
     uint8_t marks;     /* the port's */
     uint32_t own32;    /* the port's */
+    uint32_t data_ms;  /* accept_data_ms of a listener, and accept_held_max */
+    uint32_t held_max;
     uint64_t own[PORT_OWN_WORDS]; /* the port's */
 };
 
@@ -101,9 +110,11 @@ struct port_event {
     int32_t sys_error; /* the system's code beside it, 0 without one */
     uint32_t bytes; /* PORT_RECV: how many (0 with error 0: end of stream); PORT_SEND: how many were
                        taken */
-    uint32_t buf; /* PORT_RECV with bytes: for port_buf_release. It may be several that lie side by
-                       side, which are lent and released as one */
-    const void *data;     /* PORT_RECV with bytes: readable until port_buf_release(buf) */
+    uint32_t buf; /* with data: for port_buf_release. It may be several that lie side by side, which
+                     are lent and released as one */
+    const void *data;     /* PORT_RECV with bytes, and PORT_ACCEPT of a newcomer whose first bytes
+                             came with it (P14; only some ports read them): readable until
+                             port_buf_release(buf) */
     port_handle accepted; /* PORT_ACCEPT without error: the new connection, the receiver's to attach
                              or refuse */
     struct addr peer;     /* PORT_ACCEPT: the peer, ADDR_NONE where the system did not tell */
@@ -175,6 +186,9 @@ struct port_sock_options {
     uint32_t user_timeout_ms; /* TCP_USER_TIMEOUT; 0: the system's */
     uint32_t send_buf_bytes;  /* SO_SNDBUF; 0: the system's */
     uint32_t recv_buf_bytes;  /* SO_RCVBUF; 0: the system's */
+    uint32_t accept_data_ms;  /* of a listener: P14; 0: newcomers are handed out at once; nothing
+                                 on a connection */
+    uint32_t accept_held_max; /* of those that have said nothing; at most PORT_HELD_MAX */
 };
 
 struct port;

@@ -9,6 +9,7 @@
  *   sim_tcp.c     handshake, segments, windows, FIN, RST
  *   sim_port.c    port_sim_ops: life, waiting and taking, buffers, handles
  *   sim_ops.c     port_sim_ops: operations, their completion and cancellation
+ *   sim_hold.c    port_sim_ops: newcomers that have to speak first
  *
  * Determinism: no address of memory, real time or uninitialised byte reaches a decision or the
  * hash. Sockets, links and ports are walked by index only. Everything belongs to one thread, except
@@ -263,6 +264,11 @@ struct sim_op {
     bool starved; /* recv: waits for a buffer */
 };
 
+struct sim_held {
+    struct sim_sock *s;
+    uint64_t due_ns;
+};
+
 /* A port_sock as its port knows it, from the first call on it until PORT_CLOSE, or the failure of
  * its connect, is taken. */
 struct sim_link {
@@ -286,6 +292,11 @@ struct sim_link {
     unsigned span_room;
     size_t send_bytes;
     uint64_t send_sum; /* of its bytes when it was started */
+    struct sim_held
+        *held; /* a listener's with data_ms: newcomers that said nothing yet, in order */
+    uint32_t held_len;
+    uint32_t held_max;
+    uint64_t held_alarm_ns; /* a SIM_MAKE is in the heap for then */
 };
 
 struct sim_ready {
@@ -333,7 +344,15 @@ void sim_port_push(struct sim_link *link, const struct port_event *event);
 /* Receives up to buf_bytes of a socket into a buffer of exactly their size and tells; false when
  * there is none. */
 bool sim_port_receive(struct sim_link *link);
+/* The same for any socket, into the event. */
+bool sim_port_lend(struct sim_link *link, struct sim_sock *s, struct port_event *event);
 void sim_port_feed_starved(struct sim_port *port);
+
+/* A listener that accepts with data. sim_hold_make goes on by one thing; false without a
+ * descriptor. */
+void sim_hold_begin(struct sim_link *link, uint32_t held_max);
+void sim_hold_end(struct sim_link *link);
+bool sim_hold_make(struct sim_link *link);
 
 /* SIM_MAKE */
 void sim_ops_make(struct sim_world *world, uint64_t link, enum port_op op);

@@ -116,6 +116,13 @@ static void make_accept(struct sim_link *link)
 {
     struct sim_world *world = link->port->world;
     bool waiting = link->s && link->s->backlog_len;
+    if (link->held) {
+        if (link->ops[PORT_ACCEPT].stopping)
+            finish(link, PORT_ACCEPT, SALLY_ECANCELED, 0);
+        else if (!sim_hold_make(link))
+            finish(link, PORT_ACCEPT, SALLY_EEXHAUSTED, 0);
+        return;
+    }
     if (link->closing || (link->ops[PORT_ACCEPT].stopping && (!waiting || coin(link)))) {
         finish(link, PORT_ACCEPT, SALLY_ECANCELED, 0);
     } else if (!waiting) {
@@ -382,6 +389,7 @@ void sim_op_close(struct port *port, struct port_sock *sock, enum port_close_mod
     decide_send(link);
     decide_connect(link);
     link->closing = true;
+    if (link->held) sim_hold_end(link);
     if (link->s) {
         link->descriptor = link->s->descriptor;
         sim_tcp_close(link->s, mode);

@@ -120,16 +120,12 @@ static bool no_buffer(struct sim_link *link)
 
 /* A buffer has exactly the size of what is in it, and is freed at its release, so that a sanitizer
  * sees every byte read outside of it or after it. */
-bool sim_port_receive(struct sim_link *link)
+bool sim_port_lend(struct sim_link *link, struct sim_sock *s, struct port_event *event)
 {
     struct sim_port *port = link->port;
     struct sim_world *world = port->world;
-    if (no_buffer(link)) {
-        if (!link->ops[PORT_RECV].starved) counter_add(&port->port.counters.buf_shortages, 1);
-        link->ops[PORT_RECV].starved = true;
-        return false;
-    }
-    uint32_t bytes = link->s->rx.len < port->buf_bytes ? link->s->rx.len : port->buf_bytes;
+    if (no_buffer(link)) return false;
+    uint32_t bytes = s->rx.len < port->buf_bytes ? s->rx.len : port->buf_bytes;
     if (sim_chance(world, world->faults.recv_short)) bytes = 1 + (uint32_t)sim_below(world, bytes);
     uint32_t number = port->bufs_next;
     while (port->bufs[number].data) number = (number + 1) % port->port.bufs_total;
@@ -137,10 +133,22 @@ bool sim_port_receive(struct sim_link *link)
     port->bufs_used++;
     struct sim_lent *lent = &port->bufs[number];
     lent->data = sim_alloc(world, bytes);
-    lent->bytes = sim_tcp_read(link->s, lent->data, bytes);
+    lent->bytes = sim_tcp_read(s, lent->data, bytes);
     lent->sum = sim_checksum(0, lent->data, bytes);
-    struct port_event event = {
-        .op = PORT_RECV, .more = true, .bytes = bytes, .buf = number, .data = lent->data};
+    event->bytes = bytes;
+    event->buf = number;
+    event->data = lent->data;
+    return true;
+}
+
+bool sim_port_receive(struct sim_link *link)
+{
+    struct port_event event = {.op = PORT_RECV, .more = true};
+    if (!sim_port_lend(link, link->s, &event)) {
+        if (!link->ops[PORT_RECV].starved) counter_add(&link->port->port.counters.buf_shortages, 1);
+        link->ops[PORT_RECV].starved = true;
+        return false;
+    }
     sim_port_push(link, &event);
     return true;
 }
@@ -218,7 +226,7 @@ static void mix_event(struct sim_port *port, const struct sim_link *link,
     sim_mix(world, (uint64_t)port->number << 40 ^ (uint64_t)event->op << 36 ^
                        (uint64_t)event->more << 35 ^ link->slot_index);
     sim_mix(world, (uint64_t)(uint32_t)event->error << 32 ^ event->bytes);
-    if (event->op == PORT_RECV && event->bytes) sim_mix(world, port->bufs[event->buf].sum);
+    if (event->data) sim_mix(world, port->bufs[event->buf].sum);
     if (event->op == PORT_ACCEPT && !event->error) sim_mix(world, (uint64_t)event->accepted);
     sim_trace(world, "port %u slot %u: %s %s%s, %u bytes", port->number, link->slot_index,
               (const char *const[]){"accept", "connect", "recv", "send", "close"}[event->op],
@@ -238,7 +246,7 @@ static void hand_out(struct sim_port *port, struct port_event *event)
     sim_link_check(link);
     *event = ready.event;
     mix_event(port, link, event);
-    if (event->op == PORT_RECV && event->bytes) {
+    if (event->data) {
         port->bufs[event->buf].taken = true;
         port->port.bufs_lent++;
     }
@@ -395,6 +403,9 @@ static void sim_attach(struct port *base, struct port_sock *sock, port_handle ha
     if (s->attached || link->s)
         sim_violation(s->world, "slot %u: a handle is attached twice", link->slot_index);
     sim_link_bind(link, s);
+    if (s->kind != SIM_LISTENER) sock->data_ms = 0;
+    if (sock->data_ms)
+        sim_hold_begin(link, options->accept_held_max ? options->accept_held_max : 1);
     if (!options || s->kind == SIM_LISTENER) return;
     resize_ring(&s->tx, options->send_buf_bytes);
     resize_ring(&s->rx, options->recv_buf_bytes);

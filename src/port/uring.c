@@ -15,7 +15,7 @@
 #include "port/linux_sock.h"
 #include "sallyport/error.h"
 
-enum { SQ_ENTRIES = 1024, CQ_ENTRIES = 8192, DRAIN_ROUNDS = 100, DRAIN_MS = 10 };
+enum { SQ_ENTRIES = 1024, CQ_ENTRIES = 8192, DRAIN_ROUNDS = 100, DRAIN_MS = 10, HOLD_STEPS = 64 };
 
 /* --- create --- */
 
@@ -50,6 +50,7 @@ static void uring_dispose(struct uring *uring)
     if (uring->wake_fd >= 0) close(uring->wake_fd);
     if (uring->alarm_fd >= 0) close(uring->alarm_fd);
     if (uring->told_fd >= 0) close(uring->told_fd);
+    linux_holds_close(&uring->holds);
     if (uring->ring.ring_fd >= 0) {
         if (uring->bufs.block) uring_bufs_unregister(uring);
         io_uring_queue_exit(&uring->ring);
@@ -72,6 +73,7 @@ static int create(struct port **port, const struct port_config *config, uint32_t
     uring->wake_fd = -1;
     uring->alarm_fd = -1;
     uring->told_fd = -1;
+    uring->holds.epoll_fd = -1;
     uring->pid = getpid();
     int err = create_parts(uring, config);
     if (err) {
@@ -114,6 +116,10 @@ static void wake_arm(struct uring *uring)
 {
     if (!uring->wake_armed) uring->wake_armed = poll_arm(uring, uring->wake_fd, URING_WAKE);
     if (!uring->alarm_armed) uring->alarm_armed = poll_arm(uring, uring->alarm_fd, URING_ALARM);
+    if (!uring->hold_armed && uring->holds.epoll_fd >= 0) {
+        uring->hold_armed = poll_arm(uring, uring->holds.epoll_fd, URING_HOLD);
+        uring->hold_ready = true; /* what was there before */
+    }
 }
 
 static bool uring_alarm(struct port *port, uint32_t delay_ms)
@@ -182,6 +188,7 @@ static int uring_wait(struct port *port, uint32_t timeout_ms)
     int err = uring_enter(uring, sleep ? timeout_ms : 0);
     uring->ready = io_uring_cq_ready(&uring->ring);
     uring->ripe = uring->lists[URING_DUE].count;
+    if (uring->holds.open) uring->hold_steps = HOLD_STEPS;
     choose_sending(uring);
     return err;
 }
@@ -223,6 +230,10 @@ static bool resolve(struct uring *uring, uint64_t user_data, int res, uint32_t f
     } else if (kind == URING_ALARM && uring->alarm_armed) {
         if (!(flags & IORING_CQE_F_MORE)) uring->alarm_armed = false;
         return false;
+    } else if (kind == URING_HOLD && uring->hold_armed) {
+        if (!(flags & IORING_CQE_F_MORE)) uring->hold_armed = false;
+        uring->hold_ready = true;
+        return false;
     } else if (kind == PORT_CLOSE || kind == URING_CANCEL) {
         return false; /* it failed: gone already */
     }
@@ -241,12 +252,25 @@ static bool take_completion(struct uring *uring, struct port_event *event)
     return resolve(uring, cqe.user_data, cqe.res, cqe.flags, event);
 }
 
+/* The poll tells once that something has come: so it is looked until nothing is left, in so many
+ * steps a turn. */
+static bool take_held(struct uring *uring, struct port_event *event)
+{
+    bool told = false;
+    while (!told && uring->hold_steps) {
+        uring->hold_steps--;
+        uring->hold_ready = linux_holds_take(&uring->holds, event, &told);
+        if (!uring->hold_ready) uring->hold_steps = 0;
+    }
+    return told;
+}
+
 static unsigned uring_take(struct port *port, struct port_event *events, unsigned max)
 {
     struct uring *uring = uring_of(port);
     unsigned count = 0;
     uring_assert_owner(uring);
-    if (!uring->ready && !uring->ripe && !uring->chunk.sock) return 0;
+    if (!uring->ready && !uring->ripe && !uring->chunk.sock && !uring->hold_steps) return 0;
     while (count < max) {
         if (uring->chunk.sock) {
             count += uring_recv_next(uring, &events[count]);
@@ -255,11 +279,13 @@ static unsigned uring_take(struct port *port, struct port_event *events, unsigne
         } else if (uring->ripe) {
             uring->ripe--;
             uring_take_due(uring, &events[count++]);
+        } else if (uring->hold_steps) {
+            count += take_held(uring, &events[count]);
         } else {
             break;
         }
     }
-    port->emptied = !uring->ready && !uring->ripe && !uring->chunk.sock;
+    port->emptied = !uring->ready && !uring->ripe && !uring->chunk.sock && !uring->hold_steps;
     return count;
 }
 
@@ -294,8 +320,9 @@ static bool drain(struct uring *uring)
     struct port_event event;
     poll_cancel(uring, URING_WAKE);
     if (uring->alarm_armed) poll_cancel(uring, URING_ALARM);
+    if (uring->hold_armed) poll_cancel(uring, URING_HOLD);
     for (int round = 0; round < DRAIN_ROUNDS; round++) {
-        bool armed = uring->wake_armed || uring->alarm_armed;
+        bool armed = uring->wake_armed || uring->alarm_armed || uring->hold_armed;
         if (!armed && io_uring_sq_ready(&uring->ring) == 0) return true;
         if (uring_enter(uring, DRAIN_MS) != 0) return false;
         uring->ready = io_uring_cq_ready(&uring->ring);
@@ -355,6 +382,10 @@ static void uring_attach(struct port *port, struct port_sock *sock, port_handle 
     sock->handle = handle;
     sock->marks |= URING_HAS_FD;
     linux_set_options((int)handle, options);
+    if (sock->data_ms && !linux_listens((int)handle)) sock->data_ms = 0;
+    if (!sock->data_ms) return;
+    uring_own(sock)->hold = NULL;
+    sock->held_max = options->accept_held_max;
 }
 
 const struct port_ops port_uring_ops = {

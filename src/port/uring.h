@@ -18,6 +18,7 @@
 #include <sys/types.h>
 
 #include "os/thread.h"
+#include "port/linux_hold.h"
 #include "port/port.h"
 
 /* Not in the headers of liburing 2.3. */
@@ -35,7 +36,7 @@ struct uring_buf_status { /* io_uring_buf_status, kernel 6.8 */
 
 /* The 8 bits beside slot and generation in user_data. The first five are PORT_ACCEPT to PORT_CLOSE.
  */
-enum uring_kind { URING_CANCEL = PORT_OPS, URING_WAKE, URING_ALARM };
+enum uring_kind { URING_CANCEL = PORT_OPS, URING_WAKE, URING_ALARM, URING_HOLD };
 
 enum uring_state { URING_OPEN, URING_CLOSING, URING_CLOSED }; /* port_sock.state */
 
@@ -48,15 +49,19 @@ enum {
     URING_STOP = 1 << 4,    /* its accept or receive was asked to end */
     URING_RESET = 1 << 5,
     URING_PLAIN_ACCEPT = 1 << 6, /* multishot was refused on this listener */
-    URING_BROKEN = 1 << 7,       /* received bytes were lost: the receive ends with an error */
+    URING_BROKEN = 1 << 7,       /* received bytes were lost: the receive ends with an error; a
+                                    listener has no place for silent newcomers: the accept does */
 };
 
 enum uring_list_id { URING_WORK, URING_DUE, URING_LISTS };
 
 /* What port_sock.own holds. The masks have PORT_BIT of each operation. */
 struct uring_sock {
-    const void *send_data; /* the first span of the send in flight, port_sock.own32 bytes: it may
-                              have to be submitted again */
+    union {
+        const void *send_data;   /* the first span of the send in flight, port_sock.own32 bytes: it
+                                    may have to be submitted again */
+        struct linux_hold *hold; /* a listener's with data_ms, made by its first accept */
+    };
     uint32_t next[URING_LISTS]; /* slot index + 1, 0 at the end */
     uint32_t starved_next;      /* out of the list: URING_FED, or 0 */
     uint32_t starved_prev;
@@ -129,8 +134,9 @@ struct uring {
     uring_enter_fn *enter; /* the system call; tests put a failing one here */
     uint32_t features_off; /* PORT_NO_*: asked for, or refused by this machine */
     uint32_t setup_flags;
-    uint32_t ready; /* completions that the last wait found and nobody has taken */
-    uint32_t ripe;  /* the same of the due list */
+    uint32_t ready;      /* completions that the last wait found and nobody has taken */
+    uint32_t ripe;       /* the same of the due list */
+    uint32_t hold_steps; /* how often this turn still looks for newcomers that had to speak */
     int wake_fd;
     int alarm_fd;
     _Atomic int told_fd; /* what port_fd gave: the kernel writes to it; -1: nobody asked */
@@ -139,6 +145,8 @@ struct uring {
     bool ring_fd_registered;
     bool wake_armed;
     bool alarm_armed;
+    bool hold_armed;
+    bool hold_ready;   /* newcomers may be there that had to speak first */
     bool fd_used;      /* somebody polls the ring's descriptor */
     const char *owner; /* &os_thread_mark of the owning thread */
     pid_t pid;
@@ -148,6 +156,7 @@ struct uring {
                                index + 1 */
     uint32_t fed_bufs;      /* how many buffers those that were fed took lately, in 16ths */
     struct uring_chunk chunk;
+    struct linux_holds holds;
     struct uring_bufs bufs;
     uint32_t arena_used;
     unsigned char *arena; /* message headers and iovecs until they were submitted */

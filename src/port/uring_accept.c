@@ -8,11 +8,27 @@
 #include "port/uring.h"
 #include "sallyport/error.h"
 
+/* Where the silent newcomers of a listener wait that accepts with data; the port's poll is armed
+ * with the next wait. */
+static bool hold_begin(struct uring *uring, struct port_sock *sock)
+{
+    struct uring_sock *own = uring_own(sock);
+    if (linux_holds_open(&uring->holds, uring->port.mem) != 0) return false;
+    if (!own->hold) own->hold = linux_hold_open(&uring->holds, sock, sock->held_max);
+    uring->hold_ready = true; /* who spoke while nobody was accepted */
+    return own->hold && linux_hold_watch(own->hold, true) == 0;
+}
+
 void uring_accept(struct port *port, struct port_sock *sock)
 {
     struct uring *uring = uring_of(port);
     uring_assert_owner(uring);
     sock->in_flight |= uring_bit(PORT_ACCEPT);
+    if (sock->data_ms && !hold_begin(uring, sock)) {
+        sock->marks |= URING_BROKEN;
+        uring_due(uring, sock, PORT_ACCEPT);
+        return;
+    }
     uring_start(uring, sock, PORT_ACCEPT);
 }
 
@@ -22,6 +38,8 @@ void uring_accept_stop(struct port *port, struct port_sock *sock)
     uring_assert_owner(uring);
     if (!(sock->in_flight & PORT_BIT(PORT_ACCEPT)) || sock->marks & URING_STOP) return;
     sock->marks |= URING_STOP;
+    if (sock->data_ms && uring_own(sock)->hold)
+        (void)linux_hold_watch(uring_own(sock)->hold, false);
     uring_stop(uring, sock, PORT_ACCEPT);
 }
 
@@ -75,12 +93,16 @@ static void accept_again(struct uring *uring, struct port_sock *sock)
     }
 }
 
-static void accepted(struct uring *uring, struct port_sock *sock, int fd, struct port_event *event)
+/* False: it has to speak first. */
+static bool accepted(struct uring *uring, struct port_sock *sock, int fd, struct port_event *event)
 {
     *event = (struct port_event){
         .sock = sock, .op = PORT_ACCEPT, .more = true, .accepted = (port_handle)fd};
     /* it fails for a peer that has gone: ADDR_NONE tells so */
     (void)linux_peer(&uring->port, event->accepted, &event->peer);
+    if (!sock->data_ms) return true;
+    struct addr peer = event->peer;
+    return linux_hold_judge(uring_own(sock)->hold, sock, fd, &peer, event) == LINUX_HOLD_TOLD;
 }
 
 /* The request ended with an error. */
@@ -107,6 +129,12 @@ static bool accept_failed(struct uring *uring, struct port_sock *sock, int res,
                                      .accepted = PORT_NO_HANDLE};
         return true;
     }
+    bool held = sock->data_ms && uring_own(sock)->hold && accept_continues(sock);
+    if (held && uring_error(res) == SALLY_EEXHAUSTED &&
+        linux_hold_cut(uring_own(sock)->hold, event)) {
+        accept_again(uring, sock); /* one that is silent made room */
+        return true;
+    }
     int32_t error = uring_error(res); /* without descriptors or memory: SALLY_EEXHAUSTED */
     uring_end(uring, sock, PORT_ACCEPT, error, error == SALLY_ECANCELED ? 0 : -res, event);
     return true;
@@ -118,9 +146,9 @@ bool uring_accept_done(struct uring *uring, struct port_sock *sock, int res, uin
     bool more = flags & IORING_CQE_F_MORE;
     if (!more) uring_over(sock, PORT_ACCEPT);
     if (res >= 0) {
-        accepted(uring, sock, res, event);
+        bool told = accepted(uring, sock, res, event);
         if (!more) accept_again(uring, sock);
-        return true;
+        return told;
     }
     if (!more) return accept_failed(uring, sock, res, event);
     *event = (struct port_event){.sock = sock,

@@ -15,6 +15,10 @@ void uring_close(struct port *port, struct port_sock *sock, enum port_close_mode
     unsigned ops = sock->in_flight;
     sock->in_flight |= uring_bit(PORT_CLOSE);
     sock->state = URING_CLOSING;
+    if (sock->data_ms) {
+        linux_hold_close(uring_own(sock)->hold);
+        uring_own(sock)->hold = NULL;
+    }
     if (sock->marks & URING_HAS_FD) {
         if (mode == PORT_CLOSE_RST) {
             linux_reset_on_close((int)sock->handle);

@@ -165,6 +165,10 @@ void uring_take_due(struct uring *uring, struct port_event *event)
     own->due &= (uint8_t)(own->due - 1);
     if (own->due) uring_push(uring, URING_DUE, sock);
     int32_t error = op == PORT_CLOSE ? 0 : op == PORT_CONNECT ? own->due_error : SALLY_ECANCELED;
+    if (op == PORT_ACCEPT && (sock->marks & URING_BROKEN)) {
+        sock->marks &= (uint8_t)~URING_BROKEN;
+        error = SALLY_EEXHAUSTED;
+    }
     uring_end(uring, sock, op, error, op == PORT_CONNECT ? own->due_sys : 0, event);
 }
 
@@ -240,5 +244,6 @@ void uring_fed_took(struct uring *uring, struct port_sock *sock, uint32_t bytes)
 bool uring_restless(const struct uring *uring)
 {
     return uring->lists[URING_WORK].count || uring->lists[URING_DUE].count || uring->chunk.sock ||
-           !uring->wake_armed || (uring->starved.count && uring_bufs_ready(uring));
+           !uring->wake_armed || uring->hold_ready ||
+           (uring->starved.count && uring_bufs_ready(uring));
 }

@@ -1,6 +1,6 @@
 /* The table of calls as the system has them; see win32_calls.h. The functions of Winsock's
  * extensions are asked for once in a process, for each family of its own, since each may have
- * another provider. No memory; any thread. */
+ * another provider. Memory: a few words for each signal; any thread. */
 #include "port/win32_calls.h"
 
 #include <winsock2.h>
@@ -282,26 +282,87 @@ static int call_send(void *ctx, port_handle handle, const struct span *spans, un
 }
 
 static int call_accept(void *ctx, enum addr_family family, port_handle listener, port_handle handle,
-                       void *addrs, struct win32_overlapped *overlapped)
+                       void *buf, uint32_t first, struct win32_overlapped *overlapped)
 {
     (void)ctx;
     DWORD got;
-    return started(extension_of(family)->accept(sock_of(listener), sock_of(handle), addrs, 0,
+    return started(extension_of(family)->accept(sock_of(listener), sock_of(handle), buf, first,
                                                 ADDR_BYTES, ADDR_BYTES, &got,
                                                 system_of(overlapped)));
 }
 
-static void call_accept_peer(void *ctx, enum addr_family family, void *addrs, struct addr *peer)
+static void call_accept_peer(void *ctx, enum addr_family family, void *buf, uint32_t first,
+                             struct addr *peer)
 {
     (void)ctx;
     struct sockaddr *local = NULL, *remote = NULL;
     int local_len = 0, remote_len = 0;
-    extension_of(family)->addrs(addrs, 0, ADDR_BYTES, ADDR_BYTES, &local, &local_len, &remote,
+    extension_of(family)->addrs(buf, first, ADDR_BYTES, ADDR_BYTES, &local, &local_len, &remote,
                                 &remote_len);
     SOCKADDR_STORAGE sockaddr = {0};
     if (remote && remote_len > 0 && remote_len <= (int)sizeof sockaddr)
         memcpy(&sockaddr, remote, (size_t)remote_len);
     win32_addr_from(peer, &sockaddr);
+}
+
+/* Microsoft's documentation of SO_CONNECT_TIME: seconds, 0xffffffff while not connected. */
+static int call_connect_time(void *ctx, port_handle handle, int32_t *seconds)
+{
+    (void)ctx;
+    DWORD time = 0;
+    int len = sizeof time;
+    int sys = last(getsockopt(sock_of(handle), SOL_SOCKET, SO_CONNECT_TIME, (char *)&time, &len));
+    *seconds = time > INT32_MAX ? -1 : (int32_t)time;
+    return sys;
+}
+
+/* FD_ACCEPT of WSAEventSelect, watched by a thread of the system's, which posts the packet. */
+struct signal {
+    HANDLE event;
+    HANDLE wait;
+    HANDLE port;
+    uint64_t key;
+};
+
+static VOID CALLBACK signal_post(PVOID arg, BOOLEAN timed_out)
+{
+    struct signal *signal = arg;
+    (void)timed_out;
+    (void)PostQueuedCompletionStatus(signal->port, 0, signal->key, NULL);
+}
+
+static void call_signal_end(void *ctx, void *arg)
+{
+    struct signal *signal = arg;
+    (void)ctx;
+    if (!signal) return;
+    if (signal->wait) (void)UnregisterWaitEx(signal->wait, INVALID_HANDLE_VALUE);
+    if (signal->event) CloseHandle(signal->event);
+    HeapFree(GetProcessHeap(), 0, signal);
+}
+
+static int signal_begin(struct signal *signal, SOCKET listener)
+{
+    signal->event = CreateEventW(NULL, FALSE, FALSE, NULL);
+    if (!signal->event) return (int)GetLastError();
+    int sys = last(WSAEventSelect(listener, signal->event, FD_ACCEPT));
+    if (sys) return sys;
+    return last_if(!RegisterWaitForSingleObject(&signal->wait, signal->event, signal_post, signal,
+                                                INFINITE, WT_EXECUTEINWAITTHREAD));
+}
+
+static int call_signal(void *ctx, port_handle listener, void *port, uint64_t key, void **out)
+{
+    struct signal *signal = HeapAlloc(GetProcessHeap(), HEAP_ZERO_MEMORY, sizeof *signal);
+    if (!signal) return WSAENOBUFS;
+    signal->port = port;
+    signal->key = key;
+    int sys = signal_begin(signal, sock_of(listener));
+    if (sys)
+        call_signal_end(ctx, signal);
+    else
+        *out = signal;
+    return sys;
 }
 
 static int call_connect(void *ctx, port_handle handle, const struct addr *to,
@@ -393,6 +454,9 @@ const struct win32_calls *win32_system_calls(void)
         .send = call_send,
         .accept = call_accept,
         .accept_peer = call_accept_peer,
+        .connect_time = call_connect_time,
+        .signal = call_signal,
+        .signal_end = call_signal_end,
         .connect = call_connect,
         .cancel = call_cancel,
         .port_open = call_port_open,

@@ -18,6 +18,9 @@
 
 enum { WIN32_SPANS_MAX = 64, WIN32_ADDRS_BYTES = 2 * (128 + 16) };
 
+/* Of first bytes that an accept may wait for. */
+enum { WIN32_FIRST_BYTES = 1024 };
+
 /* An OVERLAPPED. */
 struct win32_overlapped {
     uint64_t status; /* the kernel's, see win32_code_of_status */
@@ -73,9 +76,18 @@ struct win32_calls {
                 struct win32_overlapped *overlapped);
     int (*send)(void *ctx, port_handle handle, const struct span *spans, unsigned count,
                 struct win32_overlapped *overlapped);
+    /* `buf` has room for `first` bytes, without which it doesn't end unless that is 0, and the
+     * addresses behind them. */
     int (*accept)(void *ctx, enum addr_family family, port_handle listener, port_handle handle,
-                  void *addrs, struct win32_overlapped *overlapped);
-    void (*accept_peer)(void *ctx, enum addr_family family, void *addrs, struct addr *peer);
+                  void *buf, uint32_t first, struct win32_overlapped *overlapped);
+    void (*accept_peer)(void *ctx, enum addr_family family, void *buf, uint32_t first,
+                        struct addr *peer);
+    /* Since when an accept's handle has been connected; -1: it is not. */
+    int (*connect_time)(void *ctx, port_handle handle, int32_t *seconds);
+    /* A packet with the key comes when somebody waits at the listener and no accept does; again
+     * only after the next accept. */
+    int (*signal)(void *ctx, port_handle listener, void *port, uint64_t key, void **signal);
+    void (*signal_end)(void *ctx, void *signal);
     int (*connect)(void *ctx, port_handle handle, const struct addr *to,
                    struct win32_overlapped *overlapped);
     int (*cancel)(void *ctx, port_handle handle, struct win32_overlapped *overlapped); /* or all */

@@ -7,19 +7,29 @@
 
 #include "port/iocp.h"
 
+/* SALLY_PORT_AUTO, or what the environment asks for instead; -1 for what nobody knows. */
+static sally_port_kind kind_of(const char *name)
+{
+    if (strcmp(name, "iocp") == 0) return SALLY_PORT_IOCP;
+    if (strcmp(name, "uring") == 0) return SALLY_PORT_URING;
+    if (strcmp(name, "epoll") == 0) return SALLY_PORT_EPOLL;
+    return *name ? (sally_port_kind)-1 : SALLY_PORT_AUTO;
+}
+
 int port_choose(sally_port_kind kind, const struct port_config *config, const struct port_ops **ops,
                 bool *second_choice, char *reason, size_t reason_bytes)
 {
+    const char *why =
+        kind == SALLY_PORT_AUTO ? "this system's completion ports" : "asked for by the program";
     const char *environment = kind == SALLY_PORT_AUTO ? getenv("SALLY_PORT") : NULL;
-    bool asked = environment && *environment;
     *second_choice = false;
     *ops = &port_iocp_ops;
-    if (asked && strcmp(environment, "iocp") != 0) {
-        snprintf(reason, reason_bytes, "SALLY_PORT knows iocp only on this system");
-        return SALLY_EINVAL;
+    if (environment && *environment) {
+        why = "asked for by SALLY_PORT";
+        kind = kind_of(environment);
     }
-    if (kind != SALLY_PORT_AUTO) {
-        snprintf(reason, reason_bytes, "this system has I/O completion ports only");
+    if (kind != SALLY_PORT_AUTO && kind != SALLY_PORT_IOCP) {
+        snprintf(reason, reason_bytes, "this system has I/O completion ports only (iocp)");
         return kind == SALLY_PORT_URING || kind == SALLY_PORT_EPOLL ? SALLY_ENOPORT : SALLY_EINVAL;
     }
     struct port *port;
@@ -30,7 +40,6 @@ int port_choose(sally_port_kind kind, const struct port_config *config, const st
         return err;
     }
     port_destroy(port);
-    snprintf(reason, reason_bytes, "%s",
-             asked ? "asked for by SALLY_PORT" : "this system's completion ports");
+    snprintf(reason, reason_bytes, "%s", why);
     return 0;
 }

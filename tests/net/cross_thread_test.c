@@ -64,8 +64,10 @@ static void read_frames(int fd, uint32_t threads, uint32_t frames)
 
 static void frames_of_16_threads_keep_order_and_stay_whole(const struct stage_way *way)
 {
+    /* the client only reads: on a slow machine it may be silent for longer than the default */
     struct stage *stage =
-        stage_begin(way, &(struct stage_options){.server.conn = {.send_bytes_max = 256 * 1024}});
+        stage_begin(way, &(struct stage_options){.server.conn = {.send_bytes_max = 256 * 1024,
+                                                                 .first_byte_ms = SALLY_FOREVER}});
     struct actor *actor;
     int fd = stage_client(stage, 0, &actor);
     uint32_t frames = (uint32_t)stage_scaled(10000);

@@ -316,7 +316,7 @@ static void options_out_of_range_are_refused(const struct setting *setting)
         {.port = setting->port, .log_level = (sally_log_level)4},
         {.port = setting->port, .send_chunk_bytes = 1},
         {.port = setting->port, .allocator = {.alloc = alloc_nothing}},
-        {.port = (sally_port_kind)3},
+        {.port = (sally_port_kind)4},
         {.port = (sally_port_kind)-1},
     };
     sally_engine *engine = NULL;
@@ -378,6 +378,9 @@ static void the_environment_chooses_the_port_unless_the_program_does(const struc
     check(setenv("SALLY_PORT", "nonsense", 1) == 0);
     check_error(create_kind(SALLY_PORT_AUTO, name), SALLY_EINVAL);
     check_error(create_kind(SALLY_PORT_EPOLL, name), 0);
+    check_error(create_kind(SALLY_PORT_IOCP, name), SALLY_ENOPORT);
+    check(setenv("SALLY_PORT", "iocp", 1) == 0);
+    check_error(create_kind(SALLY_PORT_AUTO, name), SALLY_ENOPORT);
     check(setenv("SALLY_PORT", "", 1) == 0);
     check_error(create_kind(SALLY_PORT_AUTO, name), 0);
     check(strcmp(name, uring ? "uring" : "epoll") == 0);

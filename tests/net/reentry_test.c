@@ -288,16 +288,18 @@ static void judge_cells(struct stage *stage)
 static void every_call_from_every_callback(const struct stage_way *way)
 {
     struct stage *stage = stage_begin(
-        way, &(struct stage_options){
-                 .handler = {.on_open = matrix_open,
-                             .on_data = matrix_data,
-                             .on_sent = matrix_sent,
-                             .on_drain = matrix_drain,
-                             .on_eof = matrix_eof,
-                             .on_timer = matrix_timer,
-                             .on_timeout = matrix_timeout,
-                             .on_close = matrix_close},
-                 .server.conn = {.idle_ms = 400, .linger_ms = 400, .send_high_bytes = HIGH_BYTES}});
+        way, &(struct stage_options){.handler = {.on_open = matrix_open,
+                                                 .on_data = matrix_data,
+                                                 .on_sent = matrix_sent,
+                                                 .on_drain = matrix_drain,
+                                                 .on_eof = matrix_eof,
+                                                 .on_timer = matrix_timer,
+                                                 .on_timeout = matrix_timeout,
+                                                 .on_close = matrix_close},
+                                     /* short, but a client's first bytes must come before it */
+                                     .server.conn = {.idle_ms = STAGE_SLOW ? 3000 : 400,
+                                                     .linger_ms = 400,
+                                                     .send_high_bytes = HIGH_BYTES}});
     int fds[CELLS];
     atomic_store(&open_cells, 0);
     atomic_store(&open_phase, true);

@@ -131,9 +131,13 @@ def test_descriptor_limit_too_low(kind, limit):
         assert limit > 8, "served with so few descriptors?"
 
 
+def test_a_port_of_another_system():
+    judge(serve("--port-kind", "iocp"), 1, "completion ports", "SALLY_ENOPORT")
+
+
 @pytest.mark.parametrize("options", [
     ["--nonsense"], ["-x"], ["argument"], ["--listen"], ["--shards", "65"], ["--shards", "-1"],
-    ["--shards", "two"], ["--port-kind", "iocp"], ["--port-kind", ""], ["--max-conns", "0"],
+    ["--shards", "two"], ["--port-kind", "kqueue"], ["--port-kind", ""], ["--max-conns", "0"],
     ["--idle-timeout", "5"], ["--idle-timeout", "5 s"], ["--idle-timeout", "0s"],
     ["--idle-timeout", "99999999h"], ["--drain", "never"], ["--send-max", "4x"],
     ["--send-max", "1k"], ["--send-max", "4t"], ["--at-limit", "drop"], ["--log-level", "all"],

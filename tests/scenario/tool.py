@@ -71,8 +71,8 @@ class Server:
         self.err = Lines(self.process.stderr)
         line = self.out.next()
         if not line:
-            self.process.wait(LIMIT)
-            raise AssertionError(f"did not start: {self.err.text()}")
+            status = self.process.wait(LIMIT)
+            raise AssertionError(f"did not start, exit status {status}: {self.err.text()}")
         self.start = json.loads(line)
         self.stop_report = None
 

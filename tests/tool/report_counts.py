@@ -41,6 +41,8 @@ CASES = [
     ({"check.xml": SCENARIO % "fail"}, "0 passed, 1 failed", []),
     ({"check.xml": PASS, "broken": "asan build failed\n", "passed": "clang build\n"},
      "2 passed, 1 failed", ["FAILED: asan build failed"]),
+    ({"check.xml": PASS, "skipped": "mingw: missing: wine\n"}, "1 passed, 0 failed, 1 skipped",
+     ["skipped: mingw: missing: wine"]),
     ({}, "0 passed, 1 failed", []),
 ]
 

@@ -338,6 +338,84 @@ static void a_posted_buffer_comes_back(struct stage *stage)
     AWAIT(stage, actor->got == 8 * 50 + 30000);
 }
 
+/* --- accepting with data --- */
+
+enum { NEVER_MS = 60000, HELD = 100 };
+
+/* One who speaks at once, among those who say nothing. */
+static void serve_speaker(struct stage *stage, struct actor *listener, const struct address *at)
+{
+    unsigned before = listener->newcomers + listener->accept_errors;
+    struct peer *peer = peer_connect(stage, at);
+    UNTIL(stage, peer_wrote(peer, 10));
+    UNTIL(stage, listener->newcomers + listener->accept_errors > before);
+    peer_close(peer, PORT_CLOSE_RST);
+}
+
+static void crowd(struct stage *stage, struct actor *listener, const struct address *at)
+{
+    enum { SILENT = 60 };
+    for (unsigned i = 0; i < SILENT; i++) peer_connect(stage, at);
+    serve_speaker(stage, listener, at);
+    CHECK(posted(listener) > SILENT);
+    CHECK(posted(listener) <= HELD);
+    CHECK_EQUAL(listener->newcomers, 1);
+    CHECK_EQUAL(listener->silent + listener->accept_errors, 0);
+}
+
+static struct actor *open_for_data(struct stage *stage, struct address *at)
+{
+    struct actor *listener = stage_listener_for_data(stage, NEVER_MS, HELD, at);
+    listener->refuse = true;
+    return listener;
+}
+
+static void silent_ones_get_more_accepts_posted(struct stage *stage)
+{
+    struct address at;
+    struct actor *listener = open_for_data(stage, &at);
+    stage_accept(stage, listener);
+    CHECK_EQUAL(posted(listener), depth(stage));
+    crowd(stage, listener, &at);
+}
+
+static void without_the_signal_a_look_posts_more(struct stage *stage)
+{
+    struct address at;
+    struct actor *listener = open_for_data(stage, &at);
+    fake_fail(fake_of(stage), FAKE_SIGNAL, 0, 1, WIN32_WSAENOBUFS);
+    stage_accept(stage, listener);
+    crowd(stage, listener, &at);
+}
+
+static void accepts_with_data_that_can_t_be_posted_come_back(struct stage *stage)
+{
+    struct address at;
+    struct actor *listener = open_for_data(stage, &at);
+    fake_fail(fake_of(stage), FAKE_SOCKET, 5, 3, WIN32_WSAENOBUFS);
+    stage_accept(stage, listener);
+    CHECK_EQUAL(posted(listener), 5);
+    UNTIL(stage, posted(listener) == depth(stage));
+    serve_speaker(stage, listener, &at);
+    CHECK_EQUAL(listener->newcomers, 1);
+}
+
+/* Its first bytes go with it: nothing stays lent. */
+static void a_failed_context_costs_one_speaker(struct stage *stage)
+{
+    struct address at;
+    struct actor *listener = open_for_data(stage, &at);
+    stage_accept(stage, listener);
+    for (unsigned k = 1; k <= 20; k++) {
+        fake_fail(fake_of(stage), FAKE_ACCEPTED, 0, 1, WIN32_WSAENOBUFS);
+        serve_speaker(stage, listener, &at);
+        serve_speaker(stage, listener, &at);
+        CHECK_EQUAL(listener->accept_errors, k);
+        CHECK_EQUAL(listener->newcomers, k);
+        CHECK_EQUAL(stage->port->bufs_lent, 0);
+    }
+}
+
 struct fault_case {
     const char *name;
     void (*run)(struct stage *stage);
@@ -396,6 +474,10 @@ int main(void)
         CASE(numbers_of_a_close_without_one_are_a_reset),
         CASE(a_wake_up_that_can_t_be_posted_is_found),
         CASE(a_posted_buffer_comes_back),
+        CASE(silent_ones_get_more_accepts_posted),
+        CASE(without_the_signal_a_look_posts_more),
+        CASE(accepts_with_data_that_can_t_be_posted_come_back),
+        CASE(a_failed_context_costs_one_speaker),
     };
     enum { COUNT = sizeof cases / sizeof cases[0] };
     struct CMUnitTest tests[COUNT];

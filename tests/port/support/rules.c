@@ -4,9 +4,9 @@
 #include <stdlib.h>
 
 static const struct rule_set *const sets[] = {
-    &rules_ending,  &rules_starting, &rules_closing,    &rules_receiving,
-    &rules_sending, &rules_stopping, &rules_accepting,  &rules_sharing,
-    &rules_waking,  &rules_reusing,  &rules_connecting, &rules_making,
+    &rules_ending,     &rules_starting,  &rules_closing,  &rules_receiving, &rules_sending,
+    &rules_stopping,   &rules_accepting, &rules_sharing,  &rules_waking,    &rules_reusing,
+    &rules_connecting, &rules_making,    &rules_speaking,
 };
 
 const struct rule *rule_at(unsigned index)

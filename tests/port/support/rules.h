@@ -31,7 +31,7 @@ struct rule_set {
 
 extern const struct rule_set rules_ending, rules_starting, rules_closing, rules_receiving,
     rules_sending, rules_stopping, rules_accepting, rules_sharing, rules_waking, rules_reusing,
-    rules_connecting, rules_making;
+    rules_connecting, rules_making, rules_speaking;
 
 /* All of them in order; NULL past the end. */
 const struct rule *rule_at(unsigned index);

@@ -130,6 +130,7 @@ void stage_shut_port(struct stage *stage)
 {
     while (stage->arrivals_len) {
         port_refuse(stage->port, stage->arrivals[stage->arrivals_head].handle, PORT_CLOSE_RST);
+        free(stage->arrivals[stage->arrivals_head].first);
         stage->arrivals_head = (stage->arrivals_head + 1) % STAGE_ARRIVALS_MAX;
         stage->arrivals_len--;
     }
@@ -138,6 +139,7 @@ void stage_shut_port(struct stage *stage)
     UNTIL(stage, all_closed(stage));
     while (stage->arrivals_len) { /* they came while their listener was closed */
         port_refuse(stage->port, stage->arrivals[stage->arrivals_head].handle, PORT_CLOSE_RST);
+        free(stage->arrivals[stage->arrivals_head].first);
         stage->arrivals_head = (stage->arrivals_head + 1) % STAGE_ARRIVALS_MAX;
         stage->arrivals_len--;
     }

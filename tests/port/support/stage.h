@@ -50,7 +50,10 @@ struct actor {
     uint32_t endings[PORT_OPS];
     uint32_t events[PORT_OPS];
     int32_t error[PORT_OPS]; /* of the last ending */
+    unsigned char *first; /* bytes that came with its accept; checked and counted by stage_recv */
+    uint32_t first_len;
     uint32_t newcomers;
+    uint32_t silent;        /* newcomers lost by P14, which are no accept_errors */
     uint32_t accept_errors; /* with and without `more` */
     void (*on_event)(struct stage *stage, struct actor *actor, const struct port_event *event);
     void *user;
@@ -71,6 +74,8 @@ struct peer {
 
 struct arrival {
     port_handle handle;
+    unsigned char *first; /* bytes that came with it, or NULL */
+    uint32_t first_len;
     struct addr peer;
 };
 
@@ -201,6 +206,9 @@ struct address stage_loopback6(void);
 /* A listener of the port; not accepting yet. */
 struct actor *stage_listener(struct stage *stage, const struct address *at,
                              const struct port_listen_options *options, struct address *bound);
+/* One that accepts with data, on loopback. */
+struct actor *stage_listener_for_data(struct stage *stage, uint32_t data_ms, uint32_t held_max,
+                                      struct address *bound);
 /* An actor for the oldest newcomer. */
 struct actor *stage_next(struct stage *stage);
 bool stage_has_newcomer(const struct stage *stage);

@@ -100,11 +100,23 @@ static void play_send(struct stage *stage, struct actor *actor, const struct por
 
 static void play_accept(struct stage *stage, struct actor *actor, const struct port_event *event)
 {
+    if (event->error && actor->sock.data_ms &&
+        (event->error == SALLY_ETIMEDOUT || event->error == SALLY_ERESET)) {
+        actor->silent++;
+        return;
+    }
     if (event->error) {
         actor->accept_errors++;
         return;
     }
     actor->newcomers++;
+    unsigned char *first = NULL;
+    if (event->data) {
+        if (!actor->sock.data_ms || !event->bytes)
+            trial_fail("P14", __FILE__, __LINE__, "bytes came with an accept that wants none");
+        if (!actor->refuse) first = memcpy(malloc(event->bytes), event->data, event->bytes);
+        port_buf_release(stage->port, event->buf, event->data);
+    }
     if (actor->refuse) {
         port_refuse(stage->port, event->accepted, PORT_CLOSE_FIN);
         return;
@@ -113,6 +125,8 @@ static void play_accept(struct stage *stage, struct actor *actor, const struct p
     unsigned at = (stage->arrivals_head + stage->arrivals_len++) % STAGE_ARRIVALS_MAX;
     stage->arrivals[at].handle = event->accepted;
     stage->arrivals[at].peer = event->peer;
+    stage->arrivals[at].first = first;
+    stage->arrivals[at].first_len = first ? event->bytes : 0;
 }
 
 void stage_play(struct stage *stage, struct actor *actor, const struct port_event *event)
@@ -199,8 +213,20 @@ void stage_connect(struct stage *stage, struct actor *actor, const struct addres
     stage_check_bits(actor, "P3", "when port_connect returns");
 }
 
+static void check_first(struct actor *actor)
+{
+    size_t at = 0;
+    if (actor->tag_in &&
+        !pattern_equal(actor->tag_in, actor->got, actor->first, actor->first_len, &at))
+        trial_fail("P14", __FILE__, __LINE__, "the first bytes are not what the peer sent");
+    actor->got += actor->first_len;
+    free(actor->first);
+    actor->first = NULL;
+}
+
 void stage_recv(struct stage *stage, struct actor *actor)
 {
+    if (actor->first) check_first(actor);
     actor->flying |= PORT_BIT(PORT_RECV);
     port_recv(stage->port, &actor->sock);
     stage_check_bits(actor, "P3", "when port_recv returns");
@@ -308,13 +334,31 @@ struct actor *stage_listener(struct stage *stage, const struct address *at,
     return actor;
 }
 
+struct actor *stage_listener_for_data(struct stage *stage, uint32_t data_ms, uint32_t held_max,
+                                      struct address *bound)
+{
+    struct address at = stage_loopback();
+    struct port_sock_options options = {.accept_data_ms = data_ms, .accept_held_max = held_max};
+    port_handle handle;
+    CHECK_EQUAL(port_listen(stage->port, &at, NULL, &handle, NULL), 0);
+    *bound = at;
+    CHECK_EQUAL(port_local(stage->port, handle, &bound->ip), 0);
+    struct actor *actor = stage_actor(stage);
+    port_attach(stage->port, &actor->sock, handle, &options);
+    stage_check_bits(actor, "P3", "when port_attach returns");
+    return actor;
+}
+
 bool stage_has_newcomer(const struct stage *stage) { return stage->arrivals_len > 0; }
 
 struct actor *stage_next(struct stage *stage)
 {
     if (!stage->arrivals_len) abort();
     struct actor *actor = stage_actor(stage);
-    stage_attach(stage, actor, stage->arrivals[stage->arrivals_head].handle);
+    const struct arrival *arrival = &stage->arrivals[stage->arrivals_head];
+    stage_attach(stage, actor, arrival->handle);
+    actor->first = arrival->first;
+    actor->first_len = arrival->first_len;
     stage->arrivals_head = (stage->arrivals_head + 1) % STAGE_ARRIVALS_MAX;
     stage->arrivals_len--;
     return actor;

@@ -54,6 +54,9 @@ static void server_options(struct storm *storm, sally_server_options *options)
     if (one_of(storm, 4) == 0) options->conn.send_bytes_max = 512 + one_of(storm, 8192);
     if (one_of(storm, 4) == 0) options->conns_max = 2 + one_of(storm, 8);
     options->conn.no_auto_pause = one_of(storm, 8) == 0;
+    options->accept_with_data = one_of(storm, 4) == 0;
+    options->accept_data_ms = 3000;
+    options->accept_held_max = 64 + one_of(storm, 64);
 }
 
 static int make_server(struct storm *storm)

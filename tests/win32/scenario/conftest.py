@@ -5,6 +5,7 @@ WINE_TOOL names sallyport.exe; SALLYPORT_BIN the folder with the clients that ar
 """
 import os
 import pathlib
+import queue
 import signal
 import sys
 
@@ -22,11 +23,12 @@ class WineServer(SERVER):
 
     def __init__(self, *options, wrap=(), **more):
         options = list(map(str, options))
-        if "--port-kind" in options:  # there is one kind here
-            at = options.index("--port-kind")
-            del options[at:at + 2]
         tool.TOOL = os.environ["WINE_TOOL"]
-        super().__init__(*options, wrap=[*wrap, "wine"], **more)
+        try:
+            super().__init__(*options, wrap=[*wrap, "wine"], **more)
+        except queue.Empty:  # under Wine also its loader may be what hangs
+            self.process.kill()
+            raise AssertionError(f"said nothing in {tool.LIMIT} s: {self.err.text()}") from None
 
     def __exit__(self, kind, *rest):
         if kind is not None:

@@ -1,8 +1,17 @@
 """What `sallyport serve` has to keep on Windows too, by the scenarios of Linux."""
+import contextlib
+import os
+import pathlib
 import resource
+import shutil
 import socket
+import subprocess
+import time
 
+import descriptors_scenario
 import pytest
+import redis_scenario
+import rst_storm_scenario
 import tool
 from half_close_scenario import (  # noqa: F401
     payload, test_all_bytes_come_back_after_half_close,
@@ -15,9 +24,17 @@ from stop_scenario import (  # noqa: F401
     test_statistics_lines, test_stop_without_connections,
     test_the_drains_time_cuts, test_the_port_is_free_afterwards, test_time_limits_close)
 
-CYCLES = 20_000 if tool.LONG else 2_000
-SILENT = 5_000 if tool.LONG else 500
+CYCLES = 20_000 if tool.LONG else 1_000
+SILENT = 5_000 if tool.LONG else 300
 GOOD = 100
+DESCRIPTORS, CLIENTS = (1024, 1500) if tool.LONG else (500, 600)
+QUIET_S = 2  # nobody new is served for so long
+FIRST_BYTE = "30s" if tool.LONG else "5s"
+# Every call of the server costs several of Wine's one server, so the short form is shorter here;
+# the long one has 100,000 requests of 50 clients.
+redis_scenario.PING_REQUESTS = {1: 500, 50: 5_000, 1000: 4_000}
+redis_scenario.ECHO_REQUESTS = {1: 100, 50: 500, 1000: 1_000}
+rst_storm_scenario.STORM = 20_000 if tool.LONG else 4_000
 
 
 def test_connect_and_close_in_cycles(server):
@@ -31,28 +48,129 @@ def test_connect_and_close_in_cycles(server):
     assert report["bytes_in"] == report["bytes_out"] == 8 * CYCLES
 
 
-def test_silent_clients_keep_nobody_waiting(shards):
-    """Those who say nothing are many; who speaks is served within a second, and the silent ones are
-    cut in their time although nobody new comes."""
+@contextlib.contextmanager
+def many_descriptors(count):
+    """For the clients' side; the server has its own."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < SILENT + 2000:
+    if hard < count + 1000:
         pytest.skip(f"the hard descriptor limit is {hard}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        with tool.Server("--shards", shards, "--first-byte-timeout", "15s") as server:
-            with tool.closing([tool.dial(server.port) for _ in range(SILENT)]) as silent:
-                for _ in range(GOOD):
-                    with tool.dial(server.port, seconds=1) as client:
-                        tool.echo(client)
-                for client in silent:
-                    try:
-                        assert client.recv(1) == b""
-                    except ConnectionResetError:
-                        pass
-            report = server.stop()
-            assert report["accepted"] == SILENT + GOOD
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def all_are_cut(clients):
+    for client in clients:
+        try:
+            assert client.recv(1) == b""
+        except ConnectionResetError:
+            pass
+
+
+def test_silent_clients_keep_nobody_waiting(shards):
+    """Those who say nothing are many; who speaks is served at once, and the silent ones are cut in
+    their time although nobody new comes."""
+    with many_descriptors(SILENT), \
+            tool.Server("--shards", shards, "--first-byte-timeout", FIRST_BYTE) as server:
+        with tool.closing([tool.dial(server.port) for _ in range(SILENT)]) as silent:
+            slowest = serve_good(server.port)
+            all_are_cut(silent)
+        report = server.stop()
+        print(f"{SILENT} silent, slowest of {GOOD} good ones {slowest:.3f} s")
+        assert report["accepted"] == SILENT + GOOD
+
+
+def serve_good(port):
+    """The longest that one of the good clients took."""
+    slowest = 0
+    for _ in range(GOOD):
+        began = time.monotonic()
+        with tool.dial(port) as client:
+            tool.echo(client)
+        slowest = max(slowest, time.monotonic() - began)
+    return slowest
+
+
+def test_silent_clients_use_up_no_accepts(shards):
+    """AcceptEx that waits for first bytes: each silent client takes a posted accept (S3-7). They
+    are no connections, and are cut on an idle server too (S3-10, S3-12)."""
+    with many_descriptors(SILENT), \
+            tool.Server("--shards", shards, "--accept-data-timeout", FIRST_BYTE,
+                        "--accept-with-data", "127.0.0.1:0", listen=()) as server:
+        port = int(server.start["listening_for_data"][0].rsplit(":", 1)[1])
+        with tool.closing([tool.dial(port) for _ in range(SILENT)]) as silent:
+            slowest = serve_good(port)
+            all_are_cut(silent)
+        report = server.stop()
+        print(f"{SILENT} silent, slowest of {GOOD} good ones {slowest:.3f} s")
+        assert report["accepted"] == GOOD
+
+
+def left(clients, gone):
+    return [client for client in clients if client not in gone]
+
+
+@contextlib.contextmanager
+def small_wine(folder, descriptors):
+    """Sockets are the Wine server's, so it needs the limit: one of its own, whose prefix shares the
+    files of the build's. Gives its process and the environment of its clients."""
+    ready = pathlib.Path(os.environ["WINEPREFIX"])
+    prefix = folder / "prefix"
+    prefix.mkdir()
+    for name in ("drive_c", "dosdevices"):
+        (prefix / name).symlink_to(ready / name)
+    for name in ("system.reg", "user.reg", "userdef.reg", ".update-timestamp"):
+        shutil.copy(ready / name, prefix / name)
+    env = {"WINEPREFIX": str(prefix)}
+    limit = (descriptors, descriptors)
+    wine = subprocess.Popen(
+        ["wineserver", "-f", "-p60"], env={**os.environ, **env}, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limit))
+    try:
+        subprocess.run(["wine", "cmd", "/c", "exit"], env={**os.environ, **env}, timeout=tool.LIMIT,
+                       check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        yield wine, env
+    finally:
+        wine.terminate()
+        wine.wait(tool.LIMIT)
+
+
+def ticks(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def test_without_descriptors_it_waits_and_goes_on_by_itself(shards, tmp_path):
+    """A hard limit below what comes (S4-8): accepting fails, pauses without turning, and goes on
+    when others leave."""
+    with many_descriptors(CLIENTS), small_wine(tmp_path, DESCRIPTORS) as (wine, env), \
+            tool.Server("--shards", shards, "--max-conns", CLIENTS, "--first-byte-timeout", "never",
+                        "--idle-timeout", "never", env=env) as server:
+        with tool.closing(descriptors_scenario.connect_all(server.port, CLIENTS)) as clients:
+            first = set()
+            while now := descriptors_scenario.served(left(clients, first), QUIET_S):
+                first |= now
+            assert 0 < len(first) < CLIENTS, f"{len(first)} of {CLIENTS} were served"
+            before = server.cpu_ticks() + ticks(wine.pid)
+            time.sleep(2)
+            busy = server.cpu_ticks() + ticks(wine.pid) - before
+            print(f"{len(first)} served; ticks of the CPU in 2 s while full: {busy} of 200")
+            assert busy < 40, "the server turns while it is full"
+            for client in first:
+                client.close()
+            rest = left(clients, first)
+            began = time.monotonic()
+            while rest:
+                now = descriptors_scenario.served(rest[:100], tool.LIMIT)
+                assert len(now) == len(rest[:100])
+                for client in now:
+                    client.close()
+                rest = left(rest, now)
+            print(f"the rest served in {time.monotonic() - began:.2f} s")
 
 
 def test_stop_under_traffic(shards):

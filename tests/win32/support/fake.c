@@ -169,6 +169,20 @@ static int call_port_post(void *ctx, void *port, uint64_t key)
     return sys;
 }
 
+static bool wants_signal(const struct fake_sock *sock)
+{
+    return sock->signal_key && !sock->signalled && !fake_accepts(sock);
+}
+
+static void tell_signal(struct fake_port *port, struct fake_sock *sock, int fd)
+{
+    struct pollfd look = {.fd = fd, .events = POLLIN};
+    struct win32_packet packet = {.key = sock->signal_key};
+    if (!wants_signal(sock) || poll(&look, 1, 0) != 1) return;
+    sock->signalled = true;
+    enqueue(port, &packet);
+}
+
 /* What can go on does; operations on a handle finish in the order they were started, each kind for
  * itself. */
 static void go_on(struct fake *fake, struct fake_port *port)
@@ -176,6 +190,7 @@ static void go_on(struct fake *fake, struct fake_port *port)
     for (int fd = 0; fd < fake->fds; fd++) {
         struct fake_sock *sock = &fake->socks[fd];
         if (sock->port != port) continue;
+        tell_signal(port, sock, fd);
         for (struct fake_op **link = &sock->ops; *link;) {
             struct fake_op *op = *link;
             if (!fake_op_try(fake, fd, op)) {
@@ -208,20 +223,36 @@ static unsigned poll_set(struct fake *fake, struct fake_port *port, struct pollf
     unsigned count = 0;
     fds[count++] = (struct pollfd){.fd = port->wake_fd, .events = POLLIN};
     for (int fd = 0; fd < fake->fds && count < PORT_FDS_MAX; fd++) {
-        if (fake->socks[fd].port != port || !fake->socks[fd].ops) continue;
-        short events = 0;
-        for (struct fake_op *op = fake->socks[fd].ops; op; op = op->next)
-            events |= fake_op_events(op);
-        fds[count++] = (struct pollfd){.fd = fd, .events = events};
+        const struct fake_sock *sock = &fake->socks[fd];
+        if (sock->port != port) continue;
+        short events = wants_signal(sock) ? POLLIN : 0;
+        for (struct fake_op *op = sock->ops; op; op = op->next) {
+            if (!op->connected)
+                events |= fake_op_events(op);
+            else if (count < PORT_FDS_MAX)
+                fds[count++] = (struct pollfd){.fd = op->newcomer, .events = POLLIN};
+        }
+        if (events && count < PORT_FDS_MAX)
+            fds[count++] = (struct pollfd){.fd = fd, .events = events};
     }
     return count;
 }
 
-static uint64_t now_ms(void)
+uint64_t fake_now_ms(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+void fake_end_accept(struct fake *fake, int newcomer)
+{
+    for (int fd = 0; fd < fake->fds; fd++)
+        for (struct fake_op *op = fake->socks[fd].ops; op; op = op->next) {
+            if (op->kind != FAKE_ACCEPT || op->newcomer != newcomer) continue;
+            (void)fake_end(fake, fd, op->overlapped, (uint32_t)WIN32_STATUS_CANCELLED);
+            return;
+        }
 }
 
 static int call_port_wait(void *ctx, void *handle, struct win32_packet *packets, uint32_t max,
@@ -230,14 +261,14 @@ static int call_port_wait(void *ctx, void *handle, struct win32_packet *packets,
     struct fake *fake = ctx;
     struct fake_port *port = handle;
     static _Thread_local struct pollfd fds[PORT_FDS_MAX];
-    uint64_t until = now_ms() + timeout_ms;
+    uint64_t until = fake_now_ms() + timeout_ms;
     for (;;) {
         pthread_mutex_lock(&fake->lock);
         go_on(fake, port);
         *count = dequeue(port, packets, max);
         unsigned watched = *count ? 0 : poll_set(fake, port, fds);
         pthread_mutex_unlock(&fake->lock);
-        uint64_t now = now_ms();
+        uint64_t now = fake_now_ms();
         if (*count || now >= until) return 0;
         uint64_t left = until - now;
         int sleep = left < INT32_MAX ? (int)left : INT32_MAX;

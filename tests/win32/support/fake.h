@@ -30,6 +30,7 @@ enum fake_call {
     FAKE_CONNECT,
     FAKE_CANCEL,
     FAKE_POST,
+    FAKE_SIGNAL,
     FAKE_ACCEPT_ENDS, /* the code is a status that accepts end with */
     FAKE_RECV_ENDS,
     FAKE_CALLS
@@ -48,6 +49,8 @@ struct fake_sock {
     struct fake_port *port;
     uint64_t key;
     bool skips;
+    uint64_t signal_key; /* a packet with it tells of newcomers that no accept waits for */
+    bool signalled;      /* and has, until the next accept */
     struct fake_op *ops; /* in the order they were started */
 };
 
@@ -82,7 +85,9 @@ struct fake_op {
     uint32_t len;
     struct span spans[WIN32_SPANS_MAX]; /* still to be sent */
     unsigned count;
-    int newcomer; /* the descriptor that becomes the newcomer's */
+    int newcomer;   /* the descriptor that becomes the newcomer's */
+    bool connected; /* with first bytes: it has come, they have not */
+    uint64_t since_ms;
 };
 
 /* Whether the call has to fail: its code. */
@@ -97,5 +102,10 @@ void fake_op_packet(struct fake *fake, int fd, struct fake_op *op);
 unsigned fake_end(struct fake *fake, int fd, const struct win32_overlapped *overlapped,
                   uint32_t status);
 void fake_sock_calls(struct win32_calls *calls);
+uint64_t fake_now_ms(void);
+/* Whether a newcomer would find an accept that waits for one. */
+bool fake_accepts(const struct fake_sock *sock);
+/* The accept that a closed descriptor was to be the newcomer of, ends. */
+void fake_end_accept(struct fake *fake, int newcomer);
 
 #endif

@@ -90,6 +90,7 @@ static int call_close(void *ctx, port_handle handle)
     struct fake *fake = ctx;
     pthread_mutex_lock(&fake->lock);
     (void)fake_end(fake, (int)handle, NULL, fake->closed_status);
+    fake_end_accept(fake, (int)handle);
     fake->socks[handle] = (struct fake_sock){0};
     int sys = code_if(close((int)handle) != 0);
     pthread_mutex_unlock(&fake->lock);
@@ -228,19 +229,39 @@ static bool try_send(int fd, struct fake_op *op)
     return true;
 }
 
+/* Bytes, the end of the stream, or an error end it. */
+static bool try_first(struct fake_op *op)
+{
+    ssize_t got = recv(op->newcomer, op->buf, op->len, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return false;
+    return finished(op, got < 0 ? errno : 0, got > 0 ? (uint64_t)got : 0);
+}
+
 /* The newcomer comes in under the number of the socket that was made for it. */
 static bool try_accept(int fd, struct fake_op *op)
 {
     union linux_sockaddr peer;
     socklen_t len = sizeof peer;
+    if (op->connected) return try_first(op);
     memset(&peer, 0, sizeof peer);
     int newcomer = accept4(fd, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (newcomer < 0 && (errno == EAGAIN || errno == EINTR)) return false;
     if (newcomer < 0) return finished(op, errno, 0);
     if (dup3(newcomer, op->newcomer, O_CLOEXEC) < 0) abort();
     close(newcomer);
-    memcpy(op->buf, &peer, sizeof peer < WIN32_ADDRS_BYTES ? sizeof peer : WIN32_ADDRS_BYTES);
-    return finished(op, 0, 0);
+    memcpy(op->buf + op->len, &peer,
+           sizeof peer < WIN32_ADDRS_BYTES ? sizeof peer : WIN32_ADDRS_BYTES);
+    if (!op->len) return finished(op, 0, 0);
+    op->connected = true;
+    op->since_ms = fake_now_ms();
+    return try_first(op);
+}
+
+bool fake_accepts(const struct fake_sock *sock)
+{
+    for (const struct fake_op *op = sock->ops; op; op = op->next)
+        if (op->kind == FAKE_ACCEPT && !op->connected) return true;
+    return false;
 }
 
 static bool try_connect(int fd, struct fake_op *op)
@@ -363,22 +384,55 @@ static int call_send(void *ctx, port_handle handle, const struct span *spans, un
 }
 
 static int call_accept(void *ctx, enum addr_family family, port_handle listener, port_handle handle,
-                       void *addrs, struct win32_overlapped *overlapped)
+                       void *buf, uint32_t first, struct win32_overlapped *overlapped)
 {
+    struct fake *fake = ctx;
     (void)family;
-    struct fake_op op = {
-        .kind = FAKE_ACCEPT, .overlapped = overlapped, .buf = addrs, .newcomer = (int)handle};
+    struct fake_op op = {.kind = FAKE_ACCEPT,
+                         .overlapped = overlapped,
+                         .buf = buf,
+                         .len = first,
+                         .newcomer = (int)handle};
+    fake->socks[listener].signalled = false;
     return start_locked(ctx, listener, &op);
 }
 
-static void call_accept_peer(void *ctx, enum addr_family family, void *addrs, struct addr *peer)
+static void call_accept_peer(void *ctx, enum addr_family family, void *buf, uint32_t first,
+                             struct addr *peer)
 {
     (void)ctx, (void)family;
     union linux_sockaddr sockaddr;
-    memcpy(&sockaddr, addrs,
+    memcpy(&sockaddr, (unsigned char *)buf + first,
            sizeof sockaddr < WIN32_ADDRS_BYTES ? sizeof sockaddr : WIN32_ADDRS_BYTES);
     linux_addr_from(peer, &sockaddr.any, sizeof sockaddr);
 }
+
+static int call_connect_time(void *ctx, port_handle handle, int32_t *seconds)
+{
+    struct fake *fake = ctx;
+    *seconds = -1;
+    pthread_mutex_lock(&fake->lock);
+    for (int fd = 0; fd < fake->fds; fd++)
+        for (const struct fake_op *op = fake->socks[fd].ops; op; op = op->next)
+            if (op->connected && op->newcomer == (int)handle)
+                *seconds = (int32_t)((fake_now_ms() - op->since_ms) / 1000);
+    pthread_mutex_unlock(&fake->lock);
+    return 0;
+}
+
+static int call_signal(void *ctx, port_handle listener, void *port, uint64_t key, void **signal)
+{
+    struct fake *fake = ctx;
+    (void)port;
+    pthread_mutex_lock(&fake->lock);
+    int sys = fake_fault(fake, FAKE_SIGNAL);
+    if (!sys) fake->socks[listener].signal_key = key;
+    pthread_mutex_unlock(&fake->lock);
+    *signal = NULL; /* it ends with the listener's handle, or is never heard */
+    return sys;
+}
+
+static void call_signal_end(void *ctx, void *signal) { (void)ctx, (void)signal; }
 
 static int call_connect(void *ctx, port_handle handle, const struct addr *to,
                         struct win32_overlapped *overlapped)
@@ -419,6 +473,9 @@ void fake_sock_calls(struct win32_calls *calls)
     calls->send = call_send;
     calls->accept = call_accept;
     calls->accept_peer = call_accept_peer;
+    calls->connect_time = call_connect_time;
+    calls->signal = call_signal;
+    calls->signal_end = call_signal_end;
     calls->connect = call_connect;
     calls->cancel = call_cancel;
 }
