@@ -290,7 +290,8 @@ static void listener__recovered(struct listener *listener)
 static void listener__failed(struct listener *listener, const struct port_event *event)
 {
     sally_server *server = listener->server;
-    if (event->error == SALLY_ECANCELED && listener->stopping) return; /* we asked for it */
+    bool asked = listener->stopping || listener->state == LISTENER_ENDING;
+    if (event->error == SALLY_ECANCELED && asked) return;
     uint64_t times = atomic_fetch_add(&server->accept_failures, 1) + 1;
     counter_add(&listener->shard->counters.accept_failures, 1);
     if (event->error == SALLY_EEXHAUSTED)

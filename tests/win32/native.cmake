@@ -38,3 +38,18 @@ foreach(program ${native_programs})
     string(REGEX REPLACE "_test\\.c$" "" name ${program})
     native_test(${name} ${program})
 endforeach()
+
+# Scenario files on this port: the engine, too, has to be compiled with the larger socket.
+file(GLOB trace_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/net/*.c
+    ${PROJECT_SOURCE_DIR}/src/sim/*.c ${PROJECT_SOURCE_DIR}/src/port/sim*.c
+    ${PROJECT_SOURCE_DIR}/src/port/win32_choose.c trace/support/*.c win32/trace/support/*.c)
+list(FILTER trace_sources EXCLUDE REGEX "_win32\\.c$|columns_linux")
+add_executable(test_win32_trace trace/files_test.c ${trace_sources} net/support/raw.c
+    "$<FILTER:$<TARGET_OBJECTS:sallyport_iocp_native>,EXCLUDE,/(rules|stage|ground|trial)[^/]*$>")
+target_include_directories(test_win32_trace PRIVATE ${PROJECT_SOURCE_DIR}/include
+    ${PROJECT_SOURCE_DIR}/src ${CMAKE_CURRENT_SOURCE_DIR})
+target_compile_definitions(test_win32_trace PRIVATE PORT_OWN_WORDS=24
+    TRACE_FOLDER="${CMAKE_CURRENT_SOURCE_DIR}/trace")
+target_link_libraries(test_win32_trace PRIVATE ${CMOCKA} Threads::Threads)
+add_test(NAME win32/trace COMMAND test_win32_trace)
+set_tests_properties(win32/trace PROPERTIES TIMEOUT ${SALLY_TEST_SECONDS} LABELS code)

@@ -58,6 +58,11 @@ foreach(program ${programs})
         target_include_directories(${target} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/win32/posix)
         target_link_libraries(${target} PRIVATE pthread) # of the tests themselves
     endif()
+    if(folder STREQUAL "trace")
+        list(APPEND support_files net/support/raw.c win32/support/posix_win32.c)
+        target_compile_definitions(${target} PRIVATE
+            TRACE_FOLDER="${CMAKE_CURRENT_SOURCE_DIR}/trace")
+    endif()
     if(folder STREQUAL "sim")
         list(APPEND support_files win32/support/guard_win32.c)
     endif()
@@ -66,7 +71,7 @@ foreach(program ${programs})
         target_include_directories(${support} PRIVATE ${PROJECT_SOURCE_DIR}/include
             ${PROJECT_SOURCE_DIR}/src ${CMAKE_CURRENT_SOURCE_DIR}
             ${CMAKE_CURRENT_SOURCE_DIR}/win32/cmocka)
-        if(folder STREQUAL "net")
+        if(folder MATCHES "^(net|trace)$")
             target_include_directories(${support} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/win32/posix)
         endif()
     endif()
