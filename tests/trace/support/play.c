@@ -8,7 +8,7 @@
 #include "net/support/raw.h"
 #include "os/clock.h"
 
-enum { REST_TURNS = 4, LOOKS_MIN = 3000, LOOKS_A_NAP = 4 };
+enum { REST_TURNS = 4, LOOKS_MIN = 20000, LOOKS_A_NAP = 4 };
 static const uint64_t limit_ns = 20ull * 1000 * 1000 * 1000; /* of real time, for one step */
 
 void play_wrong(struct play *play, const char *format, ...)
@@ -105,15 +105,23 @@ static void nap(const struct play *play)
     if (play->world->ops->nap) play->world->ops->nap();
 }
 
+/* Rises with whatever happens, also where no callback tells of it. */
+static uint64_t moved(const struct play *play)
+{
+    uint64_t total = play->journal.total;
+    for (unsigned i = 0; i < play->parties; i++) total += play->party[i].peer_out;
+    return total;
+}
+
 void play_rest(struct play *play)
 {
     uint64_t before;
     do {
-        before = play->journal.total;
+        before = moved(play);
         for (int i = 0; i < REST_TURNS; i++) play_turn(play);
         nap(play);
         play_turn(play);
-    } while (before != play->journal.total);
+    } while (before != moved(play));
 }
 
 /* ---- Steps ---- */
