@@ -338,6 +338,28 @@ static void a_posted_buffer_comes_back(struct stage *stage)
     AWAIT(stage, actor->got == 8 * 50 + 30000);
 }
 
+/* Somebody waits for a buffer, so posted ones are taken back; but not from a socket that has just
+ * been closed: it has no handle any more (and to Windows -1 is this process). */
+static void a_closed_socket_s_posted_buffer_is_not_cancelled_again(struct stage *stage)
+{
+    struct iocp_port *port = iocp_of(stage->port);
+    struct peer *peer, *loud;
+    struct actor *actor = stage_pair(stage, &peer);
+    struct actor *keeper = stage_pair(stage, &loud);
+    stage_recv(stage, actor);
+    for (uint64_t i = 1; i <= 8; i++) {
+        peer_write(peer, i * 50);
+        UNTIL(stage, actor->got == i * 50);
+    }
+    CHECK_EQUAL(port->posted.count, 1);
+    keeper->hold = true;
+    stage_recv(stage, keeper);
+    UNTIL(stage, (peer_wrote(loud, loud->wrote + 1), port->starved.count > 0));
+    CHECK(port->posted.count > 0);
+    stage_close(stage, actor, PORT_CLOSE_RST);
+    AWAIT(stage, actor->closed);
+}
+
 struct fault_case {
     const char *name;
     void (*run)(struct stage *stage);
@@ -396,6 +418,7 @@ int main(void)
         CASE(numbers_of_a_close_without_one_are_a_reset),
         CASE(a_wake_up_that_can_t_be_posted_is_found),
         CASE(a_posted_buffer_comes_back),
+        CASE(a_closed_socket_s_posted_buffer_is_not_cancelled_again),
     };
     enum { COUNT = sizeof cases / sizeof cases[0] };
     struct CMUnitTest tests[COUNT];

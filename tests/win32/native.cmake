@@ -53,3 +53,4 @@ target_compile_definitions(test_win32_trace PRIVATE PORT_OWN_WORDS=24
 target_link_libraries(test_win32_trace PRIVATE ${CMOCKA} Threads::Threads)
 add_test(NAME win32/trace COMMAND test_win32_trace)
 set_tests_properties(win32/trace PROPERTIES TIMEOUT ${SALLY_TEST_SECONDS} LABELS code)
+native_test(win32/torture port/torture_test.c)
