@@ -389,7 +389,9 @@ static void try_case(void **state)
         fault_case.ground = way & 1 ? &ground_prompt_fake : &ground_fake;
         fault_case.features_off = way & 2 ? PORT_NO_PACKET_SKIP : 0;
         trial_name(fault_case.name);
-        trial_run(&trial, run_case, &fault_case, TRIAL_LIMIT_S, false);
+        const char *limit = getenv("SALLY_TRIAL_S");
+        trial_run(&trial, run_case, &fault_case,
+                  limit ? (unsigned)strtoul(limit, NULL, 10) : TRIAL_LIMIT_S, false);
         if (trial.verdict != VERDICT_OK) fail_msg("way %u: %s", way, trial.text);
     }
 }
@@ -399,7 +401,7 @@ static void try_case(void **state)
 #name, name, NULL, 0                                                                       \
     }
 
-int main(void)
+int main(int argc, char **argv)
 {
     static struct fault_case cases[] = {
         CASE(a_failed_accept_context_costs_one_newcomer),
@@ -422,6 +424,7 @@ int main(void)
     };
     enum { COUNT = sizeof cases / sizeof cases[0] };
     struct CMUnitTest tests[COUNT];
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     for (unsigned i = 0; i < COUNT; i++)
         tests[i] = (struct CMUnitTest){cases[i].name, try_case, NULL, NULL, &cases[i]};
     return cmocka_run_group_tests_name("iocp_fault", tests, NULL, NULL);
