@@ -3,8 +3,8 @@ tests which are named for that bug turn red.
 
 usage: mutants.py NAME|--list --build DIR
 
-mutants.json, beside this file, has the bugs: a text of a source file that occurs in it once, what
-takes its place, the program, and its tests; "any": one of them is enough, where which one meets it
+mutants.json, beside this file, has the bugs: lines of a source file that occur in it once, what
+takes their place, the program, and its tests; "any": one of them is enough, where which one meets it
 first is the system's affair. The file is compiled as the build compiles it and takes the place of
 the build's object. A text that isn't there any more is a failure: mutants follow the code.
 """
@@ -33,10 +33,10 @@ def must(command, folder):
 
 def changed_text(change):
     text = (ROOT / change["file"]).read_text()
-    if text.count(change["old"]) != 1:
-        sys.exit(f"{change['file']}: the text occurs {text.count(change['old'])} times:\n"
-                 f"{change['old']}")
-    return text.replace(change["old"], change["new"])
+    old, new = "\n".join(change["old"]), "\n".join(change["new"])
+    if text.count(old) != 1:
+        sys.exit(f"{change['file']}: the text occurs {text.count(old)} times:\n{old}")
+    return text.replace(old, new)
 
 
 def link_command(build, program):
