@@ -4,9 +4,9 @@ tests which are named for that bug turn red.
 usage: mutants.py NAME|--list --build DIR
 
 mutants.json, beside this file, has the bugs: lines of a source file that occur in it once, what
-takes their place, the program, and its tests; "any": one of them is enough, where which one meets it
-first is the system's affair. The file is compiled as the build compiles it and takes the place of
-the build's object. A text that isn't there any more is a failure: mutants follow the code.
+comes instead, the program, and its tests; "any": one of them is enough, where the system decides
+which meets it first. The file is compiled as the build compiles it and takes the place of the
+build's object. Lines that aren't there any more are a failure: mutants follow the code.
 """
 import argparse
 import json

@@ -26,7 +26,7 @@ enum {
     WALKERS = 10,
     DOORS = 2,
     WAKERS = 2,
-    STEPS = 5000,
+    STEPS = 2500,
     STEPS_LONG = 20000,
     SEEDS_LONG = 12,
     CASES_MAX = 64,
@@ -35,6 +35,7 @@ enum {
     FEW_BUFS = 4,
     FEW_BUF_BYTES = 256,
     HELD_MAX = 40,
+    WAYS = 3,
 };
 static const uint64_t default_seed = 20261121;
 
@@ -67,6 +68,7 @@ struct walk {
 struct torture {
     const struct column *column;
     bool few_bufs;
+    bool guarded;
     uint64_t seed;
     unsigned steps;
     char name[64];
@@ -389,6 +391,7 @@ static void torture_run(void *arg)
         config.bufs_max = FEW_BUFS;
         config.buf_bytes = FEW_BUF_BYTES;
     }
+    config.guarded = torture->guarded;
     stage_open(&stage, &config);
     stage.random = torture->seed | 1;
     memset(&walk, 0, sizeof walk);
@@ -438,16 +441,18 @@ static void torture_test(void **state)
 
 static unsigned make_cases(struct torture *cases)
 {
+    static const char *const ways[WAYS] = {"", "__few_buffers", "__guarded"};
     const char *given = getenv("SALLY_SEED");
     unsigned count = 0;
-    for (unsigned i = 0; i < columns_count * 2 && count < CASES_MAX; i++) {
+    for (unsigned i = 0; i < columns_count * WAYS && count < CASES_MAX; i++) {
         struct torture *torture = &cases[count++];
-        torture->column = &columns[i / 2];
-        torture->few_bufs = i & 1;
+        torture->column = &columns[i / WAYS];
+        torture->few_bufs = i % WAYS > 0;
+        torture->guarded = i % WAYS == 2;
         torture->seed = given ? strtoull(given, NULL, 0) : default_seed;
         torture->steps = getenv("SALLY_LONG") ? STEPS_LONG : STEPS;
         snprintf(torture->name, sizeof torture->name, "%s%s", torture->column->name,
-                 torture->few_bufs ? "__few_buffers" : "");
+                 ways[i % WAYS]);
     }
     return count;
 }

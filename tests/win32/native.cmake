@@ -11,7 +11,8 @@ file(GLOB native_support CONFIGURE_DEPENDS port/support/rules*.c port/support/st
     win32/support/*.c)
 list(FILTER native_support EXCLUDE REGEX "_win32\\.c$")
 add_library(sallyport_iocp_native OBJECT ${native_sources} ${native_support}
-    port/support/trial_posix.c port/support/ground_posix.c)
+    port/support/trial_posix.c port/support/ground_posix.c port/support/guard_pages.c
+    port/support/guard_pages_posix.c)
 target_compile_definitions(sallyport_iocp_native PUBLIC PORT_OWN_WORDS=24)
 target_include_directories(sallyport_iocp_native PUBLIC ${PROJECT_SOURCE_DIR}/include
     ${PROJECT_SOURCE_DIR}/src ${CMAKE_CURRENT_SOURCE_DIR})
@@ -45,7 +46,7 @@ file(GLOB trace_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/net/*.c
     ${PROJECT_SOURCE_DIR}/src/port/win32_choose.c trace/support/*.c win32/trace/support/*.c)
 list(FILTER trace_sources EXCLUDE REGEX "_win32\\.c$|columns_linux")
 add_executable(test_win32_trace trace/files_test.c ${trace_sources} net/support/raw.c
-    "$<FILTER:$<TARGET_OBJECTS:sallyport_iocp_native>,EXCLUDE,/(rules|stage|ground|trial)[^/]*$>")
+    "$<FILTER:$<TARGET_OBJECTS:sallyport_iocp_native>,EXCLUDE,/(rules|stage|ground|trial|guard)[^/]*$>")
 target_include_directories(test_win32_trace PRIVATE ${PROJECT_SOURCE_DIR}/include
     ${PROJECT_SOURCE_DIR}/src ${CMAKE_CURRENT_SOURCE_DIR})
 target_compile_definitions(test_win32_trace PRIVATE PORT_OWN_WORDS=24

@@ -63,6 +63,11 @@ foreach(program ${programs})
         target_compile_definitions(${target} PRIVATE
             TRACE_FOLDER="${CMAKE_CURRENT_SOURCE_DIR}/trace")
     endif()
+    if(name STREQUAL "port/torture") # see tests/CMakeLists.txt
+        target_sources(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src/base/pool.c)
+        set_source_files_properties(${PROJECT_SOURCE_DIR}/src/base/pool.c PROPERTIES
+            COMPILE_DEFINITIONS SALLY_POOLS_OFF)
+    endif()
     if(folder STREQUAL "sim")
         list(APPEND support_files win32/support/guard_win32.c)
     endif()
