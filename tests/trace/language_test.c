@@ -91,6 +91,13 @@ static void another_number_of_bytes_is_found(void **state)
     must_fail(OPEN "a send 10\n  peer a data 11\n" RESET, "peer a data 10");
 }
 
+/* Who echoes has nothing of his own to say. */
+static void wrong_bytes_are_found(void **state)
+{
+    (void)state;
+    must_fail(OPEN "a echo\na send 10\n  peer a data 10\n" RESET, "wrong bytes at peer a");
+}
+
 static void another_order_is_found(void **state)
 {
     (void)state;
@@ -175,6 +182,7 @@ int main(void)
         cmocka_unit_test(an_event_too_many_is_found),
         cmocka_unit_test(the_last_step_is_judged_to_its_end),
         cmocka_unit_test(another_number_of_bytes_is_found),
+        cmocka_unit_test(wrong_bytes_are_found),
         cmocka_unit_test(another_order_is_found),
         cmocka_unit_test(another_word_is_found),
         cmocka_unit_test(two_subjects_have_no_order),

@@ -45,8 +45,9 @@ file(GLOB trace_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/net/*.c
     ${PROJECT_SOURCE_DIR}/src/sim/*.c ${PROJECT_SOURCE_DIR}/src/port/sim*.c
     ${PROJECT_SOURCE_DIR}/src/port/win32_choose.c trace/support/*.c win32/trace/support/*.c)
 list(FILTER trace_sources EXCLUDE REGEX "_win32\\.c$|columns_linux")
+set(native_objects "$<TARGET_OBJECTS:sallyport_iocp_native>")
 add_executable(test_win32_trace trace/files_test.c ${trace_sources} net/support/raw.c
-    "$<FILTER:$<TARGET_OBJECTS:sallyport_iocp_native>,EXCLUDE,/(rules|stage|ground|trial|guard)[^/]*$>")
+    "$<FILTER:${native_objects},EXCLUDE,/(rules|stage|ground|trial|guard)[^/]*$>")
 target_include_directories(test_win32_trace PRIVATE ${PROJECT_SOURCE_DIR}/include
     ${PROJECT_SOURCE_DIR}/src ${CMAKE_CURRENT_SOURCE_DIR})
 target_compile_definitions(test_win32_trace PRIVATE PORT_OWN_WORDS=24

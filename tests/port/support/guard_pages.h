@@ -24,5 +24,8 @@ size_t guard_page_bytes(void);
 void *guard_map(size_t bytes);
 void guard_forbid(void *at, size_t bytes);
 void guard_unmap(void *at, size_t bytes);
+/* From now on a fault ends the process at once: a test's own handler would go on with the next
+ * test, and Wine would call a debugger. */
+void guard_die_of_faults(void);
 
 #endif

@@ -1,4 +1,5 @@
 /* Pages of POSIX; see guard_pages.h. */
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -21,4 +22,10 @@ void guard_forbid(void *at, size_t bytes)
 void guard_unmap(void *at, size_t bytes)
 {
     if (munmap(at, bytes) != 0) abort();
+}
+
+void guard_die_of_faults(void)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    if (sigaction(SIGSEGV, &action, NULL) != 0 || sigaction(SIGBUS, &action, NULL) != 0) abort();
 }

@@ -28,3 +28,11 @@ void guard_unmap(void *at, size_t bytes)
     (void)bytes;
     if (!VirtualFree(at, 0, MEM_RELEASE)) abort();
 }
+
+static LONG WINAPI die(EXCEPTION_POINTERS *exception)
+{
+    TerminateProcess(GetCurrentProcess(), exception->ExceptionRecord->ExceptionCode);
+    return EXCEPTION_CONTINUE_SEARCH;
+}
+
+void guard_die_of_faults(void) { SetUnhandledExceptionFilter(die); }
