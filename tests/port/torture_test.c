@@ -28,7 +28,7 @@ enum {
     WAKERS = 2,
     STEPS = 2500,
     STEPS_LONG = 20000,
-    SEEDS_LONG = 12,
+    SEEDS_LONG = 20,
     CASES_MAX = 64,
     LIMIT_S = 60,
     LIMIT_LONG_S = 600,
