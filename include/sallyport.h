@@ -32,8 +32,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sallyport/buf.h"
+#include "sallyport/close.h"
 #include "sallyport/error.h"
 #include "sallyport/limits.h"
+#include "sallyport/look.h"
+#include "sallyport/types.h"
 
 #if defined(__cplusplus)
 extern "C" {
@@ -45,23 +49,6 @@ extern "C" {
 #define SALLY_VERSION_HEX                                                                          \
     ((SALLY_VERSION_MAJOR << 16) | (SALLY_VERSION_MINOR << 8) | SALLY_VERSION_PATCH)
 
-#if defined(__GNUC__)
-#define SALLY_MUST_USE __attribute__((warn_unused_result))
-#else
-#define SALLY_MUST_USE
-#endif
-
-#define SALLY_FOREVER UINT32_MAX
-
-typedef struct sally_engine sally_engine;
-typedef struct sally_server sally_server;
-typedef struct sally_conn sally_conn;
-typedef struct sally_buf sally_buf;
-typedef struct sally_framing sally_framing;     /* see sallyport/framing.h */
-typedef struct sally_bans sally_bans;           /* sallyport/admission.h */
-typedef struct sally_admission sally_admission; /* sallyport/admission.h */
-typedef uint64_t sally_id;                      /* 0 names nothing */
-
 /* ---- Version ---- */
 
 /* The library's version at run time, as SALLY_VERSION_HEX and as "0.1.0". [any] */
@@ -70,58 +57,6 @@ SALLY_API const char *sally_version_string(void);
 
 /* The version, the ports compiled in, the compiler; one line, static. [any] */
 SALLY_API const char *sally_build_info(void);
-
-/* ---- Closing: why a connection ended ---- */
-
-/* X(name, sentence) */
-#define SALLY_CLOSE_REASONS(X)                                                                     \
-    X(LOCAL, "closed by us")                                                                       \
-    X(ABORTED, "aborted by us")                                                                    \
-    X(PEER_CLOSED, "closed by the peer")                                                           \
-    X(PEER_RESET, "reset by the peer")                                                             \
-    X(NETWORK, "the network failed")                                                               \
-    X(CONNECT_FAILED, "the connection could not be made")                                          \
-    X(CONNECT_TIMEOUT, "the connection was not made in time")                                      \
-    X(FIRST_BYTE_TIMEOUT, "the peer sent nothing in time")                                         \
-    X(IDLE_TIMEOUT, "nothing came or went for too long")                                           \
-    X(WRITE_TIMEOUT, "the peer took no byte for too long")                                         \
-    X(LINGER_TIMEOUT, "the peer did not finish in time after we had")                              \
-    X(NO_MEMORY, "no memory for this connection")                                                  \
-    X(SHUTDOWN, "the engine stopped")                                                              \
-    X(DRAIN_TIMEOUT, "not finished at the end of the drain")                                       \
-    X(SEND_LIMIT, "the peer read too slowly: the send queue was full")                             \
-    X(MEMORY, "memory was short, and this connection held the most")                               \
-    X(MESSAGE_TOO_LONG, "the peer sent a message longer than allowed")                             \
-    X(MALFORMED, "the peer sent what is no message")                                               \
-    X(MESSAGE_TIMEOUT, "the peer did not finish a message in time")                                \
-    X(IDLE_READ_TIMEOUT, "the peer sent nothing for too long")                                     \
-    X(IDLE_WRITE_TIMEOUT, "nothing went out for too long")                                         \
-    X(SEND_RATE, "the peer took bytes too slowly")                                                 \
-    X(RECV_RATE, "the peer sent bytes too slowly")                                                 \
-    X(MAX_AGE, "it had reached its maximum age")                                                   \
-    X(HEARTBEAT_TIMEOUT, "the peer gave no sign of life")                                          \
-    X(TOO_SLOW, "no room in its send queue for what was sent to many")                             \
-    X(BANNED, "its address was banned")
-
-typedef enum sally_close_reason {
-#define SALLY__ENUM(name, sentence) SALLY_CLOSE_##name,
-    SALLY_CLOSE_REASONS(SALLY__ENUM)
-#undef SALLY__ENUM
-} sally_close_reason;
-
-typedef struct sally_close_info {
-    sally_close_reason reason;
-    int error;                /* 0 or the SALLY_E* behind the reason */
-    int sys_error;            /* the system's own code behind it, 0 without one */
-    uint64_t bytes_in;        /* received */
-    uint64_t bytes_out;       /* taken by the system for sending */
-    uint32_t bytes_unsent;    /* accepted by a send call and dropped */
-    uint32_t bytes_truncated; /* received of a message whose end never came, see
-                                 sallyport/framing.h; not with MESSAGE_TOO_LONG and MALFORMED */
-} sally_close_info;
-
-/* The sentence of a reason; static. [any] */
-SALLY_API const char *sally_close_reason_text(sally_close_reason reason);
 
 /* ---- Handlers ---- */
 
@@ -654,46 +589,6 @@ SALLY_API int sally_abort(sally_engine *engine, sally_id id);
  * SALLY_ENOMEM, SALLY_EFULL. [any] */
 SALLY_API int sally_post(sally_engine *engine, sally_id id, void (*fn)(sally_conn *conn, void *arg),
                          void *arg);
-
-/* ---- Snapshots ---- */
-
-typedef enum sally_conn_state {
-    SALLY_CONN_CONNECTING,
-    SALLY_CONN_OPEN,
-    SALLY_CONN_PEER_FINISHED, /* the peer has shut its side */
-    SALLY_CONN_SHUTDOWN,      /* we have shut ours */
-    SALLY_CONN_CLOSING,
-} sally_conn_state;
-
-typedef struct sally_conn_info {
-    sally_id id;
-    sally_conn_state state;
-    sally_server *server; /* NULL: outgoing */
-    char peer[64];
-    uint64_t bytes_in;
-    uint64_t bytes_out;
-    uint32_t bytes_queued;
-    uint32_t age_ms;
-    uint32_t idle_ms; /* since the last byte in or out */
-    bool paused;      /* reading is paused */
-} sally_conn_info;
-
-/* Calls `each` for every live connection, in no order, on the calling thread, from copies that each
- * shard makes at one moment of its own; shards are not held up meanwhile. Return false to stop.
- * SALLY_ENOMEM, SALLY_ETHREAD. [outside; or the driving thread] */
-SALLY_API int sally_engine_each_conn(sally_engine *engine,
-                                     bool (*each)(const sally_conn_info *info, void *arg),
-                                     void *arg);
-
-/* ---- Shared bytes ---- */
-
-/* Bytes with a reference count, one copy for many receivers. Made with one reference; written only
- * before it is sent for the first time. NULL without memory. [any] */
-SALLY_API sally_buf *sally_buf_create(sally_engine *engine, size_t len);
-SALLY_API void *sally_buf_data(sally_buf *buf);
-SALLY_API size_t sally_buf_len(const sally_buf *buf);
-SALLY_API sally_buf *sally_buf_ref(sally_buf *buf);
-SALLY_API void sally_buf_release(sally_buf *buf);
 
 #if defined(__cplusplus)
 }

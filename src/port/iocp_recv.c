@@ -82,6 +82,7 @@ void iocp_recv_cool(struct iocp_port *port)
         bool wanted = port->starved.count;
         if (!wanted && port->now_ms - own->heard_ms <= COLD_MS) return;
         if ((sock->marks & IOCP_COLD) || !own->in.owed) continue;
+        if (sock->state == IOCP_CLOSING) continue; /* cancelled, and without a handle */
         sock->marks |= IOCP_COLD;
         (void)IOCP_CALL(port, cancel, sock->handle, &own->in.overlapped);
     }

@@ -11,7 +11,8 @@ file(GLOB native_support CONFIGURE_DEPENDS port/support/rules*.c port/support/st
     win32/support/*.c)
 list(FILTER native_support EXCLUDE REGEX "_win32\\.c$")
 add_library(sallyport_iocp_native OBJECT ${native_sources} ${native_support}
-    port/support/trial_posix.c port/support/ground_posix.c)
+    port/support/trial_posix.c port/support/ground_posix.c port/support/guard_pages.c
+    port/support/guard_pages_posix.c)
 target_compile_definitions(sallyport_iocp_native PUBLIC PORT_OWN_WORDS=24)
 target_include_directories(sallyport_iocp_native PUBLIC ${PROJECT_SOURCE_DIR}/include
     ${PROJECT_SOURCE_DIR}/src ${CMAKE_CURRENT_SOURCE_DIR})
@@ -38,3 +39,22 @@ foreach(program ${native_programs})
     string(REGEX REPLACE "_test\\.c$" "" name ${program})
     native_test(${name} ${program})
 endforeach()
+
+# Scenario files on this port: the engine, too, has to be compiled with the larger socket.
+file(GLOB trace_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/net/*.c
+    ${PROJECT_SOURCE_DIR}/src/admission/*.c ${PROJECT_SOURCE_DIR}/src/filter/*.c
+    ${PROJECT_SOURCE_DIR}/src/work/*.c
+    ${PROJECT_SOURCE_DIR}/src/sim/*.c ${PROJECT_SOURCE_DIR}/src/port/sim*.c
+    ${PROJECT_SOURCE_DIR}/src/port/win32_choose.c trace/support/*.c win32/trace/support/*.c)
+list(FILTER trace_sources EXCLUDE REGEX "_win32\\.c$|columns_linux")
+set(native_objects "$<TARGET_OBJECTS:sallyport_iocp_native>")
+add_executable(test_win32_trace trace/files_test.c ${trace_sources} net/support/raw.c
+    "$<FILTER:${native_objects},EXCLUDE,/(rules|stage|ground|trial|guard)[^/]*$>")
+target_include_directories(test_win32_trace PRIVATE ${PROJECT_SOURCE_DIR}/include
+    ${PROJECT_SOURCE_DIR}/src ${CMAKE_CURRENT_SOURCE_DIR})
+target_compile_definitions(test_win32_trace PRIVATE PORT_OWN_WORDS=24
+    TRACE_FOLDER="${CMAKE_CURRENT_SOURCE_DIR}/trace")
+target_link_libraries(test_win32_trace PRIVATE ${CMOCKA} Threads::Threads)
+add_test(NAME win32/trace COMMAND test_win32_trace)
+set_tests_properties(win32/trace PROPERTIES TIMEOUT ${SALLY_TEST_SECONDS} LABELS code)
+native_test(win32/torture port/torture_test.c)

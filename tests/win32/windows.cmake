@@ -63,6 +63,16 @@ foreach(program ${programs})
         # Every call goes through Wine's one server, so there are fewer, as under a sanitizer.
         target_compile_definitions(${target} PRIVATE STAGE_SLOW=1)
     endif()
+    if(folder STREQUAL "trace")
+        list(APPEND support_files net/support/raw.c win32/support/posix_win32.c)
+        target_compile_definitions(${target} PRIVATE
+            TRACE_FOLDER="${CMAKE_CURRENT_SOURCE_DIR}/trace")
+    endif()
+    if(name STREQUAL "port/torture") # see tests/CMakeLists.txt
+        target_sources(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src/base/pool.c)
+        set_source_files_properties(${PROJECT_SOURCE_DIR}/src/base/pool.c PROPERTIES
+            COMPILE_DEFINITIONS SALLY_POOLS_OFF)
+    endif()
     if(folder STREQUAL "sim")
         list(APPEND support_files win32/support/guard_win32.c)
     endif()
@@ -71,7 +81,7 @@ foreach(program ${programs})
         target_include_directories(${support} PRIVATE ${PROJECT_SOURCE_DIR}/include
             ${PROJECT_SOURCE_DIR}/src ${CMAKE_CURRENT_SOURCE_DIR}
             ${CMAKE_CURRENT_SOURCE_DIR}/win32/cmocka)
-        if(folder STREQUAL "net")
+        if(folder MATCHES "^(net|trace)$")
             target_include_directories(${support} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/win32/posix)
             target_compile_definitions(${support} PRIVATE STAGE_SLOW=1)
         endif()

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "port/support/guard_pages.h"
 #include "port/support/stage_own.h"
 #include "sallyport/error.h"
 
@@ -17,7 +18,7 @@ static void *hook_alloc(void *user, size_t bytes)
     int left = atomic_load(&stage->allocs_until);
     if (left == 0) return NULL;
     if (left > 0) atomic_fetch_sub(&stage->allocs_until, 1);
-    void *block = malloc(bytes);
+    void *block = stage->config.guarded ? guard_alloc(bytes) : malloc(bytes);
     if (!block) abort();
     memset(block, 0xA5, bytes);
     atomic_fetch_add(&stage->blocks, 1);
@@ -29,7 +30,10 @@ static void hook_free(void *user, void *block, size_t bytes)
     struct stage *stage = user;
     memset(block, 0x5A, bytes);
     atomic_fetch_sub(&stage->blocks, 1);
-    free(block);
+    if (stage->config.guarded)
+        guard_free(block, bytes);
+    else
+        free(block);
 }
 
 /* --- life --- */

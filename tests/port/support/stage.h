@@ -88,6 +88,7 @@ struct stage_config {
     uint32_t slots_max; /* 0: 4096 */
     uint32_t bufs_max;
     uint32_t buf_bytes;
+    bool guarded;   /* memory between forbidden pages, see guard_pages.h */
     bool no_strays; /* an event of the system that fits no socket is a flaw of the port's */
 };
 

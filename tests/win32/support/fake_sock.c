@@ -448,6 +448,7 @@ static int call_connect(void *ctx, port_handle handle, const struct addr *to,
 static int call_cancel(void *ctx, port_handle handle, struct win32_overlapped *overlapped)
 {
     struct fake *fake = ctx;
+    if (handle < 0) abort(); /* to Windows -1 is this process itself */
     pthread_mutex_lock(&fake->lock);
     int sys = fake_fault(fake, FAKE_CANCEL);
     if (!sys && !fake_end(fake, (int)handle, overlapped, (uint32_t)WIN32_STATUS_CANCELLED))
