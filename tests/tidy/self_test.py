@@ -16,6 +16,13 @@ FORMAT = (pathlib.Path(__file__).resolve().parents[2] / ".clang-format").read_te
 
 # rule, {file: text} that breaks it, {file: text} that keeps it, allow-lists for both
 CASES = [
+    ("parity", {"docs/parity.md": "| S1-1 | it | `a/b:gone` | all |\n",
+                "tests/a/b_test.c": "void here(void);\n"},
+     {"docs/parity.md": "| S1-1 | it | `a/b:here`, `a/c` | all |\n| L1 | - | none: why | - |\n",
+      "tests/a/b_test.c": "void here(void);\n", "tests/a/c_scenario.py": ""}, {}),
+    ("parity", {"docs/parity.md": "| S1-1 | it | somewhere | all |\n"}, {}, {}),
+    ("parity", {}, {"docs/parity.md": "| S1-1 | it | none: why | all |\n"},
+     {"parity_rows.txt": "S1-1\n"}),
     ("function_length", {"src/a/b.c": FUNCTION_70.replace("}", "    x++;\n}")},
      {"src/a/b.c": FUNCTION_70}, {}),
     ("function_length", {"src/a/b.c": FUNCTION_70}, {"src/a/b.c": FUNCTION_70.replace(

@@ -387,9 +387,49 @@ def tests_registered(tree):
     return bad
 
 
+def parity(tree):
+    """Each row of docs/parity.md names a test that exists, or says in words why there is none."""
+    bad = []
+    table = tree.root / "docs/parity.md"
+    text = table.read_text(encoding="utf-8") if table.is_file() else ""
+    rows = {}
+    for line in text.splitlines():
+        row = re.match(r"\| ([A-Z]\d*-?\d+) \|(.*)\|$", line)
+        if not row:
+            continue
+        name, cells = row[1], [cell.strip() for cell in row[2].split("|")]
+        if name in rows:
+            bad.append(f"{name}: twice")
+        rows[name] = cells
+        if len(cells) != 3 or not all(cells):
+            bad.append(f"{name}: four columns: row, what we have, test, ports")
+            continue
+        tests = re.findall(r"`([\w/]+(?::\w+)?)`", cells[1])
+        if not tests and not cells[1].startswith("none: "):
+            bad.append(f'{name}: neither a test nor "none: why"')
+        bad += [f"{name}: there is no test {test}" for test in tests
+                if not parity_test_exists(tree, test)]
+    wanted = (tree.lists / "parity_rows.txt")
+    for name in wanted.read_text().split() if wanted.is_file() else ():
+        if name not in rows:
+            bad.append(f"{name} is not in docs/parity.md")
+    return bad
+
+
+def parity_test_exists(tree, test):
+    """`FOLDER/NAME` is a program, `FOLDER/NAME:FUNCTION` one of its tests."""
+    name, _, function = test.partition(":")
+    for suffix in ("_test.c", "_scenario.py", ".trace"):
+        path = tree.root / "tests" / (name + suffix)
+        if path.is_file():
+            return not function or bool(
+                re.search(rf"\b{function}\b", path.read_text(encoding="utf-8")))
+    return False
+
+
 RULES = (function_length, file_length, platform_if, network_headers, banned_calls, headers_alone,
          include_guards, documented, symbols, tool_headers, format_clean, plain_text,
-         tests_registered)
+         tests_registered, parity)
 
 
 def main():
