@@ -46,7 +46,7 @@ file(GLOB trace_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/net/*.c
     ${PROJECT_SOURCE_DIR}/src/work/*.c
     ${PROJECT_SOURCE_DIR}/src/sim/*.c ${PROJECT_SOURCE_DIR}/src/port/sim*.c
     ${PROJECT_SOURCE_DIR}/src/port/win32_choose.c trace/support/*.c win32/trace/support/*.c)
-list(FILTER trace_sources EXCLUDE REGEX "_win32\\.c$|columns_linux")
+list(FILTER trace_sources EXCLUDE REGEX "_win32\\.c$|columns_linux|bans_file")
 set(native_objects "$<TARGET_OBJECTS:sallyport_iocp_native>")
 add_executable(test_win32_trace trace/files_test.c ${trace_sources} net/support/raw.c
     "$<FILTER:${native_objects},EXCLUDE,/(rules|stage|ground|trial|guard)[^/]*$>")
