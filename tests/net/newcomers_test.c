@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "net/support/admission_tools.h"
+#include "sallyport/framing.h"
 
 /* ---- Farewells ---- */
 
@@ -371,6 +372,43 @@ static void a_programs_own_strikes_become_longer_bans(const struct setting *sett
     tally_check(&tally);
 }
 
+/* A length that is past the limit, which its peer announces in four bytes. */
+static void what_is_no_message_becomes_a_ban(const struct setting *setting)
+{
+    enum { MAX = 3 };
+    char address[TEXT_MAX];
+    struct rig rig;
+    struct tally tally;
+    sally_server *server = NULL;
+    sally_bans *bans = bans_new();
+    sally_ban ban;
+    sally_framing framing = {.kind = SALLY_FRAMING_LENGTH, .message_bytes_max = 64};
+    sally_admission admission = {.bans = bans, .strikes = {.max = MAX, .within_s = 3600}};
+    sally_server_options options = {.admission = &admission, .conn.framing = &framing};
+    tally_init(&tally);
+    rig_open(&rig, setting);
+    rig_start(&rig);
+    sally_handler handler = tally_handler(&tally);
+    handler.on_data = NULL;
+    check_error(sally_listen(rig.engine, "127.0.0.1:0", &handler, &options, &server), 0);
+    check(sally_server_address(server, 0, address, sizeof address) != NULL);
+    for (int i = 0; i < MAX; i++) {
+        int fd = dial_from(9, address);
+        check_equal(sally_bans_check(bans, "127.0.0.9", NULL), 0);
+        check(send(fd, "\xff\xff\xff\xff", 4, MSG_NOSIGNAL) == 4);
+        check_equal(hear_next(fd, LIMIT_S * 1000), HEARD_END);
+        hang_up(fd);
+    }
+    check_reset_from(9, address);
+    check_equal(sally_bans_check(bans, "127.0.0.9", &ban), 1);
+    check(strstr(ban.reason, "malformed") != NULL);
+    check_equal(sally_bans_check(bans, "127.0.0.8", NULL), 0);
+    check_equal(admission_stats(server).strike_bans, 1);
+    rig_end(&rig);
+    sally_bans_destroy(bans);
+    tally_check(&tally);
+}
+
 int main(void)
 {
     static const struct behaviour list[] = {
@@ -382,6 +420,7 @@ int main(void)
         BEHAVIOUR(delays_are_bounded_in_number_and_time, ON_ONE),
         BEHAVIOUR(a_delayed_one_counts_for_its_address_and_may_be_banned, ON_BOTH),
         BEHAVIOUR(silence_becomes_a_ban, ON_ONE),
+        BEHAVIOUR(what_is_no_message_becomes_a_ban, ON_ONE),
         BEHAVIOUR(coming_too_fast_becomes_a_ban_unless_that_is_off, ON_ONE),
         BEHAVIOUR(a_programs_own_strikes_become_longer_bans, ON_ONE),
     };

@@ -9,33 +9,47 @@
 
 enum { MB = 1 << 20, QUEUE_MAX = 64 * 1024 };
 
-static char last_line[1024];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static char told_line[1024]; /* under the lock: the shard's */
+static char last_line[1024]; /* the test's copy */
 static _Atomic(sally_initiator) last_who;
 
 static void keep_line(sally_conn *conn, const sally_close_info *info)
 {
     char cut[8];
     STAGE_CHECK(actor_of(conn)->stage, info != NULL);
-    sally_conn_why(conn, last_line, sizeof last_line);
+    pthread_mutex_lock(&lock);
+    sally_conn_why(conn, told_line, sizeof told_line);
     STAGE_CHECK(actor_of(conn)->stage, sally_conn_why(conn, cut, sizeof cut) == cut);
-    STAGE_CHECK(actor_of(conn)->stage, strlen(cut) == 7 && strncmp(cut, last_line, 7) == 0);
+    STAGE_CHECK(actor_of(conn)->stage, strlen(cut) == 7 && strncmp(cut, told_line, 7) == 0);
+    pthread_mutex_unlock(&lock);
     atomic_store(&last_who, sally_conn_initiator(conn));
+}
+
+static const char *look(void)
+{
+    pthread_mutex_lock(&lock);
+    memcpy(last_line, told_line, sizeof last_line);
+    pthread_mutex_unlock(&lock);
+    return last_line;
 }
 
 static void has(const char *part)
 {
+    (void)look();
     if (!strstr(last_line, part)) fail_msg("\"%s\" is not in: %s", part, last_line);
 }
 
 static void has_not(const char *part)
 {
+    (void)look();
     if (strstr(last_line, part)) fail_msg("\"%s\" is in: %s", part, last_line);
 }
 
 /* The parts in this order. */
 static void has_in_order(const char *const *parts)
 {
-    const char *at = last_line;
+    const char *at = look();
     for (; *parts; parts++) {
         at = strstr(at, *parts);
         if (!at) fail_msg("\"%s\" is not there, or too early: %s", *parts, last_line);
@@ -191,7 +205,7 @@ static void the_recorder_is_bounded_and_can_be_off(const struct stage_way *way)
         raw_close(fd);
         actor_wait_closed(actor);
         unsigned events = 0;
-        for (const char *at = last_line; (at = strstr(at, " +0.")); at++) events++;
+        for (const char *at = look(); (at = strstr(at, " +0.")); at++) events++;
         assert_int_equal(events, off ? 0 : 22);
         if (off)
             has_not("before");
@@ -205,7 +219,7 @@ static void the_same_again_is_not_repeated(const struct stage_way *way)
 {
     struct stage *stage = why_stage(way, &(sally_conn_options){0}, NULL);
     say_and_wait(stage, "pppc", SALLY_INITIATOR_HANDLER);
-    const char *first = strstr(last_line, "reading was paused");
+    const char *first = strstr(look(), "reading was paused");
     assert_non_null(first);
     assert_null(strstr(first + 1, "reading was paused"));
     stage_end(stage);

@@ -205,11 +205,12 @@ static void on_close(sally_conn *conn, const sally_close_info *info)
 
 static void on_error(sally_server *server, const sally_server_event *event)
 {
-    static const char *const names[] = {"accept_failed", "exhausted",   "recovered",
-                                        "at_limit",      "below_limit", "stalled"};
+    static const char *const names[] = {"accept_failed", "exhausted", "recovered",     "at_limit",
+                                        "below_limit",   "stalled",   "listen_failed", "listening"};
     struct play *play = play_of(sally_server_user(server));
     bool limit = event->kind == SALLY_SERVER_AT_LIMIT || event->kind == SALLY_SERVER_BELOW_LIMIT;
     if (limit && play->absent & NO_LIMIT) return;
+    if (event->kind == SALLY_SERVER_CLOSED) return; /* every play ends with it */
     journal_add(&play->journal, "server", "%s", names[event->kind]);
 }
 
