@@ -1,10 +1,14 @@
 /* recv, send, epoll_wait, accept and close as plain system calls. glibc's own functions are
  * cancellation points: in a program with more than one thread each of them sets and clears a mark
- * with atomic operations, about 30 instructions a call, and nobody here is ever cancelled.
- * Sanitizers watch glibc's functions, so they get those. No state. */
+ * with atomic operations, about 30 instructions a call, and nobody here is ever cancelled. Its
+ * syscall() is a call that moves six arguments, and who calls it saves registers for that; so where
+ * the instruction is known it stands here (syscall(2) has the registers). Sanitizers watch glibc's
+ * functions, so they get those. No state. */
 #ifndef PORT_LINUX_CALL_H
 #define PORT_LINUX_CALL_H
 
+#include <errno.h>
+#include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -41,23 +45,55 @@ static inline int linux_accept(int fd, struct sockaddr *peer, socklen_t *len, in
 }
 static inline void linux_close(int fd) { (void)close(fd); }
 #else
+
+/* The result, or a negative errno. */
+#if defined(__x86_64__) && defined(__LP64__)
+static inline long linux_call(long number, long a, long b, long c, long d)
+{
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = 0;
+    register long r9 __asm__("r9") = 0;
+    __asm__ volatile("syscall"
+                     : "+a"(number)
+                     : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return number;
+}
+#else
+static inline long linux_call(long number, long a, long b, long c, long d)
+{
+    long result = syscall(number, a, b, c, d, 0, 0);
+    return result < 0 ? -errno : result;
+}
+#endif
+
+/* As the C library has it: -1 and errno. */
+static inline long linux_result(long result)
+{
+    if (__builtin_expect(result >= 0, 1)) return result;
+    errno = (int)-result;
+    return -1;
+}
+
 static inline ssize_t linux_recv(int fd, void *data, size_t len, int flags)
 {
-    return syscall(SYS_recvfrom, fd, data, len, flags, NULL, NULL);
+    return linux_result(linux_call(SYS_recvfrom, fd, (long)(uintptr_t)data, (long)len, flags));
 }
 static inline ssize_t linux_send(int fd, const void *data, size_t len, int flags)
 {
-    return syscall(SYS_sendto, fd, data, len, flags, NULL, 0);
+    return linux_result(linux_call(SYS_sendto, fd, (long)(uintptr_t)data, (long)len, flags));
 }
 static inline int linux_epoll_wait(int fd, struct epoll_event *events, int max, int timeout_ms)
 {
-    return (int)syscall(SYS_epoll_pwait, fd, events, max, timeout_ms, NULL, 0);
+    return (int)linux_result(
+        linux_call(SYS_epoll_pwait, fd, (long)(uintptr_t)events, max, timeout_ms));
 }
 static inline int linux_accept(int fd, struct sockaddr *peer, socklen_t *len, int flags)
 {
-    return (int)syscall(SYS_accept4, fd, peer, len, flags);
+    return (int)linux_result(
+        linux_call(SYS_accept4, fd, (long)(uintptr_t)peer, (long)(uintptr_t)len, flags));
 }
-static inline void linux_close(int fd) { (void)syscall(SYS_close, fd); }
+static inline void linux_close(int fd) { (void)linux_call(SYS_close, fd, 0, 0, 0); }
 #endif
 
 #endif
