@@ -108,6 +108,26 @@ static inline unsigned sendq_gather(const struct sendq *queue, struct span *span
     return 1;
 }
 
+/* Whether all of it is in one chunk. */
+static inline bool sendq_is_chunk(const struct sendq *queue)
+{
+    return queue->head && !queue->head->next && queue->head->bytes_max;
+}
+
+/* Of one that is: its bytes, and dropping them. */
+static inline struct span sendq_front(const struct sendq *queue)
+{
+    return (struct span){queue->head->data + queue->front, queue->bytes};
+}
+
+static inline void sendq_drop_only(struct sendq *queue, struct sendq_pools *pools)
+{
+    struct segment *head = queue->head;
+    assert(!head->next && head->bytes_max);
+    *queue = (struct sendq){0};
+    pool_give(&pools->chunks, head);
+}
+
 /* Drops n bytes from the front; n <= bytes. */
 static inline void sendq_consume(struct sendq *queue, struct sendq_pools *pools, size_t n)
 {

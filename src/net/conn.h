@@ -227,6 +227,8 @@ static inline bool conn_alive(const sally_conn *conn)
 
 /* ---- conn_recv.c ---- */
 void conn_on_recv(sally_conn *conn, const struct port_event *event);
+/* The same of an event that is bytes, see port_event_is_bytes. */
+void conn_on_bytes(sally_conn *conn, const struct port_event *event);
 /* Starts or stops reading, as state and pauses want. */
 void conn_update_reading(sally_conn *conn);
 /* Keeps what reading was paused before: at most what was on its way, which the port's buffers

@@ -140,7 +140,7 @@ static inline void conn__count_in(sally_conn *conn, size_t bytes)
     counter_add(&conn->shard->counters.bytes_in, bytes);
 }
 
-static void conn__bytes(sally_conn *conn, const struct port_event *event)
+void conn_on_bytes(sally_conn *conn, const struct port_event *event)
 {
     struct shard *shard = conn->shard;
     conn__count_in(conn, event->bytes);
@@ -169,7 +169,7 @@ void conn_first_bytes(sally_conn *conn, const struct span *first)
 
 void conn_on_recv(sally_conn *conn, const struct port_event *event)
 {
-    if (event->bytes) conn__bytes(conn, event);
+    if (event->bytes) conn_on_bytes(conn, event);
     if (event->more) return;
     conn->flags &= (uint16_t)~CONN_RECV_STOPPING;
     if (!conn_alive(conn)) return;

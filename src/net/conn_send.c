@@ -47,7 +47,7 @@ static void release_lent(void *port, const void *data, uint64_t buf)
     port_buf_release(port, (uint32_t)buf, data);
 }
 
-static bool conn__sends_units(const sally_conn *conn)
+static inline bool conn__sends_units(const sally_conn *conn)
 {
     return conn->policy->at_full == SALLY_FULL_DROP_OLDEST;
 }
@@ -66,7 +66,16 @@ static inline bool conn__may_refer(const struct shard *shard, const void *data, 
     return len >= REFER_BYTES_MIN && data == shard->lent.data && shard_may_lend(shard, data, len);
 }
 
-int conn_send(sally_conn *conn, const void *data, size_t len)
+/* Nearly every send: little, by one that is open, behind little that is queued. */
+static inline bool conn__copies(const sally_conn *conn, size_t len)
+{
+    return conn->state == CONN_OPEN && !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT | CONN_FLOW) &&
+           len - 1 < REFER_BYTES_MIN - 1 &&
+           (uint64_t)conn->out.bytes + len <= conn->policy->send_plain_bytes;
+}
+
+/* What conn_send does not know to be that. */
+static __attribute__((noinline)) int conn__send_any(sally_conn *conn, const void *data, size_t len)
 {
     if (len == 0) return 0;
     int err = conn__may_send(conn, len);
@@ -81,6 +90,16 @@ int conn_send(sally_conn *conn, const void *data, size_t len)
         err = conn__copy(conn, data, len);
     }
     if (!err) conn__queued(conn, was_empty);
+    return err;
+}
+
+int conn_send(sally_conn *conn, const void *data, size_t len)
+{
+    if (!conn__copies(conn, len)) return conn__send_any(conn, data, len);
+    struct shard *shard = conn->shard;
+    if (!conn->out.bytes) conn->write_ms = shard->now_ms & CONN_MS_MAX;
+    int err = sendq_copy(&conn->out, &shard->pools, data, len);
+    if (!err) shard_mark_dirty(shard, conn);
     return err;
 }
 
@@ -141,7 +160,12 @@ void conn_return_foreign(sally_conn *conn, size_t bytes)
     inbound_return(conn__inbound(conn), back);
 }
 
-static void conn__took_special(sally_conn *conn, size_t bytes)
+enum {
+    TOOK_SPECIAL = CONN_FOREIGN | CONN_LIMITED | CONN_FLOW | CONN_AUTO_PAUSED | CONN_DRAIN_DUE
+}; /* somebody wants to know that bytes have gone */
+
+/* Before the times say so. */
+static __attribute__((noinline)) void conn__took_special(sally_conn *conn, size_t bytes)
 {
     if (conn_has(conn, CONN_LIMITED)) limits_on_sent(conn, bytes);
     if (conn_has(conn, CONN_FOREIGN)) conn_return_foreign(conn, bytes);
@@ -165,19 +189,31 @@ static void conn__low(sally_conn *conn)
         conn->policy->handler.on_drain(conn);
 }
 
-static inline void conn__took(sally_conn *conn, size_t bytes)
+static __attribute__((noinline)) void conn__tell_took(sally_conn *conn, size_t bytes)
 {
-    struct shard *shard = conn->shard;
-    sendq_consume(&conn->out, &shard->pools, bytes);
-    conn->bytes_out += bytes;
-    if (conn_has(conn, CONN_FOREIGN | CONN_LIMITED)) conn__took_special(conn, bytes);
-    conn->active_ms = conn->write_ms = shard->now_ms & CONN_MS_MAX;
-    counter_add(&shard->counters.bytes_out, bytes);
     if (conn->policy->handler.on_sent) conn->policy->handler.on_sent(conn, bytes);
     if (conn_has(conn, CONN_FLOW)) flow_took(conn);
     if (conn_has(conn, CONN_AUTO_PAUSED | CONN_DRAIN_DUE | CONN_FOREIGN) &&
         conn->out.bytes <= conn->policy->send_low_bytes)
         conn__low(conn);
+}
+
+/* They have left the queue. */
+static inline void conn__gone(sally_conn *conn, size_t bytes)
+{
+    struct shard *shard = conn->shard;
+    bool special = conn_has(conn, TOOK_SPECIAL);
+    conn->bytes_out += bytes;
+    if (special) conn__took_special(conn, bytes);
+    conn->active_ms = conn->write_ms = shard->now_ms & CONN_MS_MAX;
+    counter_add(&shard->counters.bytes_out, bytes);
+    if (special || conn->policy->handler.on_sent) conn__tell_took(conn, bytes);
+}
+
+static inline void conn__took(sally_conn *conn, size_t bytes)
+{
+    sendq_consume(&conn->out, &conn->shard->pools, bytes);
+    conn__gone(conn, bytes);
 }
 
 static inline size_t spans_bytes(const struct span *spans, unsigned count)
@@ -201,11 +237,10 @@ static inline bool conn__send_now(sally_conn *conn, const struct span *spans, un
     return (size_t)took == wanted;
 }
 
-void conn_flush(sally_conn *conn)
+/* By operation where the system takes nothing at once. */
+static __attribute__((noinline)) void conn__flush_all(sally_conn *conn, bool at_once)
 {
-    if (conn_has(conn, CONN_FLOW) && flow_holds(conn)) return;
     struct port *port = conn->shard->port;
-    bool at_once = port->abilities & PORT_CAN_SEND_NOW;
     for (int tries = 0; conn->out.bytes && !conn_in_flight(conn, PORT_SEND); tries++) {
         struct span spans[SEND_SPANS_MAX];
         unsigned count = sendq_gather(&conn->out, spans, SEND_SPANS_MAX);
@@ -217,6 +252,34 @@ void conn_flush(sally_conn *conn)
         }
         port_send(port, &conn->sock, spans, count);
     }
+}
+
+/* Nearly every flush: one chunk, which the system takes whole. True when it has. */
+static inline bool conn__flush_chunk(sally_conn *conn)
+{
+    struct shard *shard = conn->shard;
+    int sys_error = 0;
+    const struct span span = sendq_front(&conn->out);
+    int64_t took = port_send_now(shard->port, &conn->sock, &span, 1, &sys_error);
+    if (took == (int64_t)span.len) {
+        sendq_drop_only(&conn->out, &shard->pools);
+        conn__gone(conn, span.len);
+        return true;
+    }
+    if (took > 0)
+        conn__took(conn, (size_t)took);
+    else if (took < 0)
+        conn_broken(conn, (int)took, sys_error);
+    return false;
+}
+
+void conn_flush(sally_conn *conn)
+{
+    if (conn_has(conn, CONN_FLOW) && flow_holds(conn)) return;
+    bool at_once = conn->shard->port->abilities & PORT_CAN_SEND_NOW;
+    if (at_once && sendq_is_chunk(&conn->out) && !conn_in_flight(conn, PORT_SEND))
+        at_once = conn__flush_chunk(conn);
+    if (conn->out.bytes && conn_alive(conn)) conn__flush_all(conn, at_once);
 }
 
 void conn_on_sent(sally_conn *conn, const struct port_event *event)

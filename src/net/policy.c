@@ -31,6 +31,7 @@ static int policy__queue(struct policy *policy, const sally_conn_options *option
     policy->send_bytes_max = max;
     policy->send_high_bytes = high;
     policy->send_low_bytes = low;
+    policy->send_plain_bytes = options->at_full == SALLY_FULL_DROP_OLDEST ? 0 : low;
     return 0;
 }
 

@@ -37,6 +37,8 @@ struct policy {
     uint32_t send_bytes_max;
     uint32_t send_high_bytes;
     uint32_t send_low_bytes;
+    uint32_t send_plain_bytes; /* a queue of at most so many bytes takes copies without a question:
+                                  the low mark; 0 where units are dropped */
     const struct framing *framing; /* the engine's; NULL: none */
     sally_handler handler;
     struct mem *mem;

@@ -176,8 +176,13 @@ static ALWAYS_INLINE void shard__progress(struct shard *shard)
     }
 }
 
-static void shard__dispatch(const struct port_event *event)
+static ALWAYS_INLINE void shard__dispatch(struct shard *shard, const struct port_event *event)
 {
+    if (port_event_is_bytes(event)) {
+        conn_on_bytes((sally_conn *)event->sock, event);
+        return;
+    }
+    port_count(shard->port, event);
     if (event->sock->role == ROLE_CONN)
         conn_on_event((sally_conn *)event->sock, event);
     else
@@ -190,8 +195,9 @@ static void shard__events(struct shard *shard)
     uint32_t left = shard->engine->options.turn_events_max;
     shard->events_left = false;
     for (;;) {
-        unsigned count = port_take(shard->port, events, left < SHARD_BATCH ? left : SHARD_BATCH);
-        for (unsigned i = 0; i < count; i++) shard__dispatch(&events[i]);
+        unsigned count =
+            port_take_uncounted(shard->port, events, left < SHARD_BATCH ? left : SHARD_BATCH);
+        for (unsigned i = 0; i < count; i++) shard__dispatch(shard, &events[i]);
         if (shard->dirty_head) shard__progress(shard);
         if (count && shard->spin.limit_ns) spin_event(&shard->spin, shard->now_ns);
         if (!count || shard->port->emptied) return;
@@ -339,9 +345,18 @@ static ALWAYS_INLINE uint64_t shard__next_ms(const struct shard *shard)
 
 uint64_t shard_next_ms(const struct shard *shard) { return shard__next_ms(shard); }
 
+/* What a turn seldom finds, in one test: mail, the rest of a message to many, listeners that wait,
+ * the end of the engine. */
+static ALWAYS_INLINE bool shard__has_more(const struct shard *shard)
+{
+    return mailbox_waits(&shard->mailbox) | (uintptr_t)shard->cast |
+           atomic_load_explicit(&shard->retry, memory_order_relaxed) |
+           (uintptr_t)atomic_load_explicit(&shard->engine->stop_level, memory_order_relaxed);
+}
+
 /* How long it may sleep, seen from a moment; 0 when something is to be done that no event
  * announces. */
-static ALWAYS_INLINE uint32_t shard__patience_ms(const struct shard *shard, uint64_t now_ms)
+static uint32_t shard__patience_ms(const struct shard *shard, uint64_t now_ms)
 {
     if (shard->events_left || mailbox_has(&shard->mailbox) || shard->dirty_head) return 0;
     if (shard->cast) return 0;
@@ -366,12 +381,15 @@ static bool shard__alarm(struct shard *shard, uint32_t delay_ms)
     return true;
 }
 
-static void shard__wait(struct shard *shard, uint32_t timeout_ms)
+/* Nearly always: nothing is left to do, and the port's alarm rings before the next timer is due. */
+static ALWAYS_INLINE bool shard__sleeps_on(const struct shard *shard)
 {
-    if (shard->events_left) {
-        port_flush(shard->port);
-        return;
-    }
+    return shard->alarm_ms > shard->now_ms && shard->alarm_ms <= wheel_next_ms(&shard->wheel) &&
+           !shard->dirty_head && !shard__has_more(shard) && !shard->spin.time_ns;
+}
+
+static __attribute__((noinline)) uint32_t shard__choose_ms(struct shard *shard, uint32_t timeout_ms)
+{
     /* the last turn's time: a turn is short, and reading the clock twice in each is not free */
     uint32_t patience_ms = shard__patience_ms(shard, shard->now_ms);
     if (timeout_ms < patience_ms) {
@@ -383,10 +401,29 @@ static void shard__wait(struct shard *shard, uint32_t timeout_ms)
         patience_ms = 0;
         counter_add(&shard->counters.spins, 1);
     }
-    int err = port_wait(shard->port, patience_ms);
+    return patience_ms;
+}
+
+static ALWAYS_INLINE void shard__wait(struct shard *shard, uint32_t timeout_ms)
+{
+    if (shard->events_left) {
+        port_flush(shard->port);
+        return;
+    }
+    if (timeout_ms != PORT_FOREVER || !shard__sleeps_on(shard))
+        timeout_ms = shard__choose_ms(shard, timeout_ms);
+    int err = port_wait(shard->port, timeout_ms);
     if (err)
         engine_log(shard->engine, SALLY_LOG_ERROR, "shard %u: the port failed: %s", shard->index,
                    sally_strerror(err));
+}
+
+static __attribute__((noinline)) void shard__mail(struct shard *shard)
+{
+    if (mailbox_has(&shard->mailbox) || shard->cast) shard__letters(shard);
+    if (atomic_load_explicit(&shard->retry, memory_order_relaxed) &&
+        atomic_exchange(&shard->retry, false))
+        shard__retry(shard);
 }
 
 bool shard_turn(struct shard *shard, uint32_t timeout_ms)
@@ -398,11 +435,8 @@ bool shard_turn(struct shard *shard, uint32_t timeout_ms)
     shard->now_ns = engine_now_ns(shard->engine);
     shard->now_ms = shard->now_ns / 1000000;
     shard__events(shard);
-    if (mailbox_has(&shard->mailbox) || shard->cast) shard__letters(shard);
+    if (shard__has_more(shard)) shard__mail(shard);
     if (atomic_load_explicit(&shard->returned, memory_order_relaxed)) buf_take_back(shard);
-    if (atomic_load_explicit(&shard->retry, memory_order_relaxed) &&
-        atomic_exchange(&shard->retry, false))
-        shard__retry(shard);
     if (shard->now_ms >= wheel_next_ms(&shard->wheel)) shard__timers(shard);
     int level = atomic_load_explicit(&shard->engine->stop_level, memory_order_relaxed);
     if (level) shard__stop_level(shard, level);

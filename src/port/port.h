@@ -282,19 +282,38 @@ bool port_alarm(struct port *port, uint32_t delay_ms);
 /* Counts an operation's last event. */
 void port_count_end(struct port_counters *counters, const struct port_event *event);
 
+/* Bytes, and the receive goes on: nearly every event, and one that port_count has nothing to do
+ * with. */
+static inline bool port_event_is_bytes(const struct port_event *event)
+{
+    return event->op == PORT_RECV && event->more;
+}
+
+/* Counts an event that was taken. */
+static inline void port_count(struct port *port, const struct port_event *event)
+{
+    if (!event->more)
+        port_count_end(&port->counters, event);
+    else if (event->op == PORT_ACCEPT && event->error == 0)
+        counter_add(&port->counters.accepted, 1);
+}
+
+/* As port_take, for who calls port_count for each event himself, and so looks at it once. */
+static inline unsigned port_take_uncounted(struct port *port, struct port_event *events,
+                                           unsigned max)
+{
+    unsigned count = port->ops->take(port, events, max);
+    assert(count <= max);
+    return count;
+}
+
 /* At most `max` events of what the last port_wait found, possibly fewer than there are: 0 means
  * that there are none left. The kernel may be read from on the way, so a port with little memory
  * hands out one event at a time. */
 static inline unsigned port_take(struct port *port, struct port_event *events, unsigned max)
 {
-    unsigned count = port->ops->take(port, events, max);
-    assert(count <= max);
-    for (unsigned i = 0; i < count; i++) {
-        if (!events[i].more)
-            port_count_end(&port->counters, &events[i]);
-        else if (events[i].op == PORT_ACCEPT && events[i].error == 0)
-            counter_add(&port->counters.accepted, 1);
-    }
+    unsigned count = port_take_uncounted(port, events, max);
+    for (unsigned i = 0; i < count; i++) port_count(port, &events[i]);
     return count;
 }
 

@@ -182,9 +182,13 @@ static int uring_wait(struct port *port, uint32_t timeout_ms)
 {
     struct uring *uring = uring_of(port);
     uring_assert_owner(uring);
-    tell_clear(uring);
-    prepare(uring);
-    bool sleep = !uring_restless(uring) && io_uring_cq_ready(&uring->ring) == 0;
+    if (uring->fd_used) tell_clear(uring);
+    bool calm = uring_is_calm(uring);
+    if (calm)
+        uring_bufs_publish(uring);
+    else
+        prepare(uring);
+    bool sleep = (calm || !uring_restless(uring)) && io_uring_cq_ready(&uring->ring) == 0;
     int err = uring_enter(uring, sleep ? timeout_ms : 0);
     uring->ready = io_uring_cq_ready(&uring->ring);
     uring->ripe = uring->lists[URING_DUE].count;
@@ -215,8 +219,8 @@ static bool done(struct uring *uring, struct port_sock *sock, unsigned kind, int
 
 /* A stray completion may carry a descriptor or a buffer; nothing it says is believed, so they stay
  * where they are. */
-static bool resolve(struct uring *uring, uint64_t user_data, int res, uint32_t flags,
-                    struct port_event *event)
+static __attribute__((noinline)) bool resolve(struct uring *uring, uint64_t user_data, int res,
+                                              uint32_t flags, struct port_event *event)
 {
     unsigned kind = (unsigned)(user_data >> SLOTS_INDEX_BITS) & 0xff;
     uint32_t index = (uint32_t)user_data & ((1u << SLOTS_INDEX_BITS) - 1);
@@ -242,13 +246,14 @@ static bool resolve(struct uring *uring, uint64_t user_data, int res, uint32_t f
 }
 
 /* Copied before its place is given back to the kernel. */
-static bool take_completion(struct uring *uring, struct port_event *event)
+static inline bool take_completion(struct uring *uring, struct port_event *event)
 {
     struct io_uring_cq *cq = &uring->ring.cq;
     unsigned head = *cq->khead;
     const struct io_uring_cqe cqe = cq->cqes[head & cq->ring_mask];
     uring->ready--;
     io_uring_smp_store_release(cq->khead, head + 1);
+    if (uring_recv_plain(uring, cqe.user_data, cqe.res, cqe.flags, event)) return true;
     return resolve(uring, cqe.user_data, cqe.res, cqe.flags, event);
 }
 
@@ -270,8 +275,7 @@ static unsigned uring_take(struct port *port, struct port_event *events, unsigne
     struct uring *uring = uring_of(port);
     unsigned count = 0;
     uring_assert_owner(uring);
-    if (!uring->ready && !uring->ripe && !uring->chunk.sock && !uring->hold_steps) return 0;
-    while (count < max) {
+    while (count < max && uring_is_left(uring)) {
         if (uring->chunk.sock) {
             count += uring_recv_next(uring, &events[count]);
         } else if (uring->ready) {
@@ -279,13 +283,11 @@ static unsigned uring_take(struct port *port, struct port_event *events, unsigne
         } else if (uring->ripe) {
             uring->ripe--;
             uring_take_due(uring, &events[count++]);
-        } else if (uring->hold_steps) {
-            count += take_held(uring, &events[count]);
         } else {
-            break;
+            count += take_held(uring, &events[count]);
         }
     }
-    port->emptied = !uring->ready && !uring->ripe && !uring->chunk.sock && !uring->hold_steps;
+    port->emptied = !uring_is_left(uring);
     return count;
 }
 

@@ -176,6 +176,21 @@ static inline bool uring_has(const struct uring *uring, enum port_feature featur
     return !(uring->features_off & feature);
 }
 
+/* Whether something waits that was found or brought by no completion. */
+static inline bool uring_is_left(const struct uring *uring)
+{
+    return uring->ready | uring->ripe | uring->hold_steps | (uintptr_t)uring->chunk.sock;
+}
+
+/* One test for all that a wait has to see to beside buffers, nearly always nothing. */
+static inline bool uring_is_calm(const struct uring *uring)
+{
+    bool armed =
+        uring->wake_armed & uring->alarm_armed & (uring->hold_armed | (uring->holds.epoll_fd < 0));
+    return armed && !(uring->lists[URING_WORK].count | uring->lists[URING_DUE].count |
+                      uring->starved.count | uring->hold_ready | (uintptr_t)uring->chunk.sock);
+}
+
 static inline void uring_assert_owner(const struct uring *uring)
 {
     assert(uring->owner == &os_thread_mark);
@@ -261,6 +276,10 @@ bool uring_connect_issue(struct uring *uring, struct port_sock *sock);
 bool uring_connect_done(struct uring *uring, struct port_sock *sock, int res,
                         struct port_event *event);
 bool uring_recv_issue(struct uring *uring, struct port_sock *sock);
+/* Of any completion: nearly all are bytes in one buffer, and the receive goes on. False: it is not
+ * that, and nothing has happened. */
+bool uring_recv_plain(struct uring *uring, uint64_t user_data, int res, uint32_t flags,
+                      struct port_event *event);
 bool uring_recv_done(struct uring *uring, struct port_sock *sock, int res, uint32_t flags,
                      struct port_event *event);
 /* The next buffer of uring->chunk. False when it was the kernel's error and there is none. */
@@ -323,6 +342,10 @@ static inline bool uring_bufs_known(const struct uring *uring, uint32_t buf)
 void uring_bufs_unused(struct uring *uring, uint32_t buf);
 
 void uring_bufs_release(struct port *port, uint32_t buf, const void *data);
+
+/* Lends one buffer of the ring that the kernel has put all of the bytes in; false: they are in
+ * more, or it isn't there to be lent. */
+bool uring_bufs_lend_one(struct uring *uring, uint32_t buf, uint32_t bytes);
 
 /* Puts what was given back in the ring and shows it to the kernel. */
 void uring_bufs_publish(struct uring *uring);

@@ -236,6 +236,16 @@ uint32_t uring_bufs_lend(struct uring *uring, uint16_t place, uint32_t *buf, uin
     return count;
 }
 
+bool uring_bufs_lend_one(struct uring *uring, uint32_t buf, uint32_t bytes)
+{
+    struct uring_bufs *bufs = &uring->bufs;
+    if (!bufs->ring || buf >= bufs->count || bufs->state[buf] != URING_BUF_FREE) return false;
+    uint16_t place = bufs->place[buf];
+    if (bufs->order[place] != buf || bytes > bufs->ring->bufs[place].len) return false;
+    (void)buf_lend(uring, buf);
+    return true;
+}
+
 unsigned char *uring_bufs_pop(struct uring *uring, uint32_t *buf)
 {
     struct uring_bufs *bufs = &uring->bufs;
