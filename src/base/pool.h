@@ -17,7 +17,7 @@ struct pool {
     uint32_t out_max;  /* more than that are refused */
     uint32_t keep_max; /* free ones past that go back to the allocator */
     uint32_t out;
-    uint32_t out_high; /* the most that were ever out */
+    uint32_t out_high; /* the most that were ever out: rises only when none is kept */
     uint32_t kept;
     uint64_t refused;
     void *free_head;
@@ -35,14 +35,15 @@ void *pool_take_slow(struct pool *pool);
 void pool_give_slow(struct pool *pool, void *buf);
 
 /* NULL at the cap or without memory. Free buffers are linked through their own first bytes; memcpy
- * because a buffer has no type of its own here. */
+ * because a buffer has no type of its own here. Those out and those kept are never more than
+ * out_max together, for only a pool that keeps none allocates: one that is kept may go out. */
 static inline void *pool_take(struct pool *pool)
 {
     void *buf = pool->free_head;
-    if (!buf || pool->out >= pool->out_max) return pool_take_slow(pool);
+    if (!buf) return pool_take_slow(pool);
     memcpy(&pool->free_head, buf, sizeof buf);
     pool->kept--;
-    if (++pool->out > pool->out_high) pool->out_high = pool->out;
+    pool->out++;
     return buf;
 }
 

@@ -62,18 +62,26 @@ uint32_t sendq_drop_unit(struct sendq *queue, struct sendq_pools *pools, unsigne
 unsigned sendq_gather_slow(const struct sendq *queue, struct span *spans, unsigned max);
 void sendq_consume_slow(struct sendq *queue, struct sendq_pools *pools, size_t n);
 
+/* What is rare of sendq_copy: it needs another chunk, or more than one. */
+int sendq_copy_slow(struct sendq *queue, struct sendq_pools *pools, const void *data, size_t len);
+
 /* A new chunk behind an empty queue. */
-static inline struct segment *sendq_begin(struct sendq *queue, struct sendq_pools *pools)
+static inline int sendq_copy_first(struct sendq *queue, struct sendq_pools *pools, const void *data,
+                                   size_t len)
 {
+    uint32_t bytes_max = (uint32_t)(pools->chunks.buf_bytes - sizeof(struct segment));
+    if (len > bytes_max) return sendq_copy_slow(queue, pools, data, len);
     struct segment *chunk = pool_take(&pools->chunks);
-    if (!chunk) return NULL;
+    if (!chunk) return SALLY_ENOMEM;
     chunk->next = NULL;
     chunk->data = (unsigned char *)(chunk + 1);
-    chunk->bytes = 0;
+    chunk->bytes = (uint32_t)len;
+    chunk->bytes_max = bytes_max;
     chunk->unit = false;
-    chunk->bytes_max = (uint32_t)(pools->chunks.buf_bytes - sizeof *chunk);
     queue->head = queue->tail = chunk;
-    return chunk;
+    queue->bytes = (uint32_t)len;
+    memcpy(chunk + 1, data, len);
+    return 0;
 }
 
 /* Copies. All or nothing: SALLY_ENOMEM takes nothing. Fills the last chunk's room first. len > 0.
@@ -83,11 +91,9 @@ static inline int sendq_copy(struct sendq *queue, struct sendq_pools *pools, con
 {
     assert(len > 0);
     struct segment *tail = queue->tail;
-    if (len > pools->chunks.buf_bytes - sizeof *tail)
-        return sendq_copy_spans(queue, pools, &(struct span){data, len}, 1, false);
-    if (!tail && !(tail = sendq_begin(queue, pools))) return SALLY_ENOMEM;
+    if (!tail) return sendq_copy_first(queue, pools, data, len);
     if (tail->bytes + len > tail->bytes_max || len > UINT32_MAX - queue->bytes)
-        return sendq_copy_spans(queue, pools, &(struct span){data, len}, 1, false);
+        return sendq_copy_slow(queue, pools, data, len);
     memcpy((unsigned char *)(tail + 1) + tail->bytes, data, len);
     tail->bytes += (uint32_t)len;
     queue->bytes += (uint32_t)len;

@@ -26,7 +26,7 @@ void conn_init(sally_conn *conn, struct shard *shard, struct policy *policy)
     conn->shard = shard;
     conn->policy = policy;
     conn->user = policy->handler.user;
-    conn->state = CONN_NEW;
+    conn_set_state(conn, CONN_NEW);
     conn->timer.kind = TIMER_CONN;
     conn->opened_ms = shard->now_ms & CONN_MS_MAX;
 }
@@ -150,7 +150,7 @@ void conn_open(sally_conn *conn)
 {
     uint64_t now = conn->shard->now_ms;
     bool waits = conn->policy->server; /* a server may wait for us */
-    conn->state = CONN_OPEN;
+    conn_set_state(conn, CONN_OPEN);
     conn->opened_ms = conn->active_ms = conn->write_ms = now & CONN_MS_MAX;
     conn->flags |= waits ? CONN_ON_OPEN_RAN : CONN_ON_OPEN_RAN | CONN_FIRST_BYTE;
     if (conn->policy->has_budget) conn->flags |= CONN_FLOW;
@@ -197,7 +197,7 @@ static void conn__said_all(sally_conn *conn)
         (void)port_shutdown(conn->shard->port, &conn->sock);
     }
     if (!closing) return;
-    conn->state = CONN_LINGERING;
+    conn_set_state(conn, CONN_LINGERING);
     record_add_more(conn, RECORD_LINGERING);
     conn->write_ms = conn->shard->now_ms & CONN_MS_MAX;
     conn_update_reading(conn);
@@ -207,7 +207,7 @@ static void conn__said_all(sally_conn *conn)
 void conn_progress(sally_conn *conn)
 {
     if (conn_is_plain(conn)) {
-        if (conn->out.bytes) conn_flush(conn);
+        if (conn->out.bytes && conn_flush_plain(conn)) return;
         if (conn_is_plain(conn) && conn_in_flight(conn, PORT_RECV) && conn_write_is_timed(conn))
             return;
     }
@@ -259,7 +259,7 @@ void conn_close(sally_conn *conn, sally_close_reason reason)
     }
     if (conn->state != CONN_OPEN) return;
     if (!conn->has_reason) conn__tell_reason(conn, reason, 0, 0);
-    conn->state = CONN_DRAINING;
+    conn_set_state(conn, CONN_DRAINING);
     record_add_more(conn, RECORD_CLOSING);
     conn->user_due_ms = 0;
     conn->write_ms = conn->shard->now_ms & CONN_MS_MAX;
@@ -276,7 +276,7 @@ void conn_end(sally_conn *conn, enum port_close_mode mode, sally_close_reason re
     wheel_cancel(&conn->shard->wheel, &conn->timer);
     bool dialing = conn->state == CONN_DIALING;
     bool closing = dialing && conn->dial->closing;
-    conn->state = CONN_ENDING;
+    conn_set_state(conn, CONN_ENDING);
     if (dialing)
         (void)dial_drop(conn); /* without memory the address is not told */
     else
@@ -366,7 +366,7 @@ void conn_finish(sally_conn *conn)
         .bytes_unsent = conn_unsent(conn),
         .bytes_truncated = conn_message_bytes(conn),
     };
-    conn->state = CONN_GONE;
+    conn_set_state(conn, CONN_GONE);
     conn__log_end(conn);
     if (conn_has_groups(conn)) group_leave_all(&conn->extra->groups);
     if (conn_carry(conn)) {
@@ -374,7 +374,7 @@ void conn_finish(sally_conn *conn)
         conn->extra->carry = NULL;
     }
     if (!conn->policy->guest) counter_add(&shard->counters.closed, 1);
-    if (conn_has(conn, CONN_CUT)) {
+    if (conn->cut) {
         atomic_fetch_add(&shard->engine->stop_cut, 1);
         atomic_fetch_add(&shard->engine->stop_unsent, info.bytes_unsent);
     }

@@ -46,13 +46,14 @@ enum conn_flag {
     CONN_ON_OPEN_RAN = 1 << 9,   /* the handler knows the connection */
     CONN_FIRST_BYTE = 1 << 10,   /* one came, or nobody waits for it */
     CONN_FOREIGN = 1 << 11,      /* other threads send to it */
-    CONN_CUT = 1 << 12,          /* ended by the end of a drain or a stop */
+    CONN_NOT_OPEN = 1 << 12,     /* the state is another than CONN_OPEN; see conn_set_state */
     CONN_HELD = 1 << 13,         /* held is not NULL */
     CONN_FLOW = 1 << 14,         /* a note, a cork, or its server has a budget */
     CONN_LIMITED = 1 << 15,      /* limits is not NULL */
-    /* none of these, and open: nearly every connection, nearly always */
-    CONN_SPECIAL = CONN_PAUSED | CONN_AUTO_PAUSED | CONN_RECV_STOPPING | CONN_EOF | CONN_EOF_HELD |
-                   CONN_SHUT_ASKED | CONN_SHUT | CONN_HELD | CONN_FLOW | CONN_LIMITED,
+    /* none of these: nearly every connection, nearly always */
+    CONN_SPECIAL = CONN_NOT_OPEN | CONN_PAUSED | CONN_AUTO_PAUSED | CONN_RECV_STOPPING | CONN_EOF |
+                   CONN_EOF_HELD | CONN_SHUT_ASKED | CONN_SHUT | CONN_HELD | CONN_FLOW |
+                   CONN_LIMITED,
 };
 
 /* A send returns it inside the library: taken, and dropped by the policy. */
@@ -110,6 +111,7 @@ struct sally_conn {
     uint32_t has_reason : 1;
     uint32_t counted_server : 1; /* in the server's count */
     uint32_t by_id : 1;          /* its end was asked for by id */
+    uint32_t cut : 1;            /* ended by the end of a drain or a stop */
     struct timer timer; /* one for all limits: set to the earliest, looked at again when it fires */
     uint64_t user_due_ms : 48; /* sally_conn_timer; 0: not set */
     int16_t error;
@@ -216,9 +218,15 @@ static inline bool conn_in_flight(const sally_conn *conn, enum port_op op)
     return conn->sock.in_flight & PORT_BIT(op);
 }
 /* Open both ways, nothing paused: bytes are handed out as they come, and taken. */
-static inline bool conn_is_plain(const sally_conn *conn)
+static inline bool conn_is_plain(const sally_conn *conn) { return !conn_has(conn, CONN_SPECIAL); }
+/* The only way to a state, so that one look at the flags tells who is open. */
+static inline void conn_set_state(sally_conn *conn, enum conn_state state)
 {
-    return conn->state == CONN_OPEN && !conn_has(conn, CONN_SPECIAL);
+    conn->state = (uint8_t)state;
+    if (state == CONN_OPEN)
+        conn->flags &= (uint16_t)~CONN_NOT_OPEN;
+    else
+        conn->flags |= CONN_NOT_OPEN;
 }
 static inline bool conn_alive(const sally_conn *conn)
 {
@@ -271,6 +279,9 @@ int conn_send_ref(sally_conn *conn, const void *data, size_t len, sendq_release 
                   void *owner, uint64_t token);
 void conn_on_sent(sally_conn *conn, const struct port_event *event);
 void conn_flush(sally_conn *conn);
+/* Of a plain one with something queued. True when it is still plain, its queue is empty and its
+ * receive goes on; else it has to be looked at. */
+bool conn_flush_plain(sally_conn *conn);
 void conn_drop_queue(sally_conn *conn);
 /* Bytes that other threads sent have gone: their account has room again. */
 void conn_return_foreign(sally_conn *conn, size_t bytes);

@@ -13,6 +13,9 @@ enum {
 
 /* ---- In ---- */
 
+/* A send has to look closer. */
+enum { SEND_SPECIAL = CONN_NOT_OPEN | CONN_SHUT_ASKED | CONN_SHUT | CONN_FLOW };
+
 static void conn__above_high(sally_conn *conn)
 {
     conn->flags |= CONN_DRAIN_DUE;
@@ -36,9 +39,7 @@ static inline void conn__queued(sally_conn *conn, bool was_empty)
 static inline int conn__may_send(sally_conn *conn, size_t len)
 {
     uint32_t low = conn->policy->send_low_bytes;
-    if (conn->state == CONN_OPEN && !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT | CONN_FLOW) &&
-        len <= low && conn->out.bytes <= low - len)
-        return 0;
+    if (!conn_has(conn, SEND_SPECIAL) && len <= low && conn->out.bytes <= low - len) return 0;
     return flow_make_room(conn, len);
 }
 
@@ -69,8 +70,7 @@ static inline bool conn__may_refer(const struct shard *shard, const void *data, 
 /* Nearly every send: little, by one that is open, behind little that is queued. */
 static inline bool conn__copies(const sally_conn *conn, size_t len)
 {
-    return conn->state == CONN_OPEN && !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT | CONN_FLOW) &&
-           len - 1 < REFER_BYTES_MIN - 1 &&
+    return !conn_has(conn, SEND_SPECIAL) && len - 1 < REFER_BYTES_MIN - 1 &&
            (uint64_t)conn->out.bytes + len <= conn->policy->send_plain_bytes;
 }
 
@@ -198,8 +198,8 @@ static __attribute__((noinline)) void conn__tell_took(sally_conn *conn, size_t b
         conn__low(conn);
 }
 
-/* They have left the queue. */
-static inline void conn__gone(sally_conn *conn, size_t bytes)
+/* They have left the queue. True when nobody was told. */
+static inline bool conn__gone(sally_conn *conn, size_t bytes)
 {
     struct shard *shard = conn->shard;
     bool special = conn_has(conn, TOOK_SPECIAL);
@@ -207,13 +207,15 @@ static inline void conn__gone(sally_conn *conn, size_t bytes)
     if (special) conn__took_special(conn, bytes);
     conn->active_ms = conn->write_ms = shard->now_ms & CONN_MS_MAX;
     counter_add(&shard->counters.bytes_out, bytes);
-    if (special || conn->policy->handler.on_sent) conn__tell_took(conn, bytes);
+    if (!special && !conn->policy->handler.on_sent) return true;
+    conn__tell_took(conn, bytes);
+    return false;
 }
 
 static inline void conn__took(sally_conn *conn, size_t bytes)
 {
     sendq_consume(&conn->out, &conn->shard->pools, bytes);
-    conn__gone(conn, bytes);
+    (void)conn__gone(conn, bytes);
 }
 
 static inline size_t spans_bytes(const struct span *spans, unsigned count)
@@ -254,32 +256,40 @@ static __attribute__((noinline)) void conn__flush_all(sally_conn *conn, bool at_
     }
 }
 
-/* Nearly every flush: one chunk, which the system takes whole. True when it has. */
-static inline bool conn__flush_chunk(sally_conn *conn)
+/* The system took less than all of the one chunk, or refused it: `took` as port_send_now has it. */
+static __attribute__((noinline)) void conn__took_part(sally_conn *conn, int64_t took, int sys_error)
 {
-    struct shard *shard = conn->shard;
-    int sys_error = 0;
-    const struct span span = sendq_front(&conn->out);
-    int64_t took = port_send_now(shard->port, &conn->sock, &span, 1, &sys_error);
-    if (took == (int64_t)span.len) {
-        sendq_drop_only(&conn->out, &shard->pools);
-        conn__gone(conn, span.len);
-        return true;
-    }
-    if (took > 0)
-        conn__took(conn, (size_t)took);
-    else if (took < 0)
+    if (took < 0) {
         conn_broken(conn, (int)took, sys_error);
-    return false;
+        return;
+    }
+    if (took > 0) conn__took(conn, (size_t)took);
+    if (conn_alive(conn)) conn__flush_all(conn, false);
 }
 
 void conn_flush(sally_conn *conn)
 {
     if (conn_has(conn, CONN_FLOW) && flow_holds(conn)) return;
-    bool at_once = conn->shard->port->abilities & PORT_CAN_SEND_NOW;
-    if (at_once && sendq_is_chunk(&conn->out) && !conn_in_flight(conn, PORT_SEND))
-        at_once = conn__flush_chunk(conn);
-    if (conn->out.bytes && conn_alive(conn)) conn__flush_all(conn, at_once);
+    conn__flush_all(conn, conn->shard->port->abilities & PORT_CAN_SEND_NOW);
+}
+
+bool conn_flush_plain(sally_conn *conn)
+{
+    struct shard *shard = conn->shard;
+    bool simple = conn->sock.in_flight == PORT_BIT(PORT_RECV) && sendq_is_chunk(&conn->out);
+    if (!simple || !(shard->port->abilities & PORT_CAN_SEND_NOW)) {
+        conn_flush(conn);
+        return false;
+    }
+    int sys_error;
+    const struct span span = sendq_front(&conn->out);
+    int64_t took = port_send_now(shard->port, &conn->sock, &span, 1, &sys_error);
+    if (took != (int64_t)span.len) {
+        conn__took_part(conn, took, sys_error);
+        return false;
+    }
+    sendq_drop_only(&conn->out, &shard->pools);
+    return conn__gone(conn, span.len);
 }
 
 void conn_on_sent(sally_conn *conn, const struct port_event *event)

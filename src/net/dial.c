@@ -155,7 +155,7 @@ void dial_begin(struct dial *dial)
     dial->policy = NULL;
     dial->away = false;
     conn->dial = dial;
-    conn->state = CONN_DIALING;
+    conn_set_state(conn, CONN_DIALING);
     dial->began_ms = conn->shard->now_ms;
     dial->error = SALLY_ENONAME;
     if (engine_stopping(conn->shard->engine)) {
@@ -206,7 +206,7 @@ void dial_on_event(sally_conn *conn, const struct port_event *event)
         dial__next(conn);
         return;
     }
-    conn->state = CONN_NEW; /* neither DIALING nor open yet */
+    conn_set_state(conn, CONN_NEW); /* neither DIALING nor open yet */
     if (!dial_drop(conn)) {
         dial__failed(conn, SALLY_ENOMEM, 0);
         return;

@@ -23,6 +23,8 @@ enum {
 
 /* Of what is called from two places and runs for every request. */
 #define ALWAYS_INLINE inline __attribute__((always_inline))
+/* Of what is rare: registers that it needs would be saved for each request too. */
+#define NEVER_INLINE __attribute__((noinline))
 
 _Thread_local struct shard *shard_of_thread;
 
@@ -189,26 +191,27 @@ static ALWAYS_INLINE void shard__dispatch(struct shard *shard, const struct port
         listener_on_event((struct listener *)(void *)event->sock, event);
 }
 
-static void shard__events(struct shard *shard)
+static ALWAYS_INLINE void shard__events(struct shard *shard)
 {
-    struct port_event events[SHARD_BATCH];
+    struct port_event *events = shard->events;
+    struct port *port = shard->port;
     uint32_t left = shard->engine->options.turn_events_max;
     shard->events_left = false;
     for (;;) {
-        unsigned count =
-            port_take_uncounted(shard->port, events, left < SHARD_BATCH ? left : SHARD_BATCH);
+        unsigned count = port_take_uncounted(port, events, left < SHARD_BATCH ? left : SHARD_BATCH);
+        if (!count) return;
         for (unsigned i = 0; i < count; i++) shard__dispatch(shard, &events[i]);
         if (shard->dirty_head) shard__progress(shard);
-        if (count && shard->spin.limit_ns) spin_event(&shard->spin, shard->now_ns);
-        if (!count || shard->port->emptied) return;
+        if (shard->spin.limit_ns) spin_event(&shard->spin, shard->now_ns);
+        if (port->emptied) return;
         left -= count;
         if (!left) break;
-        if (count == SHARD_BATCH) port_flush(shard->port);
+        if (count == SHARD_BATCH) port_flush(port);
     }
     shard->events_left = true;
 }
 
-static void shard__letters(struct shard *shard)
+static NEVER_INLINE void shard__letters(struct shard *shard)
 {
     uint64_t handled = 0;
     cast_new_turn(shard);
@@ -230,7 +233,7 @@ static void shard__trim(struct shard *shard)
         wheel_set(&shard->wheel, &shard->trim, shard->now_ms + TRIM_MS);
 }
 
-static void shard__timers(struct shard *shard)
+static NEVER_INLINE void shard__timers(struct shard *shard)
 {
     wheel_advance(&shard->wheel, shard->now_ms);
     struct timer *timer;
@@ -283,7 +286,7 @@ static void stop__cut(sally_conn *conn, void *arg)
     (void)arg;
     if (conn->state == CONN_NEW || conn->state >= CONN_ENDING) return;
     bool drained = atomic_load(&conn->shard->engine->stop_deadline_ms) != 0;
-    if (!conn->policy->guest) conn->flags |= CONN_CUT;
+    if (!conn->policy->guest) conn->cut = true;
     conn_end(conn, conn->out.bytes ? PORT_CLOSE_RST : PORT_CLOSE_FIN,
              drained ? SALLY_CLOSE_DRAIN_TIMEOUT : SALLY_CLOSE_SHUTDOWN, SALLY_ECANCELED, 0);
 }
@@ -345,13 +348,17 @@ static ALWAYS_INLINE uint64_t shard__next_ms(const struct shard *shard)
 
 uint64_t shard_next_ms(const struct shard *shard) { return shard__next_ms(shard); }
 
-/* What a turn seldom finds, in one test: mail, the rest of a message to many, listeners that wait,
- * the end of the engine. */
+/* What a turn seldom finds, in one test: mail, the rest of a message to many, connections that were
+ * marked meanwhile, listeners that wait, buffers that other threads released, the end of the engine,
+ * a budget. */
 static ALWAYS_INLINE bool shard__has_more(const struct shard *shard)
 {
-    return mailbox_waits(&shard->mailbox) | (uintptr_t)shard->cast |
+    const sally_engine *engine = shard->engine;
+    return mailbox_waits(&shard->mailbox) | (uintptr_t)shard->cast | (uintptr_t)shard->dirty_head |
+           (uintptr_t)atomic_load_explicit(&shard->returned, memory_order_relaxed) |
            atomic_load_explicit(&shard->retry, memory_order_relaxed) |
-           (uintptr_t)atomic_load_explicit(&shard->engine->stop_level, memory_order_relaxed);
+           (uintptr_t)atomic_load_explicit(&engine->stop_level, memory_order_relaxed) |
+           atomic_load_explicit(&engine->has_budget, memory_order_relaxed);
 }
 
 /* How long it may sleep, seen from a moment; 0 when something is to be done that no event
@@ -385,10 +392,10 @@ static bool shard__alarm(struct shard *shard, uint32_t delay_ms)
 static ALWAYS_INLINE bool shard__sleeps_on(const struct shard *shard)
 {
     return shard->alarm_ms > shard->now_ms && shard->alarm_ms <= wheel_next_ms(&shard->wheel) &&
-           !shard->dirty_head && !shard__has_more(shard) && !shard->spin.time_ns;
+           !shard__has_more(shard) && !shard->spin.time_ns;
 }
 
-static __attribute__((noinline)) uint32_t shard__choose_ms(struct shard *shard, uint32_t timeout_ms)
+static NEVER_INLINE uint32_t shard__choose_ms(struct shard *shard, uint32_t timeout_ms)
 {
     /* the last turn's time: a turn is short, and reading the clock twice in each is not free */
     uint32_t patience_ms = shard__patience_ms(shard, shard->now_ms);
@@ -418,12 +425,23 @@ static ALWAYS_INLINE void shard__wait(struct shard *shard, uint32_t timeout_ms)
                    sally_strerror(err));
 }
 
-static __attribute__((noinline)) void shard__mail(struct shard *shard)
+static NEVER_INLINE void shard__mail(struct shard *shard)
 {
     if (mailbox_has(&shard->mailbox) || shard->cast) shard__letters(shard);
+    if (atomic_load_explicit(&shard->returned, memory_order_relaxed)) buf_take_back(shard);
     if (atomic_load_explicit(&shard->retry, memory_order_relaxed) &&
         atomic_exchange(&shard->retry, false))
         shard__retry(shard);
+}
+
+/* The end of a turn that found more than events. */
+static NEVER_INLINE bool shard__close_turn(struct shard *shard)
+{
+    int level = atomic_load_explicit(&shard->engine->stop_level, memory_order_relaxed);
+    if (level) shard__stop_level(shard, level);
+    if (shard->dirty_head) shard__progress(shard);
+    if (atomic_load_explicit(&shard->engine->has_budget, memory_order_relaxed)) budget_turn(shard);
+    return level && shard__at_end(shard);
 }
 
 bool shard_turn(struct shard *shard, uint32_t timeout_ms)
@@ -435,15 +453,14 @@ bool shard_turn(struct shard *shard, uint32_t timeout_ms)
     shard->now_ns = engine_now_ns(shard->engine);
     shard->now_ms = shard->now_ns / 1000000;
     shard__events(shard);
-    if (shard__has_more(shard)) shard__mail(shard);
-    if (atomic_load_explicit(&shard->returned, memory_order_relaxed)) buf_take_back(shard);
-    if (shard->now_ms >= wheel_next_ms(&shard->wheel)) shard__timers(shard);
-    int level = atomic_load_explicit(&shard->engine->stop_level, memory_order_relaxed);
-    if (level) shard__stop_level(shard, level);
-    if (shard->dirty_head) shard__progress(shard);
-    if (shard->engine->has_budget) budget_turn(shard);
+    bool more = shard__has_more(shard), ended = false;
+    if (more) shard__mail(shard);
+    if (shard->now_ms >= wheel_next_ms(&shard->wheel)) {
+        shard__timers(shard);
+        more = true;
+    }
+    if (more) ended = shard__close_turn(shard);
     counter_add(&shard->counters.turns, 1);
-    bool ended = level && shard__at_end(shard);
     shard_of_thread = outer;
     return ended;
 }

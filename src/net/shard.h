@@ -81,8 +81,9 @@ struct shard {
     uint8_t stop_seen;   /* enum stop_level it has acted on */
     struct timer relief; /* some budget is at its highest level: when to look again */
     unsigned index;
-    struct spin spin;  /* limit 0 in a shard without a thread of its own */
-    uint64_t alarm_ms; /* when the port's alarm is set for; past: it is not */
+    struct spin spin;                      /* limit 0 in a shard without a thread of its own */
+    struct port_event events[SHARD_BATCH]; /* those that it is working on */
+    uint64_t alarm_ms;                     /* when the port's alarm is set for; past: it is not */
     struct listener *listeners;
     sally_client *clients;          /* that have not ended */
     struct cast_part *cast;         /* the message to many that it is working on; NULL: none */

@@ -131,8 +131,14 @@ static int64_t epoll_poll_fd(struct port *base)
     return port->epoll_fd;
 }
 
+/* Nothing is due, and nobody waits for a buffer. */
+static inline bool is_calm(const struct epoll_port *port)
+{
+    return !(port->due_head | port->starved_head);
+}
+
 /* How long to sleep, in epoll's terms. */
-static int sleep_ms(const struct epoll_port *port, uint32_t timeout_ms)
+static NEVER_INLINE int sleep_ms(const struct epoll_port *port, uint32_t timeout_ms)
 {
     if (port->due_head || (port->starved_head && port->buf_freed)) return 0;
     /* no buffer although fewer than the cap are lent: no release need come, memory may */
@@ -155,11 +161,14 @@ static int epoll_wait_port(struct port *base, uint32_t timeout_ms)
     /* what is due needs no look at the kernel, which has its turn with the next wait */
     port->asked = !port->due_head || !port->asked;
     if (!port->asked) return 0;
-    int count =
-        linux_epoll_wait(port->epoll_fd, port->ready, EPOLL_READY_MAX, sleep_ms(port, timeout_ms));
+    bool forever = timeout_ms == PORT_FOREVER && is_calm(port) && port->bufs.kept <= BUFS_IDLE;
+    int count = linux_epoll_wait(port->epoll_fd, port->ready, EPOLL_READY_MAX,
+                                 forever ? -1 : sleep_ms(port, timeout_ms));
     if (count > 0) {
         port->count = (uint32_t)count;
-    } else if (count == 0) {
+        return 0;
+    }
+    if (count == 0) {
         if (timeout_ms && port->bufs.kept > BUFS_IDLE) pool_trim(&port->bufs, BUFS_IDLE);
     } else if (errno != EINTR) {
         return SALLY_ESYSTEM;
@@ -526,19 +535,33 @@ static NEVER_INLINE unsigned take_any(struct epoll_port *port, struct port_event
     return ready_take_all(port, events, max);
 }
 
+static NEVER_INLINE unsigned take_more(struct epoll_port *port, struct port_event *events,
+                                       unsigned max)
+{
+    unsigned count = take_any(port, events, max);
+    port->port.emptied = port->next == port->count && is_calm(port);
+    return count;
+}
+
+/* A plain receive's read has brought no bytes. */
+static NEVER_INLINE unsigned take_none(struct epoll_port *port, struct port_sock *sock, void *data,
+                                       struct port_event *events, unsigned max, ssize_t got)
+{
+    return recv_none(port, sock, data, got, events) ? 1 : take_more(port, events, max);
+}
+
 static unsigned epoll_take(struct port *base, struct port_event *events, unsigned max)
 {
     struct epoll_port *port = epoll_of(base);
-    bool calm = !port->due_head && !port->starved_head;
-    struct port_sock *sock = calm && port->next < port->count ? ready_plain_recv(port) : NULL;
+    if (!is_calm(port) || port->next == port->count) return take_more(port, events, max);
+    struct port_sock *sock = ready_plain_recv(port);
     void *data = sock ? pool_take(&port->bufs) : NULL;
-    if (data) { /* nearly always */
-        base->emptied = ++port->next == port->count;
-        if (recv_into(port, sock, data, events)) return 1;
-    }
-    unsigned count = take_any(port, events, max);
-    base->emptied = port->next == port->count && !port->due_head && !port->starved_head;
-    return count;
+    if (!data) return take_more(port, events, max);
+    base->emptied = ++port->next == port->count; /* nearly always we get here */
+    ssize_t got = recv_once(port, sock, data);
+    if (got <= 0) return take_none(port, sock, data, events, max, got);
+    (void)recv_got(port, sock, data, got, events);
+    return 1;
 }
 
 static void epoll_buf_release(struct port *base, uint32_t buf, const void *data)

@@ -251,12 +251,31 @@ void epoll_connect(struct port *base, struct port_sock *sock, const struct addre
 
 static ssize_t send_spans(int fd, const struct span *spans, unsigned count)
 {
-    if (count == 1) return linux_send(fd, spans->data, spans->len, SEND_FLAGS);
     struct msghdr message = {
         .msg_iov = (struct iovec *)(uintptr_t)spans,
         .msg_iovlen = count < SEND_SPANS_MAX ? count : SEND_SPANS_MAX,
     };
-    return sendmsg(fd, &message, SEND_FLAGS);
+    ssize_t sent;
+    do {
+        sent = sendmsg(fd, &message, SEND_FLAGS);
+    } while (sent < 0 && errno == EINTR);
+    return sent;
+}
+
+/* Nothing was taken of something; `sys` is why, 0: the system didn't say. */
+static __attribute__((noinline)) int64_t send_refused(int sys, int *sys_error)
+{
+    if (sys == EAGAIN) return 0;
+    if (sys_error) *sys_error = sys;
+    return sys ? os_error_map(sys) : SALLY_ESYSTEM;
+}
+
+static __attribute__((noinline)) int64_t send_now_many(const struct port_sock *sock,
+                                                       const struct span *spans, unsigned count,
+                                                       int *sys_error)
+{
+    ssize_t sent = send_spans((int)sock->handle, spans, count);
+    return sent > 0 ? sent : send_refused(sent < 0 ? errno : 0, sys_error);
 }
 
 int64_t epoll_send_now(struct port *base, struct port_sock *sock, const struct span *spans,
@@ -264,15 +283,12 @@ int64_t epoll_send_now(struct port *base, struct port_sock *sock, const struct s
 {
     (void)base;
     assert(sock->state == EPOLL_OPEN);
+    if (count > 1) return send_now_many(sock, spans, count, sys_error);
     ssize_t sent;
     do {
-        sent = send_spans((int)sock->handle, spans, count);
+        sent = linux_send((int)sock->handle, spans->data, spans->len, SEND_FLAGS);
     } while (sent < 0 && errno == EINTR);
-    if (sent > 0) return sent;
-    int sys = sent < 0 ? errno : 0;
-    if (sys == EAGAIN) return 0;
-    if (sys_error) *sys_error = sys;
-    return sys ? os_error_map(sys) : SALLY_ESYSTEM; /* nothing taken of something: no progress */
+    return sent > 0 ? sent : send_refused(sent < 0 ? errno : 0, sys_error);
 }
 
 /* The first span only: the starter sends the rest, and by then it is likely to fit port_send_now.
