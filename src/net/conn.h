@@ -279,8 +279,8 @@ int conn_send_ref(sally_conn *conn, const void *data, size_t len, sendq_release 
                   void *owner, uint64_t token);
 void conn_on_sent(sally_conn *conn, const struct port_event *event);
 void conn_flush(sally_conn *conn);
-/* Of a plain one with something queued. True when it is still plain, its queue is empty and its
- * receive goes on; else it has to be looked at. */
+/* Of a plain one with something queued. True when it is still plain, its receive goes on and what
+ * is queued has its limit; else it has to be looked at. */
 bool conn_flush_plain(sally_conn *conn);
 void conn_drop_queue(sally_conn *conn);
 /* Bytes that other threads sent have gone: their account has room again. */

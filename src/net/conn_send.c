@@ -276,13 +276,16 @@ void conn_flush(sally_conn *conn)
 bool conn_flush_plain(sally_conn *conn)
 {
     struct shard *shard = conn->shard;
-    bool simple = conn->sock.in_flight == PORT_BIT(PORT_RECV) && sendq_is_chunk(&conn->out);
-    if (!simple || !(shard->port->abilities & PORT_CAN_SEND_NOW)) {
+    if (conn->sock.in_flight != PORT_BIT(PORT_RECV) || !sendq_is_chunk(&conn->out)) {
         conn_flush(conn);
         return false;
     }
     int sys_error;
     const struct span span = sendq_front(&conn->out);
+    if (!(shard->port->abilities & PORT_CAN_SEND_NOW)) {
+        port_send(shard->port, &conn->sock, &span, 1);
+        return conn_write_is_timed(conn);
+    }
     int64_t took = port_send_now(shard->port, &conn->sock, &span, 1, &sys_error);
     if (took != (int64_t)span.len) {
         conn__took_part(conn, took, sys_error);

@@ -44,15 +44,21 @@ static inline int linux_accept(int fd, struct sockaddr *peer, socklen_t *len, in
     return accept4(fd, peer, len, flags);
 }
 static inline void linux_close(int fd) { (void)close(fd); }
+static inline int linux_ring_enter(unsigned fd, unsigned submit, unsigned wait, unsigned flags,
+                                   void *arg, size_t bytes)
+{
+    long result = syscall(SYS_io_uring_enter, fd, submit, wait, flags, arg, bytes);
+    return result < 0 ? -errno : (int)result;
+}
 #else
 
 /* The result, or a negative errno. */
 #if defined(__x86_64__) && defined(__LP64__)
-static inline long linux_call(long number, long a, long b, long c, long d)
+static inline long linux_call(long number, long a, long b, long c, long d, long e, long f)
 {
     register long r10 __asm__("r10") = d;
-    register long r8 __asm__("r8") = 0;
-    register long r9 __asm__("r9") = 0;
+    register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = f;
     __asm__ volatile("syscall"
                      : "+a"(number)
                      : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
@@ -60,12 +66,19 @@ static inline long linux_call(long number, long a, long b, long c, long d)
     return number;
 }
 #else
-static inline long linux_call(long number, long a, long b, long c, long d)
+static inline long linux_call(long number, long a, long b, long c, long d, long e, long f)
 {
-    long result = syscall(number, a, b, c, d, 0, 0);
+    long result = syscall(number, a, b, c, d, e, f);
     return result < 0 ? -errno : result;
 }
 #endif
+
+static inline int linux_ring_enter(unsigned fd, unsigned submit, unsigned wait, unsigned flags,
+                                   void *arg, size_t bytes)
+{
+    return (int)linux_call(SYS_io_uring_enter, fd, submit, wait, flags, (long)(uintptr_t)arg,
+                           (long)bytes);
+}
 
 /* As the C library has it: -1 and errno. */
 static inline long linux_result(long result)
@@ -77,23 +90,24 @@ static inline long linux_result(long result)
 
 static inline ssize_t linux_recv(int fd, void *data, size_t len, int flags)
 {
-    return linux_result(linux_call(SYS_recvfrom, fd, (long)(uintptr_t)data, (long)len, flags));
+    return linux_result(
+        linux_call(SYS_recvfrom, fd, (long)(uintptr_t)data, (long)len, flags, 0, 0));
 }
 static inline ssize_t linux_send(int fd, const void *data, size_t len, int flags)
 {
-    return linux_result(linux_call(SYS_sendto, fd, (long)(uintptr_t)data, (long)len, flags));
+    return linux_result(linux_call(SYS_sendto, fd, (long)(uintptr_t)data, (long)len, flags, 0, 0));
 }
 static inline int linux_epoll_wait(int fd, struct epoll_event *events, int max, int timeout_ms)
 {
     return (int)linux_result(
-        linux_call(SYS_epoll_pwait, fd, (long)(uintptr_t)events, max, timeout_ms));
+        linux_call(SYS_epoll_pwait, fd, (long)(uintptr_t)events, max, timeout_ms, 0, 0));
 }
 static inline int linux_accept(int fd, struct sockaddr *peer, socklen_t *len, int flags)
 {
     return (int)linux_result(
-        linux_call(SYS_accept4, fd, (long)(uintptr_t)peer, (long)(uintptr_t)len, flags));
+        linux_call(SYS_accept4, fd, (long)(uintptr_t)peer, (long)(uintptr_t)len, flags, 0, 0));
 }
-static inline void linux_close(int fd) { (void)linux_call(SYS_close, fd, 0, 0, 0); }
+static inline void linux_close(int fd) { (void)linux_call(SYS_close, fd, 0, 0, 0, 0, 0); }
 #endif
 
 #endif

@@ -292,7 +292,9 @@ static inline bool port_event_is_bytes(const struct port_event *event)
 /* Counts an event that was taken. */
 static inline void port_count(struct port *port, const struct port_event *event)
 {
-    if (!event->more)
+    if (!event->more && event->error == 0 && event->op > PORT_ACCEPT && event->op < PORT_OPS)
+        counter_add(&port->counters.completed[event->op], 1);
+    else if (!event->more)
         port_count_end(&port->counters, event);
     else if (event->op == PORT_ACCEPT && event->error == 0)
         counter_add(&port->counters.accepted, 1);

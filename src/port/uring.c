@@ -17,6 +17,9 @@
 
 enum { SQ_ENTRIES = 1024, CQ_ENTRIES = 8192, DRAIN_ROUNDS = 100, DRAIN_MS = 10, HOLD_STEPS = 64 };
 
+/* Of what is rare: registers that it needs would be saved for each completion too. */
+#define NEVER_INLINE __attribute__((noinline))
+
 /* --- create --- */
 
 /* Everything but the ring itself; what fails leaves the rest to uring_dispose. */
@@ -188,9 +191,9 @@ static int uring_wait(struct port *port, uint32_t timeout_ms)
         uring_bufs_publish(uring);
     else
         prepare(uring);
-    bool sleep = (calm || !uring_restless(uring)) && io_uring_cq_ready(&uring->ring) == 0;
+    bool sleep = (calm || !uring_restless(uring)) && uring_cq_ready(uring) == 0;
     int err = uring_enter(uring, sleep ? timeout_ms : 0);
-    uring->ready = io_uring_cq_ready(&uring->ring);
+    uring->ready = uring_cq_ready(uring);
     uring->ripe = uring->lists[URING_DUE].count;
     if (uring->holds.open) uring->hold_steps = HOLD_STEPS;
     choose_sending(uring);
@@ -206,43 +209,34 @@ static void uring_flush(struct port *port)
     if (uring->fd_used && uring_restless(uring)) uring_wake(port);
 }
 
-static bool done(struct uring *uring, struct port_sock *sock, unsigned kind, int res,
-                 uint32_t flags, struct port_event *event)
+/* What is not a socket's: the port's own polls, closes and cancellations. A stray completion may
+ * carry a descriptor or a buffer; nothing it says is believed, so they stay where they are. */
+static NEVER_INLINE void resolve_own(struct uring *uring, unsigned kind, uint32_t flags)
 {
-    switch (kind) {
-    case PORT_ACCEPT: return uring_accept_done(uring, sock, res, flags, event);
-    case PORT_CONNECT: return uring_connect_done(uring, sock, res, event);
-    case PORT_RECV: return uring_recv_done(uring, sock, res, flags, event);
-    default: return uring_send_done(uring, sock, res, event);
+    bool over = !(flags & IORING_CQE_F_MORE);
+    if (kind == URING_WAKE && uring->wake_armed) {
+        if (over) uring->wake_armed = false;
+    } else if (kind == URING_ALARM && uring->alarm_armed) {
+        if (over) uring->alarm_armed = false;
+    } else if (kind == URING_HOLD && uring->hold_armed) {
+        if (over) uring->hold_armed = false;
+        uring->hold_ready = true;
+    } else if (kind != PORT_CLOSE && kind != URING_CANCEL) { /* those failed: gone already */
+        counter_add(&uring->port.counters.stray_events, 1);
     }
 }
 
-/* A stray completion may carry a descriptor or a buffer; nothing it says is believed, so they stay
- * where they are. */
-static __attribute__((noinline)) bool resolve(struct uring *uring, uint64_t user_data, int res,
-                                              uint32_t flags, struct port_event *event)
+static inline bool resolve(struct uring *uring, struct port_sock *sock, unsigned kind, int res,
+                           uint32_t flags, struct port_event *event)
 {
-    unsigned kind = (unsigned)(user_data >> SLOTS_INDEX_BITS) & 0xff;
-    uint32_t index = (uint32_t)user_data & ((1u << SLOTS_INDEX_BITS) - 1);
-    if (kind < PORT_CLOSE) {
-        struct port_sock *sock = slots_find(uring->port.socks, index, (uint32_t)(user_data >> 32));
-        if (sock && uring_own(sock)->armed & PORT_BIT(kind))
-            return done(uring, sock, kind, res, flags, event);
-    } else if (kind == URING_WAKE && uring->wake_armed) {
-        if (!(flags & IORING_CQE_F_MORE)) uring->wake_armed = false;
-        return false;
-    } else if (kind == URING_ALARM && uring->alarm_armed) {
-        if (!(flags & IORING_CQE_F_MORE)) uring->alarm_armed = false;
-        return false;
-    } else if (kind == URING_HOLD && uring->hold_armed) {
-        if (!(flags & IORING_CQE_F_MORE)) uring->hold_armed = false;
-        uring->hold_ready = true;
-        return false;
-    } else if (kind == PORT_CLOSE || kind == URING_CANCEL) {
-        return false; /* it failed: gone already */
+    switch (kind) {
+    case PORT_RECV:
+        return uring_recv_plain(uring, sock, res, flags, event) ||
+               uring_recv_done(uring, sock, res, flags, event);
+    case PORT_SEND: return uring_send_done(uring, sock, res, event);
+    case PORT_ACCEPT: return uring_accept_done(uring, sock, res, flags, event);
+    default: return uring_connect_done(uring, sock, res, event);
     }
-    counter_add(&uring->port.counters.stray_events, 1);
-    return false;
 }
 
 /* Copied before its place is given back to the kernel. */
@@ -250,11 +244,21 @@ static inline bool take_completion(struct uring *uring, struct port_event *event
 {
     struct io_uring_cq *cq = &uring->ring.cq;
     unsigned head = *cq->khead;
-    const struct io_uring_cqe cqe = cq->cqes[head & cq->ring_mask];
+    const struct io_uring_cqe *cqe = &cq->cqes[head & cq->ring_mask];
+    const uint64_t user_data = cqe->user_data;
+    const int res = cqe->res;
+    const uint32_t flags = cqe->flags;
     uring->ready--;
     io_uring_smp_store_release(cq->khead, head + 1);
-    if (uring_recv_plain(uring, cqe.user_data, cqe.res, cqe.flags, event)) return true;
-    return resolve(uring, cqe.user_data, cqe.res, cqe.flags, event);
+    unsigned kind = (unsigned)(user_data >> SLOTS_INDEX_BITS) & 0xff;
+    uint32_t index = (uint32_t)user_data & ((1u << SLOTS_INDEX_BITS) - 1);
+    if (kind < PORT_CLOSE) {
+        struct port_sock *sock = slots_find(uring->port.socks, index, (uint32_t)(user_data >> 32));
+        if (sock && uring_own(sock)->armed & PORT_BIT(kind))
+            return resolve(uring, sock, kind, res, flags, event);
+    }
+    resolve_own(uring, kind, flags);
+    return false;
 }
 
 /* The poll tells once that something has come: so it is looked until nothing is left, in so many
@@ -270,11 +274,11 @@ static bool take_held(struct uring *uring, struct port_event *event)
     return told;
 }
 
-static unsigned uring_take(struct port *port, struct port_event *events, unsigned max)
+/* Completions, and what else was found. */
+static NEVER_INLINE unsigned take_mixed(struct uring *uring, struct port_event *events,
+                                        unsigned max)
 {
-    struct uring *uring = uring_of(port);
     unsigned count = 0;
-    uring_assert_owner(uring);
     while (count < max && uring_is_left(uring)) {
         if (uring->chunk.sock) {
             count += uring_recv_next(uring, &events[count]);
@@ -287,8 +291,20 @@ static unsigned uring_take(struct port *port, struct port_event *events, unsigne
             count += take_held(uring, &events[count]);
         }
     }
-    port->emptied = !uring_is_left(uring);
+    uring->port.emptied = !uring_is_left(uring);
     return count;
+}
+
+static unsigned uring_take(struct port *port, struct port_event *events, unsigned max)
+{
+    struct uring *uring = uring_of(port);
+    struct port_event *event = events, *end = events + max;
+    uring_assert_owner(uring);
+    while (uring->ready && !uring->chunk.sock && event < end) /* nearly always all there is */
+        event += take_completion(uring, event);
+    unsigned count = (unsigned)(event - events);
+    port->emptied = !uring_is_left(uring);
+    return port->emptied || count == max ? count : count + take_mixed(uring, event, max - count);
 }
 
 /* --- own and destroy --- */

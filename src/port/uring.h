@@ -21,6 +21,21 @@
 #include "port/linux_hold.h"
 #include "port/port.h"
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define URING_ASAN 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define URING_ASAN 1
+#endif
+#if defined(URING_ASAN)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(data, bytes)   ((void)(data), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(data, bytes) ((void)(data), (void)(bytes))
+#endif
+
 /* Not in the headers of liburing 2.3. */
 enum {
     URING_RECV_BUNDLE = 1u << 4,          /* sqe.ioprio of a receive, kernel 6.10 */
@@ -207,6 +222,28 @@ static inline uint64_t uring_data(const struct port_sock *sock, unsigned kind)
 
 uring_enter_fn uring_enter_kernel;
 
+/* Filled entries that the kernel has not taken, and completions that nobody has. */
+static inline unsigned uring_sq_ready(const struct uring *uring)
+{
+    return uring->ring.sq.sqe_tail - *uring->ring.sq.khead;
+}
+
+static inline unsigned uring_cq_ready(const struct uring *uring)
+{
+    return io_uring_smp_load_acquire(uring->ring.cq.ktail) - *uring->ring.cq.khead;
+}
+
+/* The next free entry, not cleared; NULL: the queue is full. The ring has entries of 64 bytes, and
+ * no thread of the kernel's takes them, so its head moves only while this thread is in a call. */
+static inline struct io_uring_sqe *uring_sqe_free(struct uring *uring)
+{
+    struct io_uring_sq *sq = &uring->ring.sq;
+    unsigned tail = sq->sqe_tail;
+    if (tail - *sq->khead >= sq->ring_entries) return NULL;
+    sq->sqe_tail = tail + 1;
+    return &sq->sqes[tail & sq->ring_mask];
+}
+
 /* The next free entry, cleared and with `user_data`; flushes a full queue. NULL: still full, which
  * the caller must survive. */
 struct io_uring_sqe *uring_sqe(struct uring *uring, uint8_t opcode, int fd, uint64_t user_data);
@@ -276,10 +313,6 @@ bool uring_connect_issue(struct uring *uring, struct port_sock *sock);
 bool uring_connect_done(struct uring *uring, struct port_sock *sock, int res,
                         struct port_event *event);
 bool uring_recv_issue(struct uring *uring, struct port_sock *sock);
-/* Of any completion: nearly all are bytes in one buffer, and the receive goes on. False: it is not
- * that, and nothing has happened. */
-bool uring_recv_plain(struct uring *uring, uint64_t user_data, int res, uint32_t flags,
-                      struct port_event *event);
 bool uring_recv_done(struct uring *uring, struct port_sock *sock, int res, uint32_t flags,
                      struct port_event *event);
 /* The next buffer of uring->chunk. False when it was the kernel's error and there is none. */
@@ -338,20 +371,67 @@ static inline bool uring_bufs_known(const struct uring *uring, uint32_t buf)
     return state == URING_BUF_FREE || state == URING_BUF_LOST;
 }
 
+static inline unsigned char *uring_buf_lend(struct uring *uring, uint32_t buf)
+{
+    unsigned char *data = uring_bufs_at(&uring->bufs, buf);
+    uring->bufs.state[buf] = URING_BUF_LENT;
+    uring->port.bufs_lent++;
+    ASAN_UNPOISON_MEMORY_REGION(data, uring->bufs.bytes);
+    return data;
+}
+
+/* Lends one buffer of the ring that the kernel has put all of the bytes in; NULL: they are in more,
+ * or it isn't there to be lent. */
+static inline unsigned char *uring_bufs_lend_one(struct uring *uring, uint32_t buf, uint32_t bytes)
+{
+    const struct uring_bufs *bufs = &uring->bufs;
+    if (!bufs->ring || buf >= bufs->count || bufs->state[buf] != URING_BUF_FREE) return NULL;
+    uint16_t place = bufs->place[buf];
+    if (bufs->order[place] != buf || bytes > bufs->ring->bufs[place].len) return NULL;
+    return uring_buf_lend(uring, buf);
+}
+
 /* The kernel named a buffer and put nothing in: puts it back if it was really taken. */
 void uring_bufs_unused(struct uring *uring, uint32_t buf);
 
 void uring_bufs_release(struct port *port, uint32_t buf, const void *data);
-
-/* Lends one buffer of the ring that the kernel has put all of the bytes in; false: they are in
- * more, or it isn't there to be lent. */
-bool uring_bufs_lend_one(struct uring *uring, uint32_t buf, uint32_t bytes);
 
 /* Puts what was given back in the ring and shows it to the kernel. */
 void uring_bufs_publish(struct uring *uring);
 
 /* How many a receive could have now, as far as is known. */
 uint32_t uring_bufs_ready(const struct uring *uring);
+
+/* --- what nearly every completion is --- */
+
+static inline void uring_data_event(struct port_sock *sock, uint32_t buf, const void *data,
+                                    uint32_t bytes, struct port_event *event)
+{
+    /* one by one: what is an accept's stays as it is */
+    event->sock = sock;
+    event->op = PORT_RECV;
+    event->more = true;
+    event->error = 0;
+    event->sys_error = 0;
+    event->bytes = bytes;
+    event->buf = buf;
+    event->data = data;
+}
+
+/* Nearly always: bytes in one buffer, and the receive goes on. False: it is not that, and nothing
+ * has happened. */
+static inline bool uring_recv_plain(struct uring *uring, struct port_sock *sock, int res,
+                                    uint32_t flags, struct port_event *event)
+{
+    const uint32_t plain = IORING_CQE_F_MORE | IORING_CQE_F_BUFFER;
+    if ((flags & plain) != plain || res <= 0 || (sock->marks & URING_BROKEN)) return false;
+    uint32_t buf = flags >> IORING_CQE_BUFFER_SHIFT;
+    const void *data = uring_bufs_lend_one(uring, buf, (uint32_t)res);
+    if (!data) return false;
+    uring_data_event(sock, buf, data, (uint32_t)res, event);
+    uring_fed(uring, sock, (uint32_t)res);
+    return true;
+}
 
 /* --- uring_probe.c, uring_trial.c --- */
 

@@ -17,21 +17,6 @@
 #include "port/uring.h"
 #include "sallyport/error.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define URING_ASAN 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-#define URING_ASAN 1
-#endif
-#if defined(URING_ASAN)
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(data, bytes)   ((void)(data), (void)(bytes))
-#define ASAN_UNPOISON_MEMORY_REGION(data, bytes) ((void)(data), (void)(bytes))
-#endif
-
 enum {
     PAGE = 4096,
     BUFS_MAX = 1 << 14,
@@ -117,7 +102,7 @@ void uring_bufs_free(struct uring *uring)
 }
 
 /* At the ring's end; the kernel sees it when it is published. */
-static void ring_put(struct uring_bufs *bufs, uint32_t buf)
+static inline void ring_put(struct uring_bufs *bufs, uint32_t buf)
 {
     uint16_t place = (uint16_t)((bufs->ring->tail + bufs->pending) & bufs->mask);
     struct io_uring_buf *entry = &bufs->ring->bufs[place];
@@ -180,15 +165,6 @@ uint32_t uring_bufs_ready(const struct uring *uring)
     return uring->bufs.count - uring->port.bufs_lent - uring->bufs.lost;
 }
 
-static inline unsigned char *buf_lend(struct uring *uring, uint32_t buf)
-{
-    unsigned char *data = uring_bufs_at(&uring->bufs, buf);
-    uring->bufs.state[buf] = URING_BUF_LENT;
-    uring->port.bufs_lent++;
-    ASAN_UNPOISON_MEMORY_REGION(data, uring->bufs.bytes);
-    return data;
-}
-
 /* The entry's length is read back: the kernel shortens it to what it meant to receive. 0: the
  * buffer isn't there to be lent. */
 static inline uint32_t place_lend(struct uring *uring, uint16_t place)
@@ -197,7 +173,7 @@ static inline uint32_t place_lend(struct uring *uring, uint16_t place)
     uint32_t buf = bufs->order[place], bytes = bufs->ring->bufs[place].len;
     if (!uring_bufs_known(uring, buf) || bufs->place[buf] != place) return 0;
     if (bufs->state[buf] == URING_BUF_LOST) bufs->lost--;
-    (void)buf_lend(uring, buf);
+    (void)uring_buf_lend(uring, buf);
     return bytes == 0 || bytes > bufs->bytes ? bufs->bytes : bytes;
 }
 
@@ -236,22 +212,12 @@ uint32_t uring_bufs_lend(struct uring *uring, uint16_t place, uint32_t *buf, uin
     return count;
 }
 
-bool uring_bufs_lend_one(struct uring *uring, uint32_t buf, uint32_t bytes)
-{
-    struct uring_bufs *bufs = &uring->bufs;
-    if (!bufs->ring || buf >= bufs->count || bufs->state[buf] != URING_BUF_FREE) return false;
-    uint16_t place = bufs->place[buf];
-    if (bufs->order[place] != buf || bytes > bufs->ring->bufs[place].len) return false;
-    (void)buf_lend(uring, buf);
-    return true;
-}
-
 unsigned char *uring_bufs_pop(struct uring *uring, uint32_t *buf)
 {
     struct uring_bufs *bufs = &uring->bufs;
     if (bufs->free == 0) return NULL;
     *buf = bufs->order[--bufs->free];
-    return buf_lend(uring, *buf);
+    return uring_buf_lend(uring, *buf);
 }
 
 static inline void buf_back(struct uring *uring, uint32_t buf)

@@ -149,36 +149,6 @@ static bool recv_broken(struct uring *uring, struct port_sock *sock, bool last,
     return false;
 }
 
-static inline void data_event(struct port_sock *sock, uint32_t buf, const void *data,
-                              uint32_t bytes, struct port_event *event)
-{
-    /* one by one: what is an accept's stays as it is */
-    event->sock = sock;
-    event->op = PORT_RECV;
-    event->more = true;
-    event->error = 0;
-    event->sys_error = 0;
-    event->bytes = bytes;
-    event->buf = buf;
-    event->data = data;
-}
-
-bool uring_recv_plain(struct uring *uring, uint64_t user_data, int res, uint32_t flags,
-                      struct port_event *event)
-{
-    const uint32_t plain = IORING_CQE_F_MORE | IORING_CQE_F_BUFFER;
-    uint32_t at = (uint32_t)user_data, index = at & ((1u << SLOTS_INDEX_BITS) - 1);
-    if (at >> SLOTS_INDEX_BITS != PORT_RECV || (flags & plain) != plain || res <= 0) return false;
-    struct port_sock *sock = slots_find(uring->port.socks, index, (uint32_t)(user_data >> 32));
-    if (!sock || !(uring_own(sock)->armed & PORT_BIT(PORT_RECV)) || (sock->marks & URING_BROKEN))
-        return false;
-    uint32_t buf = flags >> IORING_CQE_BUFFER_SHIFT;
-    if (!uring_bufs_lend_one(uring, buf, (uint32_t)res)) return false;
-    uring_fed(uring, sock, (uint32_t)res);
-    data_event(sock, buf, uring_bufs_at(&uring->bufs, buf), (uint32_t)res, event);
-    return true;
-}
-
 bool uring_recv_next(struct uring *uring, struct port_event *event)
 {
     struct uring_chunk *chunk = &uring->chunk;
@@ -191,7 +161,7 @@ bool uring_recv_next(struct uring *uring, struct port_event *event)
     }
     chunk->left -= bytes;
     chunk->place = (uint16_t)(chunk->place + places);
-    data_event(sock, buf, uring_bufs_at(&uring->bufs, buf), bytes, event);
+    uring_data_event(sock, buf, uring_bufs_at(&uring->bufs, buf), bytes, event);
     if (chunk->left == 0) {
         chunk->sock = NULL;
         if (chunk->last) recv_after_bytes(uring, sock);
@@ -213,7 +183,7 @@ static bool recv_direct(struct uring *uring, struct port_sock *sock, struct port
         return recv_ended(uring, sock, got == 0 ? 0 : -sys_error, event);
     }
     uring_fed(uring, sock, (uint32_t)got); /* it had its turn: behind the others now */
-    data_event(sock, buf, data, (uint32_t)got, event);
+    uring_data_event(sock, buf, data, (uint32_t)got, event);
     recv_again(uring, sock);
     return true;
 }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "port/linux_call.h"
 #include "port/uring.h"
 #include "sallyport/error.h"
 
@@ -15,15 +16,15 @@ enum { SUBMIT_TRIES = 8, NAP_MS = 10 };
 int uring_enter_kernel(unsigned fd, unsigned submit, unsigned wait, unsigned flags, void *arg,
                        size_t bytes)
 {
-    return io_uring_enter2(fd, submit, wait, flags, arg, bytes);
+    return linux_ring_enter(fd, submit, wait, flags, arg, bytes);
 }
 
-static int ring_enter(struct uring *uring, unsigned submit, unsigned wait, unsigned flags,
-                      void *arg, size_t bytes)
+static inline int ring_enter(struct uring *uring, unsigned submit, unsigned wait, unsigned flags,
+                             void *arg, size_t bytes)
 {
     if (uring->ring_fd_registered) flags |= IORING_ENTER_REGISTERED_RING;
     int rc = uring->enter((unsigned)uring->ring.enter_ring_fd, submit, wait, flags, arg, bytes);
-    if (io_uring_sq_ready(&uring->ring) == 0) uring->arena_used = 0;
+    if (uring->arena_used && uring_sq_ready(uring) == 0) uring->arena_used = 0;
     return rc;
 }
 
@@ -31,7 +32,7 @@ static int ring_enter(struct uring *uring, unsigned submit, unsigned wait, unsig
 static unsigned ring_publish(struct uring *uring)
 {
     io_uring_smp_store_release(uring->ring.sq.ktail, uring->ring.sq.sqe_tail);
-    return io_uring_sq_ready(&uring->ring);
+    return uring_sq_ready(uring);
 }
 
 int uring_submit(struct uring *uring)
@@ -43,15 +44,15 @@ int uring_submit(struct uring *uring)
         if (rc < 0 && rc != -EINTR) return rc;
         if (rc == 0) return -EAGAIN;
     }
-    return io_uring_sq_ready(&uring->ring) == 0 ? 0 : -EAGAIN;
+    return uring_sq_ready(uring) == 0 ? 0 : -EAGAIN;
 }
 
 struct io_uring_sqe *uring_sqe(struct uring *uring, uint8_t opcode, int fd, uint64_t user_data)
 {
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring);
+    struct io_uring_sqe *sqe = uring_sqe_free(uring);
     if (!sqe) {
         (void)uring_submit(uring);
-        sqe = io_uring_get_sqe(&uring->ring);
+        sqe = uring_sqe_free(uring);
         if (!sqe) return NULL;
     }
     memset(sqe, 0, sizeof *sqe);
@@ -68,10 +69,9 @@ static bool is_transient(int rc)
 }
 
 /* Without a time limit there is none to be set up: that costs more than the rest of the call. */
-static int ring_wait(struct uring *uring, unsigned submit, uint32_t timeout_ms)
+static __attribute__((noinline)) int ring_wait_for(struct uring *uring, unsigned submit,
+                                                   uint32_t timeout_ms)
 {
-    if (timeout_ms == 0 || timeout_ms == PORT_FOREVER)
-        return ring_enter(uring, submit, timeout_ms ? 1 : 0, IORING_ENTER_GETEVENTS, NULL, 0);
     struct __kernel_timespec time = {.tv_sec = timeout_ms / 1000,
                                      .tv_nsec = timeout_ms % 1000 * 1000000ll};
     struct io_uring_getevents_arg arg = {.ts = (uint64_t)(uintptr_t)&time};
@@ -79,14 +79,23 @@ static int ring_wait(struct uring *uring, unsigned submit, uint32_t timeout_ms)
                       sizeof arg);
 }
 
+static inline int ring_wait(struct uring *uring, unsigned submit, uint32_t timeout_ms)
+{
+    if (timeout_ms != 0 && timeout_ms != PORT_FOREVER)
+        return ring_wait_for(uring, submit, timeout_ms);
+    return ring_enter(uring, submit, timeout_ms ? 1 : 0, IORING_ENTER_GETEVENTS, NULL, 0);
+}
+
+/* The kernel has no memory for requests: completions give it some. Not to spin meanwhile. */
+static __attribute__((noinline)) int ring_failed(struct uring *uring, int rc, uint32_t timeout_ms)
+{
+    if (rc == -EAGAIN && timeout_ms > 0)
+        rc = ring_wait(uring, 0, timeout_ms < NAP_MS ? timeout_ms : NAP_MS);
+    return rc >= 0 || is_transient(rc) ? 0 : SALLY_ESYSTEM;
+}
+
 int uring_enter(struct uring *uring, uint32_t timeout_ms)
 {
-    unsigned submit = ring_publish(uring);
-    int rc = ring_wait(uring, submit, timeout_ms);
-    if (rc == -EAGAIN && timeout_ms > 0) {
-        /* The kernel has no memory for requests: completions give it some. Not to spin meanwhile.
-         */
-        rc = ring_wait(uring, 0, timeout_ms < NAP_MS ? timeout_ms : NAP_MS);
-    }
-    return rc >= 0 || is_transient(rc) ? 0 : SALLY_ESYSTEM;
+    int rc = ring_wait(uring, ring_publish(uring), timeout_ms);
+    return rc >= 0 ? 0 : ring_failed(uring, rc, timeout_ms);
 }

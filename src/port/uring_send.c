@@ -21,12 +21,34 @@ _Static_assert(sizeof(struct msghdr) + URING_SPANS_MAX * sizeof(struct iovec) <=
 
 enum { SEND_BYTES_MAX = 1 << 30 }; /* a result is an int */
 
-static ssize_t send_spans(int fd, const struct span *spans, unsigned count)
+enum { SEND_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL };
+
+static __attribute__((noinline)) ssize_t send_many_now(int fd, const struct span *spans,
+                                                       unsigned count)
 {
-    const int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
-    if (count == 1) return linux_send(fd, spans->data, spans->len, flags);
-    struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)spans, .msg_iovlen = count};
-    return sendmsg(fd, &msg, flags);
+    struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)spans,
+                         .msg_iovlen = count < URING_SPANS_MAX ? count : URING_SPANS_MAX};
+    ssize_t sent;
+    do {
+        sent = sendmsg(fd, &msg, SEND_FLAGS);
+    } while (sent < 0 && errno == EINTR);
+    return sent;
+}
+
+static inline ssize_t send_one_now(int fd, const struct span *span)
+{
+    ssize_t sent;
+    do {
+        sent = linux_send(fd, span->data, span->len, SEND_FLAGS);
+    } while (sent < 0 && errno == EINTR);
+    return sent;
+}
+
+static __attribute__((noinline)) int64_t send_refused(int sys, int *sys_error)
+{
+    if (sys == EAGAIN) return 0;
+    if (sys_error) *sys_error = sys;
+    return os_error_map(sys);
 }
 
 int64_t uring_send_now(struct port *port, struct port_sock *sock, const struct span *spans,
@@ -34,28 +56,26 @@ int64_t uring_send_now(struct port *port, struct port_sock *sock, const struct s
 {
     uring_assert_owner(uring_of(port));
     if (!(port->abilities & PORT_CAN_SEND_NOW)) return 0;
-    if (count > URING_SPANS_MAX) count = URING_SPANS_MAX;
-    ssize_t sent;
-    do {
-        sent = send_spans((int)sock->handle, spans, count);
-    } while (sent < 0 && errno == EINTR);
     /* a single event may be answered to thousands: those are a batch again */
     port->abilities &= ~(uint32_t)PORT_CAN_SEND_NOW;
-    if (sent >= 0) return sent;
-    if (errno == EAGAIN) return 0;
-    if (sys_error) *sys_error = errno;
-    return os_error_map(errno);
+    int fd = (int)sock->handle;
+    ssize_t sent = count == 1 ? send_one_now(fd, spans) : send_many_now(fd, spans, count);
+    return sent >= 0 ? sent : send_refused(errno, sys_error);
 }
 
 bool uring_send_issue(struct uring *uring, struct port_sock *sock)
 {
-    const struct uring_sock *own = uring_own(sock);
-    struct io_uring_sqe *sqe =
-        uring_sqe(uring, IORING_OP_SEND, (int)sock->handle, uring_data(sock, PORT_SEND));
+    struct io_uring_sqe *sqe = uring_sqe_free(uring);
+    if (!sqe && uring_submit(uring) == 0) sqe = uring_sqe_free(uring);
     if (!sqe) return false;
-    sqe->addr = (uint64_t)(uintptr_t)own->send_data;
-    sqe->len = sock->own32;
-    sqe->msg_flags = MSG_NOSIGNAL;
+    *sqe = (struct io_uring_sqe){
+        .opcode = IORING_OP_SEND,
+        .fd = (int)sock->handle,
+        .addr = (uint64_t)(uintptr_t)uring_own(sock)->send_data,
+        .len = sock->own32,
+        .msg_flags = MSG_NOSIGNAL,
+        .user_data = uring_data(sock, PORT_SEND),
+    };
     return true;
 }
 
