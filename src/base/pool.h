@@ -5,6 +5,7 @@
 #define BASE_POOL_H
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -34,17 +35,24 @@ void pool_free(struct pool *pool);
 void *pool_take_slow(struct pool *pool);
 void pool_give_slow(struct pool *pool, void *buf);
 
-/* NULL at the cap or without memory. Free buffers are linked through their own first bytes; memcpy
- * because a buffer has no type of its own here. Those out and those kept are never more than
- * out_max together, for only a pool that keeps none allocates: one that is kept may go out. */
-static inline void *pool_take(struct pool *pool)
+static inline bool pool_keeps(const struct pool *pool) { return pool->free_head != NULL; }
+
+/* Of a pool that keeps one. Free buffers are linked through their own first bytes; memcpy because a
+ * buffer has no type of its own here. Those out and those kept are never more than out_max
+ * together, for only a pool that keeps none allocates: one that is kept may go out. */
+static inline void *pool_take_kept(struct pool *pool)
 {
     void *buf = pool->free_head;
-    if (!buf) return pool_take_slow(pool);
     memcpy(&pool->free_head, buf, sizeof buf);
     pool->kept--;
     pool->out++;
     return buf;
+}
+
+/* NULL at the cap or without memory. */
+static inline void *pool_take(struct pool *pool)
+{
+    return pool_keeps(pool) ? pool_take_kept(pool) : pool_take_slow(pool);
 }
 
 static inline void pool_give(struct pool *pool, void *buf)

@@ -126,11 +126,6 @@ int sendq_copy_spans(struct sendq *queue, struct sendq_pools *pools, const struc
     return 0;
 }
 
-int sendq_copy_slow(struct sendq *queue, struct sendq_pools *pools, const void *data, size_t len)
-{
-    return sendq_copy_spans(queue, pools, &(struct span){data, len}, 1, false);
-}
-
 int sendq_refer(struct sendq *queue, struct sendq_pools *pools, const void *data, size_t len,
                 sendq_release *release, void *owner, uint64_t token)
 {

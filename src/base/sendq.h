@@ -62,26 +62,30 @@ uint32_t sendq_drop_unit(struct sendq *queue, struct sendq_pools *pools, unsigne
 unsigned sendq_gather_slow(const struct sendq *queue, struct span *spans, unsigned max);
 void sendq_consume_slow(struct sendq *queue, struct sendq_pools *pools, size_t n);
 
-/* What is rare of sendq_copy: it needs another chunk, or more than one. */
-int sendq_copy_slow(struct sendq *queue, struct sendq_pools *pools, const void *data, size_t len);
-
-/* A new chunk behind an empty queue. */
-static inline int sendq_copy_first(struct sendq *queue, struct sendq_pools *pools, const void *data,
-                                   size_t len)
+/* A copy behind all that is queued, where it needs neither memory nor a second chunk: nearly always.
+ * False: nothing has happened. len > 0. */
+static inline bool sendq_copy_simple(struct sendq *queue, struct sendq_pools *pools,
+                                     const void *data, size_t len)
 {
-    uint32_t bytes_max = (uint32_t)(pools->chunks.buf_bytes - sizeof(struct segment));
-    if (len > bytes_max) return sendq_copy_slow(queue, pools, data, len);
-    struct segment *chunk = pool_take(&pools->chunks);
-    if (!chunk) return SALLY_ENOMEM;
-    chunk->next = NULL;
-    chunk->data = (unsigned char *)(chunk + 1);
-    chunk->bytes = (uint32_t)len;
-    chunk->bytes_max = bytes_max;
-    chunk->unit = false;
-    queue->head = queue->tail = chunk;
-    queue->bytes = (uint32_t)len;
-    memcpy(chunk + 1, data, len);
-    return 0;
+    struct segment *tail = queue->tail;
+    uint32_t bytes_max = (uint32_t)(pools->chunks.buf_bytes - sizeof *tail);
+    if (tail) {
+        if (tail->bytes + len > tail->bytes_max || len > UINT32_MAX - queue->bytes) return false;
+    } else {
+        if (len > bytes_max || !pool_keeps(&pools->chunks)) return false;
+        tail = pool_take_kept(&pools->chunks);
+        tail->next = NULL;
+        tail->data = (unsigned char *)(tail + 1);
+        tail->bytes = 0;
+        tail->bytes_max = bytes_max;
+        tail->unit = false;
+        queue->head = queue->tail = tail;
+    }
+    unsigned char *to = (unsigned char *)(tail + 1) + tail->bytes;
+    tail->bytes += (uint32_t)len;
+    queue->bytes += (uint32_t)len;
+    memcpy(to, data, len);
+    return true;
 }
 
 /* Copies. All or nothing: SALLY_ENOMEM takes nothing. Fills the last chunk's room first. len > 0.
@@ -90,14 +94,8 @@ static inline int sendq_copy(struct sendq *queue, struct sendq_pools *pools, con
                              size_t len)
 {
     assert(len > 0);
-    struct segment *tail = queue->tail;
-    if (!tail) return sendq_copy_first(queue, pools, data, len);
-    if (tail->bytes + len > tail->bytes_max || len > UINT32_MAX - queue->bytes)
-        return sendq_copy_slow(queue, pools, data, len);
-    memcpy((unsigned char *)(tail + 1) + tail->bytes, data, len);
-    tail->bytes += (uint32_t)len;
-    queue->bytes += (uint32_t)len;
-    return 0;
+    if (sendq_copy_simple(queue, pools, data, len)) return 0;
+    return sendq_copy_spans(queue, pools, &(struct span){data, len}, 1, false);
 }
 
 /* Refers: release(owner, data, token) is called once when the bytes were consumed or the queue is
@@ -129,7 +127,7 @@ static inline struct span sendq_front(const struct sendq *queue)
 static inline void sendq_drop_only(struct sendq *queue, struct sendq_pools *pools)
 {
     struct segment *head = queue->head;
-    assert(!head->next && head->bytes_max);
+    assert(head == queue->tail);
     *queue = (struct sendq){0};
     pool_give(&pools->chunks, head);
 }

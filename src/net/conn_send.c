@@ -95,12 +95,13 @@ static __attribute__((noinline)) int conn__send_any(sally_conn *conn, const void
 
 int conn_send(sally_conn *conn, const void *data, size_t len)
 {
-    if (!conn__copies(conn, len)) return conn__send_any(conn, data, len);
     struct shard *shard = conn->shard;
-    if (!conn->out.bytes) conn->write_ms = shard->now_ms & CONN_MS_MAX;
-    int err = sendq_copy(&conn->out, &shard->pools, data, len);
-    if (!err) shard_mark_dirty(shard, conn);
-    return err;
+    bool was_empty = !conn->out.bytes;
+    if (!conn__copies(conn, len) || !sendq_copy_simple(&conn->out, &shard->pools, data, len))
+        return conn__send_any(conn, data, len);
+    if (was_empty) conn->write_ms = shard->now_ms & CONN_MS_MAX;
+    shard_mark_dirty(shard, conn);
+    return 0;
 }
 
 int conn_send_spans(sally_conn *conn, const struct span *spans, unsigned count)

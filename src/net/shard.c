@@ -388,11 +388,12 @@ static bool shard__alarm(struct shard *shard, uint32_t delay_ms)
     return true;
 }
 
-/* Nearly always: nothing is left to do, and the port's alarm rings before the next timer is due. */
+/* Nearly always: nothing is left to do, and the port's alarm rings before the next timer is due.
+ * What others have brought since the last turn has woken the port. */
 static ALWAYS_INLINE bool shard__sleeps_on(const struct shard *shard)
 {
     return shard->alarm_ms > shard->now_ms && shard->alarm_ms <= wheel_next_ms(&shard->wheel) &&
-           !shard__has_more(shard) && !shard->spin.time_ns;
+           !shard->found_more && !shard->dirty_head && !shard->spin.time_ns;
 }
 
 static NEVER_INLINE uint32_t shard__choose_ms(struct shard *shard, uint32_t timeout_ms)
@@ -453,13 +454,14 @@ bool shard_turn(struct shard *shard, uint32_t timeout_ms)
     shard->now_ns = engine_now_ns(shard->engine);
     shard->now_ms = shard->now_ns / 1000000;
     shard__events(shard);
-    bool more = shard__has_more(shard), ended = false;
-    if (more) shard__mail(shard);
+    bool ended = false;
+    shard->found_more = shard__has_more(shard);
+    if (shard->found_more) shard__mail(shard);
     if (shard->now_ms >= wheel_next_ms(&shard->wheel)) {
         shard__timers(shard);
-        more = true;
+        shard->found_more = true;
     }
-    if (more) ended = shard__close_turn(shard);
+    if (shard->found_more) ended = shard__close_turn(shard);
     counter_add(&shard->counters.turns, 1);
     shard_of_thread = outer;
     return ended;

@@ -76,6 +76,7 @@ struct shard {
     /* for every turn */
     sally_engine *engine;
     bool events_left;    /* the last turn's bound was reached */
+    bool found_more;     /* the last turn found more than events: see whether something is left */
     bool owned;          /* a thread has taken the port */
     bool has_thread;     /* of its own */
     uint8_t stop_seen;   /* enum stop_level it has acted on */

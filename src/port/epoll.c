@@ -170,7 +170,7 @@ static int epoll_wait_port(struct port *base, uint32_t timeout_ms)
     }
     if (count == 0) {
         if (timeout_ms && port->bufs.kept > BUFS_IDLE) pool_trim(&port->bufs, BUFS_IDLE);
-    } else if (errno != EINTR) {
+    } else if (count != -EINTR) {
         return SALLY_ESYSTEM;
     }
     return 0;
@@ -263,9 +263,9 @@ static inline ssize_t recv_once(const struct epoll_port *port, const struct port
 static NEVER_INLINE bool recv_none(struct epoll_port *port, struct port_sock *sock, void *data,
                                    ssize_t got, struct port_event *event)
 {
-    while (got < 0 && errno == EINTR) got = recv_once(port, sock, data);
+    while (got == -EINTR) got = recv_once(port, sock, data);
     if (got > 0) return recv_got(port, sock, data, got, event);
-    int sys = got < 0 ? errno : 0;
+    int sys = (int)-got;
     buf_give(port, data);
     if (sys == EAGAIN) return false;
     event_final(event, sock, PORT_RECV, sys ? os_error_map(sys) : 0, sys);
@@ -356,7 +356,7 @@ static bool accept_held(struct linux_hold *hold, struct port_sock *sock, int fd,
                         const union linux_sockaddr *from, socklen_t len, struct port_event *event)
 {
     struct addr peer = {0};
-    if (fd < 0) return is_used_up(errno) && linux_hold_cut(hold, event);
+    if (fd < 0) return is_used_up(-fd) && linux_hold_cut(hold, event);
     linux_addr_from(&peer, &from->any, len);
     event->op = PORT_OPS; /* none */
     (void)linux_hold_judge(hold, sock, fd, &peer, event);
@@ -374,8 +374,8 @@ static unsigned accept_take(struct epoll_port *port, struct port_sock *sock,
         socklen_t len = sizeof peer;
         port->burst--;
         int fd = linux_accept((int)sock->handle, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0 && errno == EINTR) continue;
-        if (fd < 0 && errno == EAGAIN) {
+        if (fd == -EINTR) continue;
+        if (fd == -EAGAIN) {
             port->burst = 0;
             break;
         }
@@ -385,7 +385,7 @@ static unsigned accept_take(struct epoll_port *port, struct port_sock *sock,
             continue;
         }
         if (fd < 0) {
-            event_accept_failed(event, sock, errno);
+            event_accept_failed(event, sock, -fd);
             if (event->more) continue;
             port->burst = 0;
             (void)epoll_arm(port, sock); /* out of the set until it is started again */
@@ -553,10 +553,10 @@ static NEVER_INLINE unsigned take_none(struct epoll_port *port, struct port_sock
 static unsigned epoll_take(struct port *base, struct port_event *events, unsigned max)
 {
     struct epoll_port *port = epoll_of(base);
-    if (!is_calm(port) || port->next == port->count) return take_more(port, events, max);
-    struct port_sock *sock = ready_plain_recv(port);
-    void *data = sock ? pool_take(&port->bufs) : NULL;
-    if (!data) return take_more(port, events, max);
+    bool simple = is_calm(port) && port->next != port->count && pool_keeps(&port->bufs);
+    struct port_sock *sock = simple ? ready_plain_recv(port) : NULL;
+    if (!sock) return take_more(port, events, max);
+    void *data = pool_take_kept(&port->bufs);
     base->emptied = ++port->next == port->count; /* nearly always we get here */
     ssize_t got = recv_once(port, sock, data);
     if (got <= 0) return take_none(port, sock, data, events, max, got);

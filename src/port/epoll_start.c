@@ -287,8 +287,8 @@ int64_t epoll_send_now(struct port *base, struct port_sock *sock, const struct s
     ssize_t sent;
     do {
         sent = linux_send((int)sock->handle, spans->data, spans->len, SEND_FLAGS);
-    } while (sent < 0 && errno == EINTR);
-    return sent > 0 ? sent : send_refused(sent < 0 ? errno : 0, sys_error);
+    } while (sent == -EINTR);
+    return sent > 0 ? sent : send_refused((int)-sent, sys_error);
 }
 
 /* The first span only: the starter sends the rest, and by then it is likely to fit port_send_now.

@@ -3,7 +3,8 @@
  * with atomic operations, about 30 instructions a call, and nobody here is ever cancelled. Its
  * syscall() is a call that moves six arguments, and who calls it saves registers for that; so where
  * the instruction is known it stands here (syscall(2) has the registers). Sanitizers watch glibc's
- * functions, so they get those. No state. */
+ * functions, so they get those.
+ * All return the result or a negative errno: errno itself is a call to find. No state. */
 #ifndef PORT_LINUX_CALL_H
 #define PORT_LINUX_CALL_H
 
@@ -27,32 +28,31 @@
 #endif
 
 #if defined(LINUX_CALL_LIBC)
+static inline ssize_t linux_result(ssize_t result) { return result < 0 ? -errno : result; }
 static inline ssize_t linux_recv(int fd, void *data, size_t len, int flags)
 {
-    return recv(fd, data, len, flags);
+    return linux_result(recv(fd, data, len, flags));
 }
 static inline ssize_t linux_send(int fd, const void *data, size_t len, int flags)
 {
-    return send(fd, data, len, flags);
+    return linux_result(send(fd, data, len, flags));
 }
 static inline int linux_epoll_wait(int fd, struct epoll_event *events, int max, int timeout_ms)
 {
-    return epoll_wait(fd, events, max, timeout_ms);
+    return (int)linux_result(epoll_wait(fd, events, max, timeout_ms));
 }
 static inline int linux_accept(int fd, struct sockaddr *peer, socklen_t *len, int flags)
 {
-    return accept4(fd, peer, len, flags);
+    return (int)linux_result(accept4(fd, peer, len, flags));
 }
 static inline void linux_close(int fd) { (void)close(fd); }
 static inline int linux_ring_enter(unsigned fd, unsigned submit, unsigned wait, unsigned flags,
                                    void *arg, size_t bytes)
 {
-    long result = syscall(SYS_io_uring_enter, fd, submit, wait, flags, arg, bytes);
-    return result < 0 ? -errno : (int)result;
+    return (int)linux_result(syscall(SYS_io_uring_enter, fd, submit, wait, flags, arg, bytes));
 }
 #else
 
-/* The result, or a negative errno. */
 #if defined(__x86_64__) && defined(__LP64__)
 static inline long linux_call(long number, long a, long b, long c, long d, long e, long f)
 {
@@ -80,32 +80,22 @@ static inline int linux_ring_enter(unsigned fd, unsigned submit, unsigned wait, 
                            (long)bytes);
 }
 
-/* As the C library has it: -1 and errno. */
-static inline long linux_result(long result)
-{
-    if (__builtin_expect(result >= 0, 1)) return result;
-    errno = (int)-result;
-    return -1;
-}
-
 static inline ssize_t linux_recv(int fd, void *data, size_t len, int flags)
 {
-    return linux_result(
-        linux_call(SYS_recvfrom, fd, (long)(uintptr_t)data, (long)len, flags, 0, 0));
+    return linux_call(SYS_recvfrom, fd, (long)(uintptr_t)data, (long)len, flags, 0, 0);
 }
 static inline ssize_t linux_send(int fd, const void *data, size_t len, int flags)
 {
-    return linux_result(linux_call(SYS_sendto, fd, (long)(uintptr_t)data, (long)len, flags, 0, 0));
+    return linux_call(SYS_sendto, fd, (long)(uintptr_t)data, (long)len, flags, 0, 0);
 }
 static inline int linux_epoll_wait(int fd, struct epoll_event *events, int max, int timeout_ms)
 {
-    return (int)linux_result(
-        linux_call(SYS_epoll_pwait, fd, (long)(uintptr_t)events, max, timeout_ms, 0, 0));
+    return (int)linux_call(SYS_epoll_pwait, fd, (long)(uintptr_t)events, max, timeout_ms, 0, 0);
 }
 static inline int linux_accept(int fd, struct sockaddr *peer, socklen_t *len, int flags)
 {
-    return (int)linux_result(
-        linux_call(SYS_accept4, fd, (long)(uintptr_t)peer, (long)(uintptr_t)len, flags, 0, 0));
+    return (int)linux_call(SYS_accept4, fd, (long)(uintptr_t)peer, (long)(uintptr_t)len, flags, 0,
+                           0);
 }
 static inline void linux_close(int fd) { (void)linux_call(SYS_close, fd, 0, 0, 0, 0, 0); }
 #endif

@@ -32,7 +32,7 @@ static __attribute__((noinline)) ssize_t send_many_now(int fd, const struct span
     do {
         sent = sendmsg(fd, &msg, SEND_FLAGS);
     } while (sent < 0 && errno == EINTR);
-    return sent;
+    return sent < 0 ? -errno : sent;
 }
 
 static inline ssize_t send_one_now(int fd, const struct span *span)
@@ -40,7 +40,7 @@ static inline ssize_t send_one_now(int fd, const struct span *span)
     ssize_t sent;
     do {
         sent = linux_send(fd, span->data, span->len, SEND_FLAGS);
-    } while (sent < 0 && errno == EINTR);
+    } while (sent == -EINTR);
     return sent;
 }
 
@@ -60,7 +60,7 @@ int64_t uring_send_now(struct port *port, struct port_sock *sock, const struct s
     port->abilities &= ~(uint32_t)PORT_CAN_SEND_NOW;
     int fd = (int)sock->handle;
     ssize_t sent = count == 1 ? send_one_now(fd, spans) : send_many_now(fd, spans, count);
-    return sent >= 0 ? sent : send_refused(errno, sys_error);
+    return sent >= 0 ? sent : send_refused((int)-sent, sys_error);
 }
 
 bool uring_send_issue(struct uring *uring, struct port_sock *sock)
