@@ -125,7 +125,11 @@ static int64_t iocp_fd(struct port *base)
 static uint32_t sleep_ms(const struct iocp_port *port, uint32_t timeout_ms)
 {
     if (port->due.count || (port->starved.count && port->buf_freed)) return 0;
-    uint32_t longest = port->speaking ? IOCP_LOOK_MS : IDLE_MS;
+    uint32_t longest = IDLE_MS;
+    if (port->speaking) {
+        int32_t left = (int32_t)(port->look_ms - port->now_ms);
+        longest = left > 0 ? (uint32_t)left : 0;
+    }
     /* no buffer although fewer than the cap are out: no release need come, memory may */
     if (port->starved.count && port->bufs.out < port->bufs.out_max) longest = RETRY_MS;
     if (port->lacking.count) {

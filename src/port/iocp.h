@@ -30,26 +30,39 @@ struct iocp_op {
     uint32_t reserved;
 };
 
-/* One accept that waits for a newcomer. */
+struct iocp_accept;
+
+/* Accepts of a block, through their own links. */
+struct iocp_row {
+    struct iocp_accept *first;
+    struct iocp_accept *last;
+    uint32_t count;
+};
+
+/* A place for one accept. */
 struct iocp_accept {
     struct iocp_op op; /* first */
     struct port_sock *listener;
+    struct iocp_row *row; /* of the block's, the one that it is in */
+    struct iocp_accept *next;
+    struct iocp_accept *prev;
     port_handle handle; /* the newcomer's socket, PORT_NO_HANDLE: not posted */
     unsigned char *buf; /* addresses; with data: first bytes and addresses, a block of its own */
-    uint32_t number;    /* in the order of posting, which is that of coming */
-    uint32_t since_ms;  /* with data: when the newcomer came, as far as the system tells */
-    bool connected;     /* it has come and says nothing */
-    bool cut;           /* its socket was closed, for saying nothing */
+    uint32_t since_ms;  /* silent: when the newcomer came at the latest, by what the system tells */
 };
 
 struct iocp_accepts {
     uint32_t depth;   /* places */
-    uint32_t wanted;  /* of them to be posted */
+    uint32_t wanted;  /* that wait for newcomers */
     uint8_t family;   /* enum addr_family */
     uint8_t failures; /* in a row */
     uint16_t reserved;
     uint32_t first_bytes; /* 0: without data */
-    uint32_t number;      /* of the last that was posted */
+    uint32_t held_max;    /* with data: silent ones */
+    struct iocp_row free;
+    struct iocp_row waiting; /* for a newcomer, as far as is known; in the order of posting */
+    struct iocp_row silent;  /* the newcomer has come and says nothing; the first come first */
+    struct iocp_row cut;     /* its socket was closed, for saying nothing; its end is on its way */
     struct port_sock *sock;
     struct iocp_accepts *next; /* of those with data */
     void *signal;              /* with data: of those that wait at the listener */
@@ -165,6 +178,10 @@ void iocp_list_add(struct iocp_port *port, struct iocp_list *list, struct port_s
 void iocp_list_remove(struct iocp_port *port, struct iocp_list *list, struct port_sock *sock,
                       uint8_t mark);
 
+/* Takes an accept out of the row that it is in, if any, and puts it behind `after` in another.
+ * NULL: at the front. */
+void iocp_row_move(struct iocp_accept *accept, struct iocp_row *to, struct iocp_accept *after);
+
 /* Something of the socket is to be handed out after the next wait. */
 void iocp_push_due(struct iocp_port *port, struct port_sock *sock);
 struct port_sock *iocp_pop_due(struct iocp_port *port);
@@ -227,21 +244,27 @@ void iocp_accept_release(struct iocp_port *port, struct port_sock *sock);
 
 /* Posts what is missing. */
 void iocp_accept_fill(struct iocp_port *port, struct port_sock *sock);
-static inline bool iocp_accept_is_posted(const struct iocp_accept *accept)
-{
-    return accept->op.owed || accept->op.ready;
-}
 
 /* --- iocp_hold.c --- */
 
-enum { IOCP_LOOK_MS = 500, IOCP_KEY_NEWCOMER = 3 };
+enum {
+    IOCP_LOOK_MS = 500,
+    IOCP_KEY_NEWCOMER = 3,
+    IOCP_SPARES_MAX = 128, /* accepts that wait beside the silent ones, when many come */
+};
+
+static inline uint32_t iocp_spares_max(const struct iocp_port *port)
+{
+    return port->accept_depth > IOCP_SPARES_MAX ? port->accept_depth : IOCP_SPARES_MAX;
+}
 
 /* A listener's block takes part, or does no longer. */
 void iocp_hold_begin(struct iocp_port *port, struct iocp_accepts *block);
 void iocp_hold_end(struct iocp_port *port, struct iocp_accepts *block);
-/* Cuts those whose time is over, and posts accepts where somebody waits and none is left. */
+/* If it is time: cuts those whose time is over and those that are too many, and posts accepts for
+ * newcomers. */
 void iocp_hold_look(struct iocp_port *port);
-/* Somebody waits. */
+/* Somebody waits: it is time for a look. */
 void iocp_hold_news(struct iocp_port *port);
 
 /* --- the port functions of these names --- */

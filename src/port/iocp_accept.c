@@ -29,7 +29,16 @@ static void block_init(struct iocp_accepts *block, struct port_sock *sock)
         accept->listener = sock;
         accept->handle = PORT_NO_HANDLE;
         if (!block->first_bytes) accept->buf = addrs + i * WIN32_ADDRS_BYTES;
+        iocp_row_move(accept, &block->free, block->free.last);
     }
+}
+
+/* With data there are places for the silent ones, for the accepts that wait beside them, and for as
+ * many whose end is on its way. */
+static uint32_t places(const struct iocp_port *port, struct port_sock *sock)
+{
+    if (!sock->data_ms) return port->accept_depth;
+    return iocp_own(sock)->heard_ms + 2 * iocp_spares_max(port);
 }
 
 /* The listener's family decides that of the newcomers' sockets. A system may take accepts for a
@@ -42,12 +51,13 @@ static int block_make(struct iocp_port *port, struct port_sock *sock, int *sys)
     if (!*sys && !listens) return SALLY_EINVAL;
     if (!*sys) *sys = IOCP_CALL(port, local, sock->handle, &local);
     if (*sys) return iocp_error(*sys);
-    uint32_t depth = sock->data_ms ? iocp_own(sock)->heard_ms : port->accept_depth;
+    uint32_t depth = places(port, sock);
     uint32_t first_bytes = sock->data_ms ? WIN32_FIRST_BYTES : 0;
     struct iocp_accepts *block = mem_zalloc(port->port.mem, block_bytes(depth, first_bytes));
     if (!block) return SALLY_EEXHAUSTED;
     block->depth = depth;
-    block->wanted = depth < port->accept_depth ? depth : port->accept_depth;
+    block->wanted = port->accept_depth;
+    block->held_max = iocp_own(sock)->heard_ms;
     block->first_bytes = first_bytes;
     /* one for both families is bound to an IPv6 address, which comes out as IPv4 if it is mapped */
     block->family = local.family;
@@ -61,32 +71,39 @@ void iocp_accept_release(struct iocp_port *port, struct port_sock *sock)
 {
     struct iocp_accepts *block = iocp_own(sock)->accepts;
     if (!block) return;
-    for (uint32_t i = 0; i < block->depth; i++)
-        if (iocp_accept_is_posted(&block->accepts[i])) return;
+    if (block->free.count < block->depth) return;
     iocp_list_remove(port, &port->lacking, sock, IOCP_LACKING);
     iocp_own(sock)->accepts = NULL;
-    if (block->first_bytes) {
-        iocp_hold_end(port, block);
-        for (uint32_t i = 0; i < block->depth; i++)
-            mem_free(port->port.mem, block->accepts[i].buf, IOCP_FIRST_BUF_BYTES);
-    }
+    if (block->first_bytes) iocp_hold_end(port, block);
     mem_free(port->port.mem, block, block_bytes(block->depth, block->first_bytes));
 }
 
 static bool any_posted(struct port_sock *sock)
 {
-    return iocp_own(sock)->owed || iocp_accept_ready(sock);
+    const struct iocp_accepts *block = iocp_own(sock)->accepts;
+    return block->free.count < block->depth;
 }
 
 struct iocp_accept *iocp_accept_ready(struct port_sock *sock)
 {
     struct iocp_accepts *block = iocp_own(sock)->accepts;
-    for (uint32_t i = 0; block && i < block->depth; i++)
-        if (block->accepts[i].op.ready) return &block->accepts[i];
-    return NULL;
+    struct iocp_accept *accept = block ? block->waiting.first : NULL;
+    while (accept && !accept->op.ready) accept = accept->next;
+    return accept;
 }
 
 /* --- posting --- */
+
+/* Its place can be used again. First bytes need memory only while they are waited for. */
+static void set_free(struct iocp_port *port, struct iocp_accept *accept)
+{
+    struct iocp_accepts *block = iocp_own(accept->listener)->accepts;
+    accept->handle = PORT_NO_HANDLE;
+    iocp_row_move(accept, &block->free, NULL);
+    if (!block->first_bytes) return;
+    mem_free(port->port.mem, accept->buf, IOCP_FIRST_BUF_BYTES);
+    accept->buf = NULL;
+}
 
 static int post(struct iocp_port *port, struct port_sock *sock, struct iocp_accept *accept)
 {
@@ -96,17 +113,18 @@ static int post(struct iocp_port *port, struct port_sock *sock, struct iocp_acce
     if (!accept->buf) return WIN32_WSAENOBUFS;
     int sys = IOCP_CALL(port, socket, family, &accept->handle);
     if (sys) {
-        accept->handle = PORT_NO_HANDLE;
+        set_free(port, accept);
         return sys;
     }
-    accept->connected = accept->cut = false;
-    accept->number = ++block->number;
     iocp_prepare(&accept->op, PORT_ACCEPT, IOCP_ACCEPT);
     sys = IOCP_CALL(port, accept, family, sock->handle, accept->handle, accept->buf,
                     block->first_bytes, &accept->op.overlapped);
-    if (iocp_started(port, sock, &accept->op, sys)) return 0;
+    if (iocp_started(port, sock, &accept->op, sys)) {
+        iocp_row_move(accept, &block->waiting, block->waiting.last);
+        return 0;
+    }
     (void)IOCP_CALL(port, close, accept->handle);
-    accept->handle = PORT_NO_HANDLE;
+    set_free(port, accept);
     return sys;
 }
 
@@ -122,15 +140,10 @@ static void lack(struct iocp_port *port, struct port_sock *sock)
 static int fill(struct iocp_port *port, struct port_sock *sock)
 {
     struct iocp_accepts *block = iocp_own(sock)->accepts;
-    uint32_t posted = 0;
-    for (uint32_t i = 0; i < block->depth; i++) posted += iocp_accept_is_posted(&block->accepts[i]);
-    for (uint32_t i = 0; i < block->depth && posted < block->wanted; i++) {
-        if (iocp_accept_is_posted(&block->accepts[i])) continue;
-        int sys = post(port, sock, &block->accepts[i]);
-        if (sys) return sys;
-        posted++;
-    }
-    return 0;
+    int sys = 0;
+    while (!sys && block->waiting.count < block->wanted && block->free.first)
+        sys = post(port, sock, block->free.first);
+    return sys;
 }
 
 /* Some posted and some not: the rest is tried again later. None: the owner is told. */
@@ -221,11 +234,10 @@ static void go_on(struct iocp_port *port, struct port_sock *sock)
 }
 
 /* One that said nothing for too long; its socket is closed already. */
-static void cut_done(struct iocp_accept *accept, bool told, struct port_event *event)
+static void cut_done(struct port_sock *sock, bool told, struct port_event *event)
 {
-    accept->cut = false;
     if (!told) return;
-    event_failed(event, accept->listener, 0);
+    event_failed(event, sock, 0);
     event->error = SALLY_ETIMEDOUT;
 }
 
@@ -236,11 +248,10 @@ unsigned iocp_accept_done(struct iocp_port *port, struct iocp_accept *accept,
     struct iocp_accepts *block = iocp_own(sock)->accepts;
     int sys = iocp_finished(sock, &accept->op);
     port_handle handle = accept->handle;
-    accept->handle = PORT_NO_HANDLE;
     bool stopped = sock->state == IOCP_CLOSING || (sock->marks & IOCP_STOP);
     bool told = sock->state != IOCP_CLOSING && !(stopped && sys);
-    if (accept->cut) {
-        cut_done(accept, told, event);
+    if (accept->row == &block->cut) {
+        cut_done(sock, told, event);
     } else if (!sys && told) {
         block->failures = 0;
         event_accepted(port, sock, accept, handle, event);
@@ -250,6 +261,7 @@ unsigned iocp_accept_done(struct iocp_port *port, struct iocp_accept *accept,
         if (told) event_failed(event, sock, sys);
         if (told && os_error_map(sys) == SALLY_EEXHAUSTED) block->failures = FAILURES_MAX;
     }
+    set_free(port, accept);
     go_on(port, sock);
     return told;
 }
@@ -303,9 +315,8 @@ void iocp_accept_close(struct iocp_port *port, struct port_sock *sock)
     iocp_list_remove(port, &port->lacking, sock, IOCP_LACKING);
     for (struct iocp_accept *accept; (accept = iocp_accept_ready(sock));) {
         (void)iocp_finished(sock, &accept->op);
-        if (!accept->cut) (void)IOCP_CALL(port, close, accept->handle);
-        accept->cut = false;
-        accept->handle = PORT_NO_HANDLE;
+        (void)IOCP_CALL(port, close, accept->handle);
+        set_free(port, accept);
     }
     if (own->owed) return;
     iocp_accept_release(port, sock);

@@ -1,11 +1,18 @@
 /* Accepting with data: newcomers that say nothing. Each has taken a posted accept, which ends only
- * with its first bytes; so who says nothing uses them up. The system tells when somebody waits at
- * the listener and no accept is left, and then more are posted, as many as may wait in all; past
- * that the oldest is cut. How long one has been connected is asked of the system by a look in so
- * many ms, also when nobody new comes. No memory; the owning thread. */
+ * with its first bytes. So beside those that are held some accepts always wait for newcomers: who
+ * speaks at once finds one, however many are silent, and how many are silent is known. A look finds
+ * by the system's own account which accepts have a newcomer, cuts those whose time is over and the
+ * oldest of too many, and posts accepts until enough wait again. It comes every so many ms, when
+ * the next one's time is over, and when the system says that somebody found no accept: then twice
+ * as many wait from there on. No memory; the owning thread. */
 #include "port/iocp.h"
 
 enum { MS_PER_S = 1000 };
+
+static bool is_over(const struct iocp_port *port, uint32_t at_ms)
+{
+    return (int32_t)(at_ms - port->now_ms) <= 0;
+}
 
 void iocp_hold_begin(struct iocp_port *port, struct iocp_accepts *block)
 {
@@ -27,81 +34,103 @@ void iocp_hold_end(struct iocp_port *port, struct iocp_accepts *block)
 }
 
 /* The accept ends by that, and is told as its end. */
-static void cut(struct iocp_port *port, struct iocp_accept *accept)
+static void cut(struct iocp_port *port, struct iocp_accepts *block, struct iocp_accept *accept)
 {
-    accept->cut = true;
+    iocp_row_move(accept, &block->cut, block->cut.last);
     (void)IOCP_CALL(port, close, accept->handle);
 }
 
-static bool is_silent(const struct iocp_accept *accept)
-{
-    return accept->op.owed && accept->connected && !accept->cut;
-}
-
-static void ask(struct iocp_port *port, struct iocp_accept *accept)
+/* Since when it has had a newcomer. Whole seconds, rounded down: it came at that time or before. */
+static bool has_newcomer(struct iocp_port *port, struct iocp_accept *accept)
 {
     int32_t seconds = -1;
-    if (!accept->op.owed || accept->connected || accept->cut) return;
-    if (IOCP_CALL(port, connect_time, accept->handle, &seconds) != 0 || seconds < 0) return;
-    accept->connected = true;
+    if (!accept->op.owed) return false;
+    if (IOCP_CALL(port, connect_time, accept->handle, &seconds) != 0 || seconds < 0) return false;
     accept->since_ms = port->now_ms - (uint32_t)seconds * MS_PER_S;
+    return true;
 }
 
-static struct iocp_accept *oldest(struct iocp_port *port, struct iocp_accepts *block)
+/* Who is found now came after those found before, and those found now, when the system's seconds
+ * don't tell, in the order in which their accepts were posted. The last posted is asked first: one
+ * that comes between two questions is then not taken for older than those before it. */
+static void find_silent(struct iocp_port *port, struct iocp_accepts *block)
 {
-    struct iocp_accept *found = NULL;
-    for (uint32_t i = 0; i < block->depth; i++) {
-        struct iocp_accept *accept = &block->accepts[i];
-        ask(port, accept);
-        if (!is_silent(accept)) continue;
-        if (!found || (int32_t)(accept->number - found->number) < 0) found = accept;
+    struct iocp_accept *known = block->silent.last;
+    for (struct iocp_accept *accept = block->waiting.last, *prev; accept; accept = prev) {
+        prev = accept->prev;
+        if (!has_newcomer(port, accept)) continue;
+        if (known && (int32_t)(accept->since_ms - known->since_ms) < 0)
+            accept->since_ms = known->since_ms;
+        struct iocp_accept *after = known, *next = known ? known->next : block->silent.first;
+        for (; next && (int32_t)(next->since_ms - accept->since_ms) < 0; next = next->next)
+            after = next;
+        iocp_row_move(accept, &block->silent, after);
     }
-    return found;
 }
 
-static bool any_cut(const struct iocp_accepts *block)
+static void cut_silent(struct iocp_port *port, struct iocp_accepts *block)
 {
-    for (uint32_t i = 0; i < block->depth; i++)
-        if (block->accepts[i].cut) return true;
-    return false;
-}
-
-/* One whose cut is on its way makes room. */
-static void make_room(struct iocp_port *port, struct iocp_accepts *block)
-{
-    bool waits = false;
-    if (block->sock->state != IOCP_OPEN || (block->sock->marks & (IOCP_STOP | IOCP_LACKING)))
-        return;
-    if (IOCP_CALL(port, has_newcomer, block->sock->handle, &waits) != 0 || !waits) return;
-    if (block->wanted < block->depth) {
-        uint32_t more = block->wanted + port->accept_depth;
-        block->wanted = more < block->depth ? more : block->depth;
-        iocp_accept_fill(port, block->sock);
-        return;
+    uint32_t limit_ms = block->sock->data_ms;
+    for (struct iocp_accept *oldest; (oldest = block->silent.first);) {
+        bool late = port->now_ms - oldest->since_ms >= limit_ms;
+        if (!late && block->silent.count <= block->held_max) return;
+        cut(port, block, oldest);
     }
-    struct iocp_accept *accept = any_cut(block) ? NULL : oldest(port, block);
-    if (accept) cut(port, accept);
 }
 
-void iocp_hold_news(struct iocp_port *port)
+/* Where the system gives no more accepts, one who is silent makes room for who may speak. */
+static void give_one(struct iocp_port *port, struct iocp_accepts *block)
 {
-    for (struct iocp_accepts *block = port->speaking, *next; block; block = next) {
-        next = block->next; /* a fill that fails may end the block */
-        make_room(port, block);
+    if (block->waiting.count || block->cut.count || !block->silent.first) return;
+    cut(port, block, block->silent.first);
+}
+
+/* With none left twice as many are posted, and before anything else: until then the next one waits,
+ * and Wine's one server turns without a pause. The last posted stands for all of them, which is
+ * right where they are served in that order; elsewhere more are posted a little later. True while
+ * the block is there. */
+static bool post_more(struct iocp_port *port, struct iocp_accepts *block)
+{
+    struct port_sock *sock = block->sock;
+    struct iocp_accept *last = block->waiting.last;
+    uint32_t most = iocp_spares_max(port), taken = 0;
+    if (sock->marks & IOCP_LACKING) return true;
+    if (!last || has_newcomer(port, last)) {
+        block->wanted = block->wanted < most / 2 ? 2 * block->wanted : most;
+        taken = block->waiting.count;
     }
+    block->wanted += taken;
+    iocp_accept_fill(port, sock); /* one that fails may end it */
+    if (iocp_own(sock)->accepts != block) return false;
+    block->wanted -= taken;
+    return true;
+}
+
+static void look_at(struct iocp_port *port, struct iocp_accepts *block)
+{
+    struct port_sock *sock = block->sock;
+    if (sock->state != IOCP_OPEN || (sock->marks & IOCP_STOP)) return;
+    if (!post_more(port, block)) return;
+    find_silent(port, block);
+    cut_silent(port, block);
+    if (!post_more(port, block)) return;
+    if (sock->marks & IOCP_LACKING) give_one(port, block);
+    if (block->signal && !(sock->marks & IOCP_LACKING))
+        port->calls->signal_again(port->calls->ctx, block->signal);
+    if (!block->silent.first) return;
+    uint32_t due_ms = block->silent.first->since_ms + sock->data_ms;
+    if ((int32_t)(due_ms - port->look_ms) < 0) port->look_ms = due_ms;
 }
 
 void iocp_hold_look(struct iocp_port *port)
 {
-    if ((int32_t)(port->look_ms - port->now_ms) > 0) return;
+    if (!is_over(port, port->look_ms)) return;
     port->look_ms = port->now_ms + IOCP_LOOK_MS;
-    for (struct iocp_accepts *block = port->speaking; block; block = block->next) {
-        uint32_t limit_ms = block->sock->data_ms;
-        for (uint32_t i = 0; i < block->depth; i++) {
-            struct iocp_accept *accept = &block->accepts[i];
-            ask(port, accept);
-            if (is_silent(accept) && port->now_ms - accept->since_ms >= limit_ms) cut(port, accept);
-        }
+    for (struct iocp_accepts *block = port->speaking, *next; block; block = next) {
+        next = block->next;
+        look_at(port, block);
     }
-    iocp_hold_news(port);
 }
+
+/* Not at once: the time is known anew before the next wait, and more may have come by then. */
+void iocp_hold_news(struct iocp_port *port) { port->look_ms = port->now_ms; }

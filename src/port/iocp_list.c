@@ -42,6 +42,39 @@ void iocp_list_remove(struct iocp_port *port, struct iocp_list *list, struct por
     sock->marks &= (uint8_t)~mark;
 }
 
+static void row_leave(struct iocp_accept *accept)
+{
+    struct iocp_row *row = accept->row;
+    if (!row) return;
+    if (accept->prev)
+        accept->prev->next = accept->next;
+    else
+        row->first = accept->next;
+    if (accept->next)
+        accept->next->prev = accept->prev;
+    else
+        row->last = accept->prev;
+    row->count--;
+}
+
+void iocp_row_move(struct iocp_accept *accept, struct iocp_row *to, struct iocp_accept *after)
+{
+    assert(after != accept && (!after || after->row == to));
+    row_leave(accept);
+    accept->row = to;
+    accept->prev = after;
+    accept->next = after ? after->next : to->first;
+    if (after)
+        after->next = accept;
+    else
+        to->first = accept;
+    if (accept->next)
+        accept->next->prev = accept;
+    else
+        to->last = accept;
+    to->count++;
+}
+
 void iocp_push_due(struct iocp_port *port, struct port_sock *sock)
 {
     struct iocp_list *list = &port->due;

@@ -316,18 +316,23 @@ static int call_connect_time(void *ctx, port_handle handle, int32_t *seconds)
     return sys;
 }
 
-/* FD_ACCEPT of WSAEventSelect, watched by a thread of the system's, which posts the packet. */
+/* FD_ACCEPT of WSAEventSelect, watched by a thread of the system's, which posts the packet. A wait
+ * of the thread pool's goes off once and is set again by hand (Microsoft's documentation of
+ * SetThreadpoolWait). Windows tells FD_ACCEPT once until the next accept (documentation of
+ * WSAEventSelect); Wine 8 tells it thousands of times a second while each accept that waits for
+ * first bytes has its newcomer. */
 struct signal {
     HANDLE event;
-    HANDLE wait;
+    PTP_WAIT wait;
     HANDLE port;
     uint64_t key;
 };
 
-static VOID CALLBACK signal_post(PVOID arg, BOOLEAN timed_out)
+static VOID CALLBACK signal_post(PTP_CALLBACK_INSTANCE instance, PVOID arg, PTP_WAIT wait,
+                                 TP_WAIT_RESULT result)
 {
     struct signal *signal = arg;
-    (void)timed_out;
+    (void)instance, (void)wait, (void)result;
     (void)PostQueuedCompletionStatus(signal->port, 0, signal->key, NULL);
 }
 
@@ -336,7 +341,11 @@ static void call_signal_end(void *ctx, void *arg)
     struct signal *signal = arg;
     (void)ctx;
     if (!signal) return;
-    if (signal->wait) (void)UnregisterWaitEx(signal->wait, INVALID_HANDLE_VALUE);
+    if (signal->wait) {
+        SetThreadpoolWait(signal->wait, NULL, NULL);
+        WaitForThreadpoolWaitCallbacks(signal->wait, TRUE);
+        CloseThreadpoolWait(signal->wait);
+    }
     if (signal->event) CloseHandle(signal->event);
     HeapFree(GetProcessHeap(), 0, signal);
 }
@@ -347,8 +356,10 @@ static int signal_begin(struct signal *signal, SOCKET listener)
     if (!signal->event) return (int)GetLastError();
     int sys = last(WSAEventSelect(listener, signal->event, FD_ACCEPT));
     if (sys) return sys;
-    return last_if(!RegisterWaitForSingleObject(&signal->wait, signal->event, signal_post, signal,
-                                                INFINITE, WT_EXECUTEINWAITTHREAD));
+    signal->wait = CreateThreadpoolWait(signal_post, signal, NULL);
+    if (!signal->wait) return (int)GetLastError();
+    SetThreadpoolWait(signal->wait, signal->event, NULL);
+    return 0;
 }
 
 static int call_signal(void *ctx, port_handle listener, void *port, uint64_t key, void **out)
@@ -363,6 +374,13 @@ static int call_signal(void *ctx, port_handle listener, void *port, uint64_t key
     else
         *out = signal;
     return sys;
+}
+
+static void call_signal_again(void *ctx, void *arg)
+{
+    struct signal *signal = arg;
+    (void)ctx;
+    SetThreadpoolWait(signal->wait, signal->event, NULL);
 }
 
 static int call_connect(void *ctx, port_handle handle, const struct addr *to,
@@ -456,6 +474,7 @@ const struct win32_calls *win32_system_calls(void)
         .accept_peer = call_accept_peer,
         .connect_time = call_connect_time,
         .signal = call_signal,
+        .signal_again = call_signal_again,
         .signal_end = call_signal_end,
         .connect = call_connect,
         .cancel = call_cancel,

@@ -84,9 +84,10 @@ struct win32_calls {
                         struct addr *peer);
     /* Since when an accept's handle has been connected; -1: it is not. */
     int (*connect_time)(void *ctx, port_handle handle, int32_t *seconds);
-    /* A packet with the key comes when somebody waits at the listener and no accept does; again
-     * only after the next accept. */
+    /* One packet with the key comes when somebody waits at the listener and no accept does; the
+     * next only after signal_again, so that a system that repeats itself fills no queue. */
     int (*signal)(void *ctx, port_handle listener, void *port, uint64_t key, void **signal);
+    void (*signal_again)(void *ctx, void *signal);
     void (*signal_end)(void *ctx, void *signal);
     int (*connect)(void *ctx, port_handle handle, const struct addr *to,
                    struct win32_overlapped *overlapped);

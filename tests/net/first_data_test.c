@@ -100,21 +100,26 @@ static void silence_is_cut_without_a_word_to_the_program(const struct stage_way 
     stage_end(stage);
 }
 
+/* The good one is silent too until its bytes are there, so it may cost one more of the old. */
 static void past_the_limit_the_oldest_goes(const struct stage_way *way)
 {
-    enum { HELD = 4 };
+    enum { HELD = 4, CUT = SILENT - HELD, KEPT = HELD - 1 };
     int fds[SILENT];
     struct stage *stage = begin(way, (sally_server_options){.accept_held_max = HELD});
     connect_silent(stage, fds, SILENT);
-    STAGE_WAIT(stats_of(stage).silent == SILENT - HELD);
-    assert_string_equal(raw_end_name(raw_read_to_end(fds[0], NULL)), "FIN");
+    STAGE_WAIT(stats_of(stage).silent == CUT);
+    for (int i = 0; i < CUT; i++)
+        assert_string_equal(raw_end_name(raw_read_to_end(fds[i], NULL)), "FIN");
     converse(stage, 1, 100);
-    char byte = 0;
-    bool newest = raw_send(fds[SILENT - 1], "x", 1) && raw_read(fds[SILENT - 1], &byte, 1);
-    /* it has kept its place; under Wine, on a calm machine, it has not always (iocp.md) */
-    if (strcmp(sally_engine_port(stage->engine), "iocp") != 0) assert_true(newest && byte == 'x');
+    for (int i = SILENT - KEPT; i < SILENT; i++) {
+        char byte = 0;
+        assert_true(raw_send(fds[i], "x", 1) && raw_read(fds[i], &byte, 1));
+        assert_int_equal(byte, 'x');
+    }
+    assert_true(stats_of(stage).silent <= CUT + 1);
+    assert_int_equal(stats_of(stage).stalled_times, 0);
     close_all(fds, SILENT);
-    STAGE_WAIT(atomic_load(&stage->closed) == (newest ? 2 : 1));
+    STAGE_WAIT(atomic_load(&stage->closed) == 1 + KEPT);
     stage_end(stage);
 }
 

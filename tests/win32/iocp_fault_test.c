@@ -358,7 +358,7 @@ static void crowd(struct stage *stage, struct actor *listener, const struct addr
     for (unsigned i = 0; i < SILENT; i++) peer_connect(stage, at);
     serve_speaker(stage, listener, at);
     CHECK(posted(listener) > SILENT);
-    CHECK(posted(listener) <= HELD);
+    CHECK(posted(listener) <= SILENT + IOCP_SPARES_MAX);
     CHECK_EQUAL(listener->newcomers, 1);
     CHECK_EQUAL(listener->silent + listener->accept_errors, 0);
 }
@@ -386,6 +386,58 @@ static void without_the_signal_a_look_posts_more(struct stage *stage)
     fake_fail(fake_of(stage), FAKE_SIGNAL, 0, 1, WIN32_WSAENOBUFS);
     stage_accept(stage, listener);
     crowd(stage, listener, &at);
+}
+
+static void are_cut_in_order(struct stage *stage, struct peer *const *peers, unsigned count,
+                             unsigned held)
+{
+    for (unsigned i = 0; i < count - held; i++)
+        UNTIL(stage, peer_ended(peers[i]) || peer_was_reset(peers[i]));
+    stage_settle(stage);
+    for (unsigned i = count - held; i < count; i++)
+        CHECK(!peer_ended(peers[i]) && !peer_was_reset(peers[i]));
+}
+
+/* Also where the system says again and again that somebody waits: that fills no queue, and costs
+ * nobody his place who came later than those that have to go. */
+static void of_a_crowd_the_oldest_go(struct stage *stage)
+{
+    enum { SILENT = 200, FEW = 8 };
+    struct address at;
+    struct peer *peers[SILENT];
+    struct fake *fake = fake_of(stage);
+    fake->signal_storms = fake->accepts_at_once;
+    struct actor *listener = stage_listener_for_data(stage, NEVER_MS, FEW, &at);
+    listener->refuse = true;
+    stage_accept(stage, listener);
+    for (unsigned i = 0; i < SILENT; i++) peers[i] = peer_connect(stage, &at);
+    UNTIL(stage, listener->silent == SILENT - FEW);
+    are_cut_in_order(stage, peers, SILENT, FEW);
+    CHECK(fake->signals > 0 && fake->signals <= SILENT / 8);
+    CHECK_EQUAL(listener->silent, SILENT - FEW);
+    CHECK_EQUAL(listener->accept_errors + listener->newcomers, 0);
+    serve_speaker(stage, listener, &at);
+    CHECK_EQUAL(listener->newcomers, 1);
+}
+
+/* Nothing can be posted and each accept has somebody silent: one after the other goes, the oldest
+ * first, until one who speaks is served. */
+static void without_sockets_the_oldest_silent_makes_room(struct stage *stage)
+{
+    struct address at;
+    struct peer *peers[64];
+    struct actor *listener = open_for_data(stage, &at);
+    stage_accept(stage, listener);
+    unsigned silent = depth(stage);
+    fake_fail(fake_of(stage), FAKE_SOCKET, 0, 1000000, WIN32_WSAEMFILE);
+    for (unsigned i = 0; i < silent; i++) peers[i] = peer_connect(stage, &at);
+    struct peer *peer = peer_connect(stage, &at);
+    UNTIL(stage, listener->silent == 1);
+    UNTIL(stage, peer_ended(peers[0]) || peer_was_reset(peers[0]));
+    CHECK(!peer_ended(peers[1]) && !peer_was_reset(peers[1]));
+    fake_fail(fake_of(stage), FAKE_SOCKET, 0, 0, 0);
+    UNTIL(stage, peer_wrote(peer, 10));
+    AWAIT(stage, listener->newcomers == 1);
 }
 
 static void accepts_with_data_that_can_t_be_posted_come_back(struct stage *stage)
@@ -500,6 +552,8 @@ int main(int argc, char **argv)
         CASE(a_posted_buffer_comes_back),
         CASE(silent_ones_get_more_accepts_posted),
         CASE(without_the_signal_a_look_posts_more),
+        CASE(of_a_crowd_the_oldest_go),
+        CASE(without_sockets_the_oldest_silent_makes_room),
         CASE(accepts_with_data_that_can_t_be_posted_come_back),
         CASE(a_failed_context_costs_one_speaker),
         CASE(a_closed_socket_s_posted_buffer_is_not_cancelled_again),

@@ -169,17 +169,19 @@ static int call_port_post(void *ctx, void *port, uint64_t key)
     return sys;
 }
 
-static bool wants_signal(const struct fake_sock *sock)
+static bool wants_signal(const struct fake *fake, const struct fake_sock *sock)
 {
-    return sock->signal_key && !sock->signalled && !fake_accepts(sock);
+    return sock->signal_armed && (fake->signal_storms || !sock->signalled) && !fake_accepts(sock);
 }
 
-static void tell_signal(struct fake_port *port, struct fake_sock *sock, int fd)
+static void tell_signal(struct fake *fake, struct fake_port *port, struct fake_sock *sock, int fd)
 {
     struct pollfd look = {.fd = fd, .events = POLLIN};
     struct win32_packet packet = {.key = sock->signal_key};
-    if (!wants_signal(sock) || poll(&look, 1, 0) != 1) return;
+    if (!wants_signal(fake, sock) || poll(&look, 1, 0) != 1) return;
     sock->signalled = true;
+    sock->signal_armed = false;
+    fake->signals++;
     enqueue(port, &packet);
 }
 
@@ -190,7 +192,7 @@ static void go_on(struct fake *fake, struct fake_port *port)
     for (int fd = 0; fd < fake->fds; fd++) {
         struct fake_sock *sock = &fake->socks[fd];
         if (sock->port != port) continue;
-        tell_signal(port, sock, fd);
+        tell_signal(fake, port, sock, fd);
         for (struct fake_op **link = &sock->ops; *link;) {
             struct fake_op *op = *link;
             if (!fake_op_try(fake, fd, op)) {
@@ -225,7 +227,7 @@ static unsigned poll_set(struct fake *fake, struct fake_port *port, struct pollf
     for (int fd = 0; fd < fake->fds && count < PORT_FDS_MAX; fd++) {
         const struct fake_sock *sock = &fake->socks[fd];
         if (sock->port != port) continue;
-        short events = wants_signal(sock) ? POLLIN : 0;
+        short events = wants_signal(fake, sock) ? POLLIN : 0;
         for (struct fake_op *op = sock->ops; op; op = op->next) {
             if (!op->connected)
                 events |= fake_op_events(op);

@@ -50,7 +50,8 @@ struct fake_sock {
     uint64_t key;
     bool skips;
     uint64_t signal_key; /* a packet with it tells of newcomers that no accept waits for */
-    bool signalled;      /* and has, until the next accept */
+    bool signal_armed;   /* one of them, until it is asked for again */
+    bool signalled;      /* it has come, until the next accept */
     struct fake_op *ops; /* in the order they were started */
 };
 
@@ -61,6 +62,8 @@ struct fake {
     unsigned counts[FAKE_CALLS];
     uint32_t pended_percent; /* of the operations that could finish at once: say pending */
     bool accepts_at_once;    /* Wine's never do */
+    bool signal_storms;      /* says without a pause that somebody waits, as Wine does */
+    unsigned signals;        /* packets that said so */
     uint32_t closed_status;  /* of what was pending on a handle that is closed */
     uint64_t random;
     int fds; /* none from here on was ever added to a port */

@@ -427,9 +427,19 @@ static int call_signal(void *ctx, port_handle listener, void *port, uint64_t key
     pthread_mutex_lock(&fake->lock);
     int sys = fake_fault(fake, FAKE_SIGNAL);
     if (!sys) fake->socks[listener].signal_key = key;
+    if (!sys) fake->socks[listener].signal_armed = true;
     pthread_mutex_unlock(&fake->lock);
-    *signal = NULL; /* it ends with the listener's handle, or is never heard */
+    *signal = sys ? NULL : &fake->socks[listener]; /* it ends with the listener's handle */
     return sys;
+}
+
+static void call_signal_again(void *ctx, void *signal)
+{
+    struct fake *fake = ctx;
+    struct fake_sock *sock = signal;
+    pthread_mutex_lock(&fake->lock);
+    sock->signal_armed = sock->signal_key != 0;
+    pthread_mutex_unlock(&fake->lock);
 }
 
 static void call_signal_end(void *ctx, void *signal) { (void)ctx, (void)signal; }
@@ -476,6 +486,7 @@ void fake_sock_calls(struct win32_calls *calls)
     calls->accept_peer = call_accept_peer;
     calls->connect_time = call_connect_time;
     calls->signal = call_signal;
+    calls->signal_again = call_signal_again;
     calls->signal_end = call_signal_end;
     calls->connect = call_connect;
     calls->cancel = call_cancel;
