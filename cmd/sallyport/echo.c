@@ -6,12 +6,13 @@
 
 #include <stdio.h>
 
+#include "sallyport/framing.h"
+
 /* Reading pauses by itself long before the send queue is full, so a send that is refused here means
- * that a limit is set wrong or memory is gone. An echo with a hole in it would be a lie: the peer
+ * that a limit is set wrong or memory is short. An echo with a hole in it would be a lie: the peer
  * gets a reset, and whoever runs the server a line. */
-static void echo_data(sally_conn *conn, const void *data, size_t len)
+static void refused(sally_conn *conn, size_t len, int err)
 {
-    int err = sally_conn_send(conn, data, len);
     if (!err || err == SALLY_ECLOSED) return;
     char peer[64];
     fprintf(stderr, "sallyport: error: %s: the echo of %zu bytes was refused: %s\n",
@@ -19,4 +20,18 @@ static void echo_data(sally_conn *conn, const void *data, size_t len)
     sally_conn_abort(conn);
 }
 
-sally_handler echo_handler(void) { return (sally_handler){.on_data = echo_data}; }
+static void echo_data(sally_conn *conn, const void *data, size_t len)
+{
+    refused(conn, len, sally_conn_send(conn, data, len));
+}
+
+static void echo_message(sally_conn *conn, const void *data, size_t len)
+{
+    refused(conn, len, sally_conn_send_message(conn, data, len));
+}
+
+sally_handler echo_handler(bool messages)
+{
+    if (messages) return (sally_handler){.on_message = echo_message};
+    return (sally_handler){.on_data = echo_data};
+}

@@ -20,6 +20,10 @@ void machine_hold_reloads(void (*reload)(void *arg), void *arg);
 /* Whether a request to stop has come before the time was over. */
 bool machine_wait_stop(uint32_t timeout_ms);
 
+/* What is freed in big blocks goes back to the system at once, so that the process's memory follows
+ * what the engine counts. Costs time where such blocks come and go. Before any is allocated. */
+void machine_return_big_blocks(void);
+
 /* False: this system has no limit of descriptors. */
 bool machine_descriptor_limit(unsigned long long *limit);
 

@@ -1,9 +1,16 @@
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 #include "machine.h"
+
+enum { BIG_BLOCK = 128 << 10 }; /* what glibc begins with */
 
 static sigset_t stops;
 static void (*on_reload)(void *arg);
@@ -57,4 +64,13 @@ bool machine_descriptor_limit(unsigned long long *limit)
     if (getrlimit(RLIMIT_NOFILE, &now) != 0) return false;
     *limit = now.rlim_cur;
     return true;
+}
+
+/* glibc's limit from which on a block has pages of its own rises to whatever was freed; one that is
+ * set stays (mallopt(3), M_MMAP_THRESHOLD). */
+void machine_return_big_blocks(void)
+{
+#if defined(__GLIBC__)
+    (void)mallopt(M_MMAP_THRESHOLD, BIG_BLOCK);
+#endif
 }

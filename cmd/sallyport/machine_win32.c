@@ -48,3 +48,6 @@ bool machine_descriptor_limit(unsigned long long *limit)
     (void)limit;
     return false;
 }
+
+/* The heap does so by itself. */
+void machine_return_big_blocks(void) {}

@@ -20,6 +20,9 @@ static const struct unit size_units[] = {
     {"", 1}, {"k", 1u << 10}, {"m", 1u << 20}, {"g", 1u << 30}, {NULL, 0}};
 static const struct unit time_units[] = {
     {"ms", 1}, {"s", 1000}, {"m", 60 * 1000}, {"h", 3600 * 1000}, {NULL, 0}};
+/* The same, and a number alone is seconds. */
+static const struct unit second_units[] = {{"", 1000},       {"ms", 1},          {"s", 1000},
+                                           {"m", 60 * 1000}, {"h", 3600 * 1000}, {NULL, 0}};
 static const struct unit no_units[] = {{"", 1}, {NULL, 0}};
 
 /* A whole number and one of the units, without sign or blanks. */
@@ -105,7 +108,8 @@ static bool read_value(const struct option_table *table, const struct option_row
     case OPTION_NUMBER: good = read_scaled(text, no_units, row->min, row->max, member); break;
     case OPTION_SIZE: good = read_scaled(text, size_units, row->min, row->max, member); break;
     case OPTION_TIME:
-        good = read_scaled(text, time_units, 1, UINT32_MAX - 1, member);
+        good = read_scaled(text, row->seconds ? second_units : time_units, row->min ? row->min : 1,
+                           row->max ? row->max : UINT32_MAX - 1, member);
         if (!good && row->never && strcmp(text, "never") == 0) {
             *(uint32_t *)member = UINT32_MAX;
             good = true;

@@ -35,6 +35,7 @@ struct option_row {
     const char **choices; /* OPTION_CHOICE: ends with NULL */
     uint32_t min, max;    /* OPTION_NUMBER, OPTION_SIZE */
     bool never;           /* OPTION_TIME: the word "never" is UINT32_MAX */
+    bool seconds;         /* OPTION_TIME: a number without a unit is seconds */
 };
 
 struct option_table {

@@ -80,17 +80,22 @@ void report_start(const struct report *report, sally_engine *engine)
     fflush(stdout);
 }
 
-void report_stats(const struct report *report, const sally_engine_stats *stats, uint64_t seconds)
+void report_stats(const struct report *report, const sally_engine_stats *stats, uint64_t ms)
 {
+    char seconds[32];
+    if (ms % 1000)
+        snprintf(seconds, sizeof seconds, "%" PRIu64 ".%03" PRIu64, ms / 1000, ms % 1000);
+    else
+        snprintf(seconds, sizeof seconds, "%" PRIu64, ms / 1000);
     if (report->json)
-        printf("{\"event\":\"stats\",\"seconds\":%" PRIu64 ",\"conns\":%u,\"accepted\":%" PRIu64
+        printf("{\"event\":\"stats\",\"seconds\":%s,\"conns\":%u,\"accepted\":%" PRIu64
                ",\"closed\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"accept_failures\":%" PRIu64
                ",\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64 ",\"memory_bytes\":%" PRIu64
                "}\n",
                seconds, stats->conns, stats->accepted, stats->closed, stats->refused,
                stats->accept_failures, stats->bytes_in, stats->bytes_out, stats->memory_bytes);
     else
-        printf("%" PRIu64 " s: %u connections, %" PRIu64 " accepted, %" PRIu64 " closed, %" PRIu64
+        printf("%s s: %u connections, %" PRIu64 " accepted, %" PRIu64 " closed, %" PRIu64
                " refused, %" PRIu64 " accepts failed, %" PRIu64 " bytes in, %" PRIu64
                " bytes out, %" PRIu64 " bytes of memory\n",
                seconds, stats->conns, stats->accepted, stats->closed, stats->refused,

@@ -19,7 +19,7 @@ struct report {
 
 /* All print whole lines and flush them. */
 void report_start(const struct report *report, sally_engine *engine);
-void report_stats(const struct report *report, const sally_engine_stats *stats, uint64_t seconds);
+void report_stats(const struct report *report, const sally_engine_stats *stats, uint64_t ms);
 void report_stop(const struct report *report, const sally_stop_report *stop,
                  const sally_engine_stats *stats);
 

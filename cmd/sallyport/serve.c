@@ -12,6 +12,7 @@
 #include "options.h"
 #include "report.h"
 #include "sallyport.h"
+#include "sallyport/framing.h"
 
 struct serve {
     struct texts listen;
@@ -31,7 +32,13 @@ struct serve {
     uint32_t linger_ms;
     uint32_t drain_ms;
     uint32_t send_bytes_max;
-    uint32_t stats_s;
+    uint32_t memory_max;
+    uint32_t server_memory_max;
+    int framing; /* index in framings */
+    uint32_t message_bytes_max;
+    uint32_t send_buf_bytes;
+    uint32_t recv_buf_bytes;
+    uint32_t stats_ms;
     int log_level; /* index in log_levels, and a sally_log_level */
     bool json;
     bool quiet;
@@ -39,13 +46,22 @@ struct serve {
 
 static const char *port_kinds[] = {"auto", "uring", "epoll", "iocp", NULL};
 static const char *profiles[] = {"default", "many-idle", "throughput", "latency", NULL};
+enum { FRAMING_NONE, FRAMING_LENGTH, FRAMING_LINE, FRAMING_IOCPS };
+static const char *framings[] = {"none", "length", "line", "iocps", NULL};
 static const char *at_limits[] = {"wait", "reset", "farewell", NULL};
 static const char *log_levels[] = {"error", "warn", "info", "debug", NULL};
 
-enum { CONNS_MAX = 16000000, BACKLOG_MAX = 1 << 20, STATS_MAX_S = 86400, RATE_MAX = 1000000 };
+enum {
+    CONNS_MAX = 16000000,
+    BACKLOG_MAX = 1 << 20,
+    STATS_MIN_MS = 100,
+    STATS_MAX_MS = 86400000,
+    RATE_MAX = 1000000
+};
 enum { DRAIN_MS = 10000, DRAIN_LOOK_MS = 20 };
 /* Below the least a queue could not take one whole receive buffer. */
 enum { SEND_MIN = 256 << 10, SEND_MAX = 1 << 30 };
+enum { MEMORY_MIN = 1 << 20, MESSAGE_MIN = 64, SOCKET_BUF_MIN = 4096 };
 
 #define AT(member) offsetof(struct serve, member)
 
@@ -59,6 +75,11 @@ static const struct option_row rows[] = {
      "the same, and a newcomer is accepted\nwhen its first bytes are there", AT(listen_for_data)},
     {OPTION_FLAG, "echo", NULL, "send back what comes in (the default\nand only service)",
      AT(echo)},
+    {OPTION_CHOICE, "framing", "KIND",
+     "echo whole messages: length (32 bits,\nhighest byte first, before each), line,\nor iocps; "
+     "none "
+     "(default): bytes as they\ncome",
+     AT(framing), framings},
     {OPTION_CHOICE, "port-kind", "KIND",
      "uring, epoll, iocp (Windows), or auto\n(default): uring where the system allows\nit",
      AT(port_kind), port_kinds},
@@ -88,6 +109,21 @@ static const struct option_row rows[] = {
      AT(backlog), .min = 1, .max = BACKLOG_MAX},
     {OPTION_SIZE, "send-max", "SIZE", "send queue of a connection (default 4m)", AT(send_bytes_max),
      .min = SEND_MIN, .max = SEND_MAX},
+    {OPTION_SIZE, "message-max", "SIZE", "a message, with --framing (default 1m;\niocps: 512)",
+     AT(message_bytes_max), .min = MESSAGE_MIN, .max = SEND_MAX - 1},
+    {OPTION_SIZE, "memory-max", "SIZE",
+     "all of the engine's memory: towards it\nqueues stop growing, newcomers wait, and\nthe worst "
+     "are "
+     "closed",
+     AT(memory_max), .min = MEMORY_MIN, .max = UINT32_MAX},
+    {OPTION_SIZE, "server-memory-max", "SIZE",
+     "the same for the queues of all\nconnections of a server", AT(server_memory_max),
+     .min = MEMORY_MIN, .max = UINT32_MAX},
+    {OPTION_SIZE, "socket-send-buf", "SIZE",
+     "the system's buffer for what goes\n(SO_SNDBUF); default: the system's", AT(send_buf_bytes),
+     .min = SOCKET_BUF_MIN, .max = SEND_MAX},
+    {OPTION_SIZE, "socket-recv-buf", "SIZE", "and for what comes (SO_RCVBUF)", AT(recv_buf_bytes),
+     .min = SOCKET_BUF_MIN, .max = SEND_MAX},
     {OPTION_HEADING, .help = "Times (500ms, 10s, 5m, 2h, never)"},
     {OPTION_TIME, "first-byte-timeout", "TIME", "for a peer's first byte (default 30s)",
      AT(first_byte_ms), .never = true},
@@ -104,8 +140,8 @@ static const struct option_row rows[] = {
      "second signal cuts them",
      AT(drain_ms)},
     {OPTION_HEADING, .help = "Output"},
-    {OPTION_NUMBER, "stats", "SECONDS", "print a line of counters so often", AT(stats_s), .min = 1,
-     .max = STATS_MAX_S},
+    {OPTION_TIME, "stats", "TIME", "print a line of counters so often; a\nnumber alone is seconds",
+     AT(stats_ms), .min = STATS_MIN_MS, .max = STATS_MAX_MS, .seconds = true},
     {OPTION_CHOICE, "log-level", "LEVEL",
      "error, warn (default), info or debug;\nto standard error", AT(log_level), log_levels},
     {OPTION_FLAG, "json", NULL, "reports as one JSON object a line", AT(json)},
@@ -146,6 +182,7 @@ static sally_engine_options engine_options(const struct serve *serve, struct log
         .port = (sally_port_kind)serve->port_kind,
         .profile = (sally_profile)serve->profile,
         .conns_max = serve->conns_max,
+        .memory_max = serve->memory_max,
         .log = print_log,
         .log_user = log,
         .log_level = (sally_log_level)serve->log_level,
@@ -160,15 +197,31 @@ static bool admission_is_asked_for(const struct serve *serve)
            serve->at_limit == SALLY_AT_LIMIT_FAREWELL;
 }
 
+/* How the stream becomes messages; of kind SALLY_FRAMING_NONE when it doesn't. */
+static sally_framing framing_of(const struct serve *serve)
+{
+    sally_framing framing = {.kind = SALLY_FRAMING_NONE};
+    if (serve->framing == FRAMING_LENGTH) framing.kind = SALLY_FRAMING_LENGTH;
+    if (serve->framing == FRAMING_LINE) framing.kind = SALLY_FRAMING_LINE;
+    if (serve->framing == FRAMING_IOCPS) framing = sally_framing_iocps();
+    if (serve->message_bytes_max) framing.message_bytes_max = serve->message_bytes_max;
+    return framing;
+}
+
 static sally_server_options server_options(const struct serve *serve,
-                                           const sally_admission *admission)
+                                           const sally_admission *admission,
+                                           const sally_framing *framing)
 {
     return (sally_server_options){
         .conn = {.first_byte_ms = serve->first_byte_ms,
                  .idle_ms = serve->idle_ms,
                  .write_stall_ms = serve->write_ms,
                  .linger_ms = serve->linger_ms,
-                 .send_bytes_max = serve->send_bytes_max},
+                 .send_bytes_max = serve->send_bytes_max,
+                 .send_buf_bytes = serve->send_buf_bytes,
+                 .recv_buf_bytes = serve->recv_buf_bytes,
+                 .framing = serve->framing ? framing : NULL},
+        .memory_max = serve->server_memory_max,
         .at_limit = (sally_at_limit)serve->at_limit,
         .backlog = (int)serve->backlog,
         .admission = admission_is_asked_for(serve) ? admission : NULL,
@@ -195,7 +248,7 @@ static int fail(const struct log *log, const char *what, const char *which, int 
 static int listen_on(const struct texts *addresses, const sally_server_options *options,
                      const struct log *log, sally_engine *engine, sally_server **server)
 {
-    sally_handler handler = echo_handler();
+    sally_handler handler = echo_handler(options->conn.framing != NULL);
     for (unsigned i = 0; i < addresses->count; i++) {
         const char *address = addresses->items[i];
         int err = i == 0 ? sally_listen(engine, address, &handler, options, server)
@@ -209,7 +262,8 @@ static int listen_all(const struct serve *serve, const struct log *log, sally_en
                       struct report *report)
 {
     sally_admission admission = serve_door_admission(&serve->door);
-    sally_server_options options = server_options(serve, &admission);
+    sally_framing framing = framing_of(serve);
+    sally_server_options options = server_options(serve, &admission, &framing);
     int status = listen_on(&serve->listen, &options, log, engine, &report->server);
     options.accept_with_data = true;
     if (status == EXIT_DONE)
@@ -234,11 +288,11 @@ static void explain_limit(const struct serve *serve, char *text, size_t size)
 static void serve_until_signal(const struct serve *serve, sally_engine *engine,
                                const struct report *report)
 {
-    uint32_t every_s = serve->stats_s ? serve->stats_s : STATS_MAX_S;
-    for (uint64_t seconds = every_s; !machine_wait_stop(every_s * 1000); seconds += every_s) {
+    uint32_t every_ms = serve->stats_ms ? serve->stats_ms : STATS_MAX_MS;
+    for (uint64_t ms = every_ms; !machine_wait_stop(every_ms); ms += every_ms) {
         sally_engine_stats stats;
-        if (serve->stats_s && sally_engine_get_stats(engine, &stats) == 0)
-            report_stats(report, &stats, seconds);
+        if (serve->stats_ms && sally_engine_get_stats(engine, &stats) == 0)
+            report_stats(report, &stats, ms);
     }
 }
 
@@ -271,6 +325,7 @@ static int start_and_run(struct serve *serve, struct log *log, sally_engine **en
     char limit_from[96];
     struct report report = {serve->json, serve->quiet, "echo", limit_from, NULL, NULL};
     sally_engine_options options = engine_options(serve, log);
+    if (serve->memory_max) machine_return_big_blocks();
     machine_hold_stops();
     if (!serve_door_open(&serve->door)) return EXIT_FAILED;
     if (serve->door.bans) machine_hold_reloads(serve_door_reload, &serve->door);

@@ -152,8 +152,8 @@ struct sally_framing {
 };
 
 /* The frame of the IOCPS server library: 32 bits, lowest byte first, that count what follows; a
- * type of one byte and the payload, which together are the message; at most 512 bytes in all. [any]
- */
+ * type of one byte and the payload, which together are the message; at most 512 bytes in all. What
+ * is in it: sallyport/iocps.h. [any] */
 SALLY_API sally_framing sally_framing_iocps(void);
 
 /* The pack header of HP-Socket: 32 bits, lowest byte first, of which 22 are the length of what

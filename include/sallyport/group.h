@@ -44,8 +44,8 @@ typedef enum sally_slow {
 /* How many receivers; a connection that is not open, or has finished sending, is none. */
 typedef struct sally_broadcast_report {
     uint64_t sent;    /* queued: not necessarily with the peer */
-    uint64_t skipped; /* no room in its queue */
-    uint64_t closed;  /* no room in its queue, and so it was closed */
+    uint64_t skipped; /* no room in its queue, or none for it in a memory_max */
+    uint64_t closed;  /* the same, and so it was closed */
     uint64_t failed;  /* no memory, or the message is more than its send_bytes_max */
 } sally_broadcast_report;
 

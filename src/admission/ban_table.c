@@ -5,8 +5,6 @@
 
 #include "sallyport/error.h"
 
-enum { PLACES_MIN = 64 };
-
 /* ---- Making ---- */
 
 static uint32_t table__chunks_max(const struct ban_table *table)
@@ -41,11 +39,9 @@ void ban_table_destroy(struct ban_table *table)
     }
     for (uint32_t i = 0; i < table->chunks; i++)
         mem_free(mem, table->chunk[i], BAN_CHUNK * sizeof(struct ban));
-    if (table->place) mem_free(mem, table->place, table->places * sizeof *table->place);
-    if (table->next_place)
-        mem_free(mem, table->next_place, table->next_places * sizeof *table->next_place);
-    if (table->old_place)
-        mem_free(mem, table->old_place, table->old_places * sizeof *table->old_place);
+    ban_index_free(&table->index, mem);
+    ban_index_free(&table->next, mem);
+    ban_index_free(&table->old, mem);
     mem_free(mem, table->chunk, table__chunks_max(table) * sizeof *table->chunk);
     mem_free(mem, table, sizeof *table);
 }
@@ -102,10 +98,9 @@ struct cidr ban_cidr(const struct ban *ban)
     return cidr;
 }
 
-static uint32_t table__hash(const struct ban_table *table, struct key key, uint8_t family,
-                            unsigned bits)
+static uint64_t table__hash(const struct ban_table *table, const struct ban *ban)
 {
-    return hash_key(&table->seed, key, (uint32_t)family << 8 | bits);
+    return hash_network(&table->seed, ban->key, ban->family, ban->bits);
 }
 
 static bool ban_is(const struct ban *ban, struct key key, uint8_t family, unsigned bits)
@@ -116,64 +111,69 @@ static bool ban_is(const struct ban *ban, struct key key, uint8_t family, unsign
 
 /* ---- Places: linear probing ---- */
 
-/* The place of that ban; NULL: it is not there. */
-static struct ban_place *table__search(const struct ban_table *table, struct key key,
-                                       uint8_t family, unsigned bits, uint32_t *steps)
+enum { NO_PLACE = UINT32_MAX };
+
+static struct ban *table__of_place(const struct ban_table *table, uint32_t place)
 {
-    if (!table->places) return NULL;
-    uint32_t mask = table->places - 1;
-    uint32_t hash = table__hash(table, key, family, bits);
-    for (uint32_t at = hash & mask;; at = (at + 1) & mask) {
-        struct ban_place *place = &table->place[at];
-        if (steps) ++*steps;
-        if (!place->ban) return NULL;
-        if (place->hash != hash) continue;
-        if (ban_is(table__entry(table, place->ban - 1), key, family, bits)) return place;
-    }
+    return table__entry(table, (place & BAN_NUMBER_MASK) - 1);
 }
 
-static void places_put(struct ban_place *place, uint32_t places, struct ban_place what)
+/* The place of that ban, or NO_PLACE. */
+static uint32_t table__search(const struct ban_table *table, struct key key, uint8_t family,
+                              unsigned bits, uint32_t *steps)
 {
-    uint32_t at = what.hash & (places - 1);
-    while (place[at].ban) at = (at + 1) & (places - 1);
-    place[at] = what;
+    const struct ban_index *index = &table->index;
+    if (!index->places) return NO_PLACE;
+    uint64_t hash = hash_network(&table->seed, key, family, bits);
+    if (steps) ++*steps;
+    if (!ban_index_may_have(index, hash)) return NO_PLACE;
+    for (uint32_t at = ban_index_home(index, hash);; at = ban_index_next(index, at)) {
+        uint32_t place = index->place[at];
+        if (steps) ++*steps;
+        if (!place) return NO_PLACE;
+        if (!ban_index_is_like(place, hash)) continue;
+        if (ban_is(table__of_place(table, place), key, family, bits)) return at;
+    }
 }
 
 /* Those behind it move up as far as they may, so that no search ends too early. */
-static void table__clear(struct ban_table *table, struct ban_place *gone)
+static void table__clear(struct ban_table *table, uint32_t hole)
 {
-    uint32_t mask = table->places - 1;
-    uint32_t hole = (uint32_t)(gone - table->place);
-    for (uint32_t at = (hole + 1) & mask; table->place[at].ban; at = (at + 1) & mask) {
-        uint32_t home = table->place[at].hash & mask;
+    struct ban_index *index = &table->index;
+    uint32_t mask = index->places - 1;
+    for (uint32_t at = ban_index_next(index, hole); index->place[at];
+         at = ban_index_next(index, at)) {
+        const struct ban *ban = table__of_place(table, index->place[at]);
+        uint32_t home = ban_index_home(index, table__hash(table, ban));
         if (((at - home) & mask) < ((at - hole) & mask)) continue; /* would be before its home */
-        table->place[hole] = table->place[at];
+        index->place[hole] = index->place[at];
         hole = at;
     }
-    table->place[hole].ban = 0;
+    index->place[hole] = 0;
 }
 
 /* ---- Room ---- */
 
-static int table__more_places(struct ban_table *table)
+static void table__put_all(const struct ban_table *table, struct ban_index *index)
 {
-    uint32_t places = table->places ? table->places : PLACES_MIN / 2;
-    if (table->next_place || table->places / 2 > table->count) return 0;
-    while (places / 2 <= table->count) places *= 2;
-    struct ban_place *place = mem_zalloc(table->mem, places * sizeof *place);
-    if (!place) return SALLY_ENOMEM;
-    for (uint32_t at = 0; at < table->places; at++)
-        if (table->place[at].ban) places_put(place, places, table->place[at]);
-    table->next_place = place;
-    table->next_places = places;
-    return 0;
+    for (uint32_t at = 0; at < table->made; at++) {
+        const struct ban *ban = ban_table_at(table, at);
+        if (ban) ban_index_put(index, table__hash(table, ban), at);
+    }
 }
 
-static void table__free_old(struct ban_table *table)
+/* A new index when this one is half full, or when its filter has seen too many that have gone; that
+ * is after half as many changes as it has places at the earliest. */
+static int table__more_places(struct ban_table *table)
 {
-    struct ban_place *old = table->old_place;
-    if (old) mem_free(table->mem, old, table->old_places * sizeof *old);
-    table->old_place = NULL;
+    const struct ban_index *index = &table->index;
+    uint32_t places = index->places ? index->places : BAN_INDEX_PLACES_MIN;
+    if (table->next.places) return 0;
+    if (index->places / 2 > table->count && index->added < index->places) return 0;
+    while (places / 2 <= table->count) places *= 2;
+    int err = ban_index_create(&table->next, table->mem, places);
+    if (!err) table__put_all(table, &table->next);
+    return err;
 }
 
 static int table__more_entries(struct ban_table *table)
@@ -188,7 +188,7 @@ static int table__more_entries(struct ban_table *table)
 int ban_table_room(struct ban_table *table)
 {
     if (table->count >= table->bans_max) return SALLY_ELIMIT;
-    table__free_old(table);
+    ban_index_free(&table->old, table->mem);
     int err = table__more_entries(table);
     return err ? err : table__more_places(table);
 }
@@ -196,13 +196,11 @@ int ban_table_room(struct ban_table *table)
 /* What is replaced is freed by the next room, or at the end: here somebody waits. */
 static void table__take_places(struct ban_table *table)
 {
-    if (!table->next_place) return;
-    assert(!table->old_place);
-    table->old_place = table->place;
-    table->old_places = table->places;
-    table->place = table->next_place;
-    table->places = table->next_places;
-    table->next_place = NULL;
+    if (!table->next.places) return;
+    assert(!table->old.places);
+    table->old = table->index;
+    table->index = table->next;
+    table->next = (struct ban_index){.places = 0};
 }
 
 /* ---- Adding and removing ---- */
@@ -238,24 +236,24 @@ char *ban_table_add(struct ban_table *table, const struct cidr *cidr, uint64_t u
         ban->reason = reason;
         return before;
     }
-    assert(table->count < table->bans_max && table->places / 2 > table->count);
+    assert(table->count < table->bans_max && table->index.places / 2 > table->count);
     uint32_t at = table__take_entry(table);
-    struct key key = key_of(cidr->family, cidr->ip);
-    *table__entry(table, at) = (struct ban){.key = key,
-                                            .family = cidr->family,
-                                            .bits = cidr->bits,
-                                            .until_ms = until_ms,
-                                            .reason = reason};
-    uint32_t hash = table__hash(table, key, cidr->family, cidr->bits);
-    places_put(table->place, table->places, (struct ban_place){hash, at + 1});
+    ban = table__entry(table, at);
+    *ban = (struct ban){.key = key_of(cidr->family, cidr->ip),
+                        .family = cidr->family,
+                        .bits = cidr->bits,
+                        .until_ms = until_ms,
+                        .reason = reason};
+    ban_index_put(&table->index, table__hash(table, ban), at);
     table__count_length(table, cidr->family, cidr->bits, 1);
     table->count++;
     return NULL;
 }
 
-static void table__drop(struct ban_table *table, struct ban_place *place)
+static void table__drop(struct ban_table *table, uint32_t place)
 {
-    uint32_t at = place->ban - 1;
+    assert(!table->next.places); /* it would be there still */
+    uint32_t at = (table->index.place[place] & BAN_NUMBER_MASK) - 1;
     struct ban *ban = table__entry(table, at);
     table__clear(table, place);
     table__count_length(table, ban->family, ban->bits, -1);
@@ -268,9 +266,9 @@ static void table__drop(struct ban_table *table, struct ban_place *place)
 bool ban_table_remove(struct ban_table *table, const struct cidr *cidr)
 {
     struct key key = key_of(cidr->family, cidr->ip);
-    struct ban_place *place = table__search(table, key, cidr->family, cidr->bits, NULL);
-    if (place) table__drop(table, place);
-    return place != NULL;
+    uint32_t place = table__search(table, key, cidr->family, cidr->bits, NULL);
+    if (place != NO_PLACE) table__drop(table, place);
+    return place != NO_PLACE;
 }
 
 bool ban_table_sweep(struct ban_table *table, uint64_t now_ms, uint32_t *at, uint32_t count)
@@ -285,19 +283,23 @@ bool ban_table_sweep(struct ban_table *table, uint64_t now_ms, uint32_t *at, uin
 
 /* ---- Looking ---- */
 
+static struct ban *table__get(const struct ban_table *table, struct key key, uint8_t family,
+                              unsigned bits, uint32_t *steps)
+{
+    uint32_t place = table__search(table, key, family, bits, steps);
+    return place == NO_PLACE ? NULL : table__of_place(table, table->index.place[place]);
+}
+
 struct ban *ban_table_get(const struct ban_table *table, const struct cidr *cidr)
 {
     struct key key = key_of(cidr->family, cidr->ip);
-    struct ban_place *place = table__search(table, key, cidr->family, cidr->bits, NULL);
-    return place ? table__entry(table, place->ban - 1) : NULL;
+    return table__get(table, key, cidr->family, cidr->bits, NULL);
 }
 
 static struct ban *table__find_length(const struct ban_table *table, struct key key, uint8_t family,
                                       unsigned bits, uint64_t now_ms, uint32_t *steps)
 {
-    key = key_prefix(key, bits);
-    struct ban_place *place = table__search(table, key, family, bits, steps);
-    struct ban *ban = place ? table__entry(table, place->ban - 1) : NULL;
+    struct ban *ban = table__get(table, key_prefix(key, bits), family, bits, steps);
     return ban && !ban_is_over(ban, now_ms) ? ban : NULL;
 }
 
@@ -332,7 +334,7 @@ void ban_table_check(const struct ban_table *table)
         lengths[ban->family == ADDR_V6][ban->bits]++;
         assert(ban_table_get(table, &cidr) == ban);
     }
-    for (uint32_t at = 0; at < table->places; at++) placed += table->place[at].ban != 0;
+    for (uint32_t at = 0; at < table->index.places; at++) placed += table->index.place[at] != 0;
     assert(used == table->count && placed == table->count && used <= table->bans_max);
     assert(memcmp(lengths, table->of_length, sizeof lengths) == 0);
     for (unsigned which = 0; which < 2; which++)

@@ -1,12 +1,14 @@
-/* Banned networks: which of them an address is in, the longest first. A hash table for all lengths,
- * asked once for each length that is in use: so a look-up costs what the number of different
- * lengths costs, not what the number of bans does, and a million bans take no longer than a
- * thousand but for the processor's caches.
+/* Banned networks: which of them an address is in, the longest first. One hash table for all
+ * lengths, asked once for each length that is in use, and nearly always answered by a filter in
+ * front of it (ban_index.h): so a look-up costs what the number of different lengths costs, not
+ * what the number of bans does. An innocent address touches one cache line for each length, a
+ * banned one three more.
  *
  * No lock, no clock: bans.c has both. Looking never writes but to hits. Growing is prepared apart
  * from the rest (ban_table_room), so that who looks has to wait for a pointer only.
  *
- * Memory: at most bans_max entries of 56 bytes, 16 bytes of table for each, and the reasons. */
+ * Memory: at most bans_max entries of 48 bytes in chunks of 1024, 10 to 20 bytes of index for each,
+ * once more of those while an index is being replaced, and the reasons. */
 #ifndef ADMISSION_BAN_TABLE_H
 #define ADMISSION_BAN_TABLE_H
 
@@ -14,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "admission/ban_index.h"
 #include "admission/cidr.h"
 #include "admission/hash.h"
 #include "base/mem.h"
@@ -31,11 +34,8 @@ struct ban {
     char *reason; /* NULL: none */
 };
 
-/* A place of the hash table. */
-struct ban_place {
-    uint32_t hash;
-    uint32_t ban; /* index + 1; 0: empty */
-};
+_Static_assert(sizeof(struct ban) == 48 || sizeof(void *) != 8, "said at the top");
+_Static_assert((int)BANS_LIMIT < (int)BAN_NUMBER_MASK, "a place has room for the last number");
 
 struct ban_table {
     struct mem *mem;
@@ -46,12 +46,9 @@ struct ban_table {
     uint32_t next_free; /* index + 1 */
     uint32_t chunks;
     struct ban **chunk; /* entries never move: BAN_CHUNK in each */
-    struct ban_place *place;
-    uint32_t places;              /* a power of two, at least twice as many as bans; 0 at first */
-    struct ban_place *next_place; /* made by ban_table_room, not yet taken into use */
-    uint32_t next_places;
-    struct ban_place *old_place; /* replaced, not yet freed */
-    uint32_t old_places;
+    struct ban_index index;
+    struct ban_index next;  /* made by ban_table_room, not yet taken into use */
+    struct ban_index old;   /* replaced, not yet freed */
     uint64_t lengths[2][3]; /* a bit for each length in use; IPv4, IPv6 */
     uint32_t of_length[2][CIDR_BITS_MAX + 1];
 };
@@ -61,7 +58,8 @@ int ban_table_create(struct ban_table **table, struct mem *mem, uint32_t bans_ma
                      struct hash_seed seed);
 void ban_table_destroy(struct ban_table *table);
 
-/* Makes room for one more without disturbing who looks. SALLY_ELIMIT, SALLY_ENOMEM. */
+/* Makes room for one more without disturbing who looks. The add follows: nothing is removed between
+ * the two. SALLY_ELIMIT, SALLY_ENOMEM. */
 int ban_table_room(struct ban_table *table);
 
 /* There is room. Replaces time and reason of one that is there. The reason becomes the table's;
@@ -76,7 +74,7 @@ bool ban_table_remove(struct ban_table *table, const struct cidr *cidr);
 bool ban_table_sweep(struct ban_table *table, uint64_t now_ms, uint32_t *at, uint32_t count);
 
 /* The longest network that holds the address and is not over, or NULL. `steps`, if not NULL, counts
- * the places that were looked at. */
+ * the words of the filter and the places that were looked at. */
 struct ban *ban_table_find(const struct ban_table *table, const struct addr *addr, uint64_t now_ms,
                            uint32_t *steps);
 

@@ -66,22 +66,56 @@ static inline void hash__round(uint64_t v[4])
     v[2] = hash__rotate(v[2], 32);
 }
 
+static inline void hash__begin(const struct hash_seed *seed, uint64_t v[4])
+{
+    v[0] = seed->a ^ UINT64_C(0x736f6d6570736575);
+    v[1] = seed->b ^ UINT64_C(0x646f72616e646f6d);
+    v[2] = seed->a ^ UINT64_C(0x6c7967656e657261);
+    v[3] = seed->b ^ UINT64_C(0x7465646279746573);
+}
+
+static inline void hash__add(uint64_t v[4], uint64_t word)
+{
+    v[3] ^= word;
+    hash__round(v);
+    v[0] ^= word;
+}
+
+static inline uint64_t hash__end(uint64_t v[4])
+{
+    v[2] ^= 0xff;
+    for (int i = 0; i < 3; i++) hash__round(v);
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
 /* `what` tells keys of different kinds apart: family and length. */
 static inline uint32_t hash_key(const struct hash_seed *seed, struct key key, uint32_t what)
 {
-    const uint64_t words[3] = {key.high, key.low, (uint64_t)what | UINT64_C(20) << 56};
-    uint64_t v[4] = {seed->a ^ UINT64_C(0x736f6d6570736575), seed->b ^ UINT64_C(0x646f72616e646f6d),
-                     seed->a ^ UINT64_C(0x6c7967656e657261),
-                     seed->b ^ UINT64_C(0x7465646279746573)};
-    for (int i = 0; i < 3; i++) {
-        v[3] ^= words[i];
-        hash__round(v);
-        v[0] ^= words[i];
-    }
-    v[2] ^= 0xff;
-    for (int i = 0; i < 3; i++) hash__round(v);
-    uint64_t all = v[0] ^ v[1] ^ v[2] ^ v[3];
+    uint64_t v[4];
+    hash__begin(seed, v);
+    hash__add(v, key.high);
+    hash__add(v, key.low);
+    hash__add(v, (uint64_t)what | UINT64_C(20) << 56);
+    uint64_t all = hash__end(v);
     return (uint32_t)(all ^ all >> 32);
+}
+
+/* Of a network, whose bits behind its length are 0. As few words as it needs, because a look-up
+ * makes one for each length in use: a text of 6, 10 or 18 bytes, so two kinds are never the same.
+ */
+static inline uint64_t hash_network(const struct hash_seed *seed, struct key key, uint8_t family,
+                                    unsigned bits)
+{
+    uint64_t v[4], what = (uint64_t)family << 8 | bits;
+    hash__begin(seed, v);
+    if (family == ADDR_V4) {
+        hash__add(v, key.high >> 16 | what | UINT64_C(6) << 56);
+        return hash__end(v);
+    }
+    hash__add(v, key.high);
+    if (bits > 64) hash__add(v, key.low);
+    hash__add(v, what | (bits > 64 ? UINT64_C(18) : UINT64_C(10)) << 56);
+    return hash__end(v);
 }
 
 #endif

@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "base/room.h"
+#include "net/budget.h"
 #include "net/buf.h"
 #include "net/conn.h"
 #include "net/group.h"
@@ -105,19 +106,27 @@ static void part__slow(struct cast_part *part, sally_conn *conn)
     conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_TOO_SLOW, SALLY_EFULL, 0);
 }
 
+/* Looked at before: a refused send would owe an on_drain to a handler that has sent nothing. */
+static bool conn__has_no_room(const sally_conn *conn, uint32_t len)
+{
+    uint32_t max = conn->policy->send_bytes_max;
+    if (len > max) return false; /* it never fits */
+    return conn->out.bytes > max - len || budget_judge(conn, len) == SALLY_EFULL;
+}
+
 static void part__queue(struct cast_part *part, sally_conn *conn)
 {
-    const struct cast *cast = part->cast;
-    uint32_t max = conn->policy->send_bytes_max;
-    /* looked at here: a refused send would owe an on_drain to a handler that has sent nothing */
-    if (cast->len <= max && conn->out.bytes > max - cast->len) {
+    if (conn__has_no_room(conn, part->cast->len)) {
         part__slow(part, conn);
         return;
     }
-    if (sally_conn_send_buf(conn, cast->buf))
-        part->report.failed++;
-    else
+    int err = sally_conn_send_buf(conn, part->cast->buf);
+    if (!err)
         part->report.sent++;
+    else if (err == SALLY_EFULL) /* other shards have used up the budget since */
+        part__slow(part, conn);
+    else
+        part->report.failed++;
 }
 
 static void part__to(struct cast_part *part, sally_conn *conn)

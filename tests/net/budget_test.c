@@ -5,6 +5,8 @@
 #include "support/raw.h"
 #include "support/stage.h"
 
+#include "sallyport/group.h"
+
 enum { MB = 1 << 20, HOGS = 150, GOODS = 10 };
 
 /* number[0]: 1 for a hog. It asks for as much as is taken, again and again. */
@@ -167,6 +169,71 @@ static void above_its_levels_a_queue_takes_less_and_less(const struct stage_way 
     stage_end(stage);
 }
 
+/* ---- What is sent to many ---- */
+
+struct told {
+    sally_broadcast_report report;
+    atomic_bool done;
+};
+
+static void tell(const sally_broadcast_report *report, void *arg)
+{
+    struct told *told = arg;
+    told->report = *report;
+    atomic_store(&told->done, true);
+}
+
+static sally_broadcast_report cast(struct stage *stage, sally_slow slow, size_t len)
+{
+    struct told told = {.done = false};
+    sally_buf *buf = sally_buf_create(stage->engine, len);
+    assert_non_null(buf);
+    memset(sally_buf_data(buf), 'x', len);
+    const sally_broadcast_options options = {.slow = slow, .done = tell, .arg = &told};
+    assert_int_equal(sally_broadcast(stage->server, buf, &options), 0);
+    sally_buf_release(buf);
+    STAGE_WAIT(atomic_load(&told.done));
+    return told.report;
+}
+
+static void fill(sally_conn *conn, const void *data, size_t len)
+{
+    (void)data, (void)len;
+    STAGE_CHECK(actor_of(conn)->stage, sally_conn_send(conn, zeros, 900 * 1000) == 0);
+}
+
+/* Its queue has room, its server's budget has not: what is queued for it is why, so it is slow. And
+ * a big message for an empty queue has failed: that receiver is not. */
+static void who_has_no_room_by_a_budget_is_slow(const struct stage_way *way)
+{
+    struct stage *stage =
+        stage_begin(way, &(struct stage_options){.handler.on_data = fill,
+                                                 .server = {.memory_max = LEVEL_MAX,
+                                                            .conn = {.send_buf_bytes = 1,
+                                                                     .send_bytes_max = LEVEL_MAX,
+                                                                     .send_high_bytes = LEVEL_MAX,
+                                                                     .send_low_bytes = LOW}}});
+    struct actor *full, *empty;
+    int reader = stage_client(stage, 1, &full), good = stage_client(stage, 0, &empty);
+    assert_true(raw_send(reader, "f", 1));
+    STAGE_WAIT(atomic_load(&full->datas) == 1);
+    sally_broadcast_report report = cast(stage, SALLY_SLOW_SKIP, 1000);
+    assert_int_equal(report.sent, 1);
+    assert_int_equal(report.skipped, 1);
+    assert_int_equal(report.failed, 0);
+    report = cast(stage, SALLY_SLOW_SKIP, 64 * 1024 + 1);
+    assert_int_equal(report.skipped + report.failed, 2);
+    assert_true(report.failed <= 1); /* its queue may not be empty yet: then it is skipped too */
+    report = cast(stage, SALLY_SLOW_CLOSE, 1000);
+    assert_int_equal(report.closed, 1);
+    assert_int_equal(report.failed, 0);
+    assert_int_equal(actor_wait_closed(full)->reason, SALLY_CLOSE_TOO_SLOW);
+    assert_int_equal(atomic_load(&full->drains), 0); /* it was refused nothing itself */
+    raw_close(reader);
+    raw_close(good);
+    stage_end(stage);
+}
+
 static void a_budget_too_small_to_live_is_refused(const struct stage_way *way)
 {
     (void)way;
@@ -183,6 +250,7 @@ static const struct stage_test tests[] = {
     STAGE_TEST(hogs_never_pass_the_engines_budget_and_good_clients_are_served),
     STAGE_TEST(a_servers_budget_is_its_own),
     STAGE_TEST_ON(above_its_levels_a_queue_takes_less_and_less, 1),
+    STAGE_TEST_ON(who_has_no_room_by_a_budget_is_slow, 1),
     STAGE_TEST_ON(a_budget_too_small_to_live_is_refused, 1),
 };
 

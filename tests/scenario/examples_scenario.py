@@ -262,3 +262,43 @@ def test_kv_with_redis_cli():
         assert cli("SET", "name", "two words") == "OK\n"
         assert cli("GET", "name") == "two words\n"
         assert cli(stdin="PING\nDEL name\nGET name\n") == "PONG\n1\n\n"
+
+
+def iocps_frame(payload):
+    return len(payload).to_bytes(4, "little") + payload
+
+
+def test_iocps_talks_to_a_client_that_makes_its_frames_by_hand():
+    """One package of each form, in two pieces at every place, and in one piece together."""
+    def number(value):
+        return value.to_bytes(4, "little")
+
+    talk = [
+        (b"\0hello\0", b"\0hello\0"), (b"\0\0", b"\0\0"), (b"\x03", b"\x03"),
+        (b"\x01" + number(41) + b"two words\0", b"\x01" + number(42) + b"two words\0"),
+        (b"\x01" + number(0xffffffff) + b"\0", b"\x01" + number(0) + b"\0"),
+        (b"\x02" + number(7), b"\x02" + number(7)),
+        (b"\x02" + number(7) + number(8), b"\x02" + number(8) + number(7)),
+        (b"\x02" + number(7) + number(8) + number(9),
+         b"\x02" + number(9) + number(8) + number(7)),
+        (b"\x04" + number(5) + b"a\0b\0c", b"\x04" + number(5) + b"a\0b\0c"),
+        (b"\x04" + number(503) + b"x" * 503, b"\x04" + number(503) + b"x" * 503),
+    ]
+    with example("iocps") as port:
+        with tool.dial(port) as client:
+            for asked, wanted in talk:
+                asked, wanted = iocps_frame(asked), iocps_frame(wanted)
+                for at in range(0, len(asked), max(1, len(asked) // 20)):
+                    client.sendall(asked[:at])
+                    client.sendall(asked[at:])
+                    assert tool.receive(client, len(wanted)) == wanted
+            client.sendall(b"".join(iocps_frame(asked) for asked, _ in talk))
+            wanted = b"".join(iocps_frame(answer) for _, answer in talk)
+            assert tool.receive(client, len(wanted)) == wanted
+        wrong = [b"\0no zero", b"\x01\0\0", b"\x02", b"\x02" + bytes(16), b"\x03x",
+                 b"\x04" + number(9) + b"short", b"\x05", b"\xff"]
+        for message in [iocps_frame(one) for one in wrong] + [
+                bytes(4), b"\xfd\x01\0\0", b"\xff\xff\xff\xff"]:
+            with tool.dial(port) as client:
+                client.sendall(iocps_frame(b"\x03") + message + iocps_frame(b"\x03"))
+                assert read_all(client) == iocps_frame(b"\x03"), message
