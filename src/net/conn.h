@@ -127,6 +127,9 @@ struct sally_conn {
     uint8_t peer_v4[4];
 };
 
+_Static_assert(sizeof(struct sally_conn) - sizeof(struct port_sock) <= 144,
+               "an idle one has no more");
+
 /* ---- conn.c ---- */
 
 /* A new slot, so that the connection has an id; NULL without room. Any thread: nothing in it is

@@ -42,8 +42,8 @@ static int block_make(struct iocp_port *port, struct port_sock *sock, int *sys)
     if (!*sys && !listens) return SALLY_EINVAL;
     if (!*sys) *sys = IOCP_CALL(port, local, sock->handle, &local);
     if (*sys) return iocp_error(*sys);
-    uint32_t depth = sock->data_ms ? iocp_own(sock)->heard_ms : port->accept_depth;
-    uint32_t first_bytes = sock->data_ms ? WIN32_FIRST_BYTES : 0;
+    uint32_t depth = sock->hears ? iocp_own(sock)->heard_ms : port->accept_depth;
+    uint32_t first_bytes = sock->hears ? WIN32_FIRST_BYTES : 0;
     struct iocp_accepts *block = mem_zalloc(port->port.mem, block_bytes(depth, first_bytes));
     if (!block) return SALLY_EEXHAUSTED;
     block->depth = depth;
