@@ -57,6 +57,8 @@ void mailbox_free(struct mailbox *mailbox)
 
 /* ---- Posting: under the lock ---- */
 
+static uint32_t smaller(uint64_t a, uint32_t b) { return a < b ? (uint32_t)a : b; }
+
 /* Looks how much room there is. Compared before it is added, so that nothing wraps. */
 static bool mailbox__has_room(struct mailbox *mailbox, size_t bytes)
 {
@@ -64,10 +66,22 @@ static bool mailbox__has_room(struct mailbox *mailbox, size_t bytes)
                        atomic_load_explicit(&mailbox->letters_taken, memory_order_relaxed);
     size_t used =
         mailbox->bytes_posted - atomic_load_explicit(&mailbox->bytes_taken, memory_order_relaxed);
-    bool past = letters >= mailbox->letters_max || used > mailbox->bytes_max;
-    mailbox->letters_room = past ? 0 : mailbox->letters_max - letters;
-    mailbox->bytes_room = past ? 0 : mailbox->bytes_max - used;
-    return !past && bytes <= mailbox->bytes_room;
+    return letters < mailbox->letters_max && used <= mailbox->bytes_max &&
+           bytes <= mailbox->bytes_max - used;
+}
+
+/* Room for the record was found. How much more of the block may be filled without asking again: as
+ * if all that comes were as small as can be, so that it is never too much. */
+static void mailbox__allow(struct mailbox *mailbox, uint32_t bytes)
+{
+    unsigned letters = mailbox->letters_posted -
+                       atomic_load_explicit(&mailbox->letters_taken, memory_order_relaxed);
+    size_t used =
+        mailbox->bytes_posted - atomic_load_explicit(&mailbox->bytes_taken, memory_order_relaxed);
+    uint64_t by_letters = (uint64_t)(mailbox->letters_max - letters) * sizeof(struct mail);
+    uint32_t room = (uint32_t)(sizeof mailbox->block->records - mailbox->block->used);
+    uint32_t quick = smaller(by_letters, smaller(mailbox->bytes_max - used, room));
+    mailbox->quick_room = quick < mail_stride(bytes) ? mail_stride(bytes) : quick;
 }
 
 /* True when the list was empty. */
@@ -96,13 +110,6 @@ static bool mailbox__append_pointer(struct mailbox *mailbox, struct letter *lett
     return mailbox_append(mailbox, MAIL_POINTER, sizeof *pointer);
 }
 
-/* Past the limits too: then there is no room until it is looked for again. */
-static void mailbox__count_must(struct mailbox *mailbox, uint32_t bytes)
-{
-    mailbox_count_posted(mailbox, bytes);
-    mailbox->letters_room = 0;
-}
-
 int mailbox_post(struct mailbox *mailbox, struct letter *letter, bool must)
 {
     bool first;
@@ -111,10 +118,8 @@ int mailbox_post(struct mailbox *mailbox, struct letter *letter, bool must)
         os_lock_give(&mailbox->lock);
         return SALLY_EFULL;
     }
-    if (must)
-        mailbox__count_must(mailbox, letter->mail.bytes);
-    else
-        mailbox_count_posted(mailbox, letter->mail.bytes);
+    mailbox_count_posted(mailbox, letter->mail.bytes);
+    mailbox->quick_room = 0; /* to be looked for again */
     if (mail_block_has_room(mailbox->block, sizeof(struct mail_pointer))) {
         first = mailbox__append_pointer(mailbox, letter);
     } else {
@@ -172,6 +177,7 @@ void *mailbox_begin_slow(struct mailbox *mailbox, uint32_t bytes, int *err)
     if (!mail_block_has_room(mailbox->block, bytes) && !mailbox__next_block(mailbox, &none) &&
         !mailbox__new_block(mailbox, bytes, err))
         return NULL;
+    mailbox__allow(mailbox, bytes);
     return &mailbox->block->records[mailbox->block->used];
 }
 
@@ -186,7 +192,10 @@ static struct letter *mailbox__open(struct mailbox *mailbox)
     struct letter *first = atomic_load_explicit(&mailbox->posted, memory_order_relaxed);
     atomic_store_explicit(&mailbox->posted, NULL, memory_order_relaxed);
     mailbox->tail = NULL;
-    if (mailbox->block && mailbox->block->used) mailbox->block = NULL;
+    if (mailbox->block && mailbox->block->used) {
+        mailbox->block = NULL;
+        mailbox->quick_room = 0;
+    }
     os_lock_give(&mailbox->lock);
     return first;
 }

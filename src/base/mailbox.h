@@ -63,10 +63,9 @@ struct mailbox {
                                  none with room */
     struct mail_block *kept;
     unsigned kept_count;
-    unsigned kept_low;     /* the fewest since the last mailbox_trim: those were not needed */
-    unsigned letters_room; /* at least so much may be posted: what there is when it was last looked
-                              at, less what was posted since */
-    size_t bytes_room;
+    unsigned kept_low;   /* the fewest since the last mailbox_trim: those were not needed */
+    uint32_t quick_room; /* so many bytes of the block may be filled without another question: it
+                              has the room, and letters and bytes are below their limits then too */
     unsigned letters_posted; /* sums of all time: less what was taken, what waits */
     size_t bytes_posted;
     /* the consumer's, in a cache line of its own: written for each piece of mail */
@@ -94,7 +93,11 @@ int mailbox_post(struct mailbox *mailbox, struct letter *letter, bool must);
  * mailbox_cancel, which leaves everything as it was. */
 static inline void *mailbox_begin(struct mailbox *mailbox, uint32_t bytes, int *err);
 static inline int mailbox_commit(struct mailbox *mailbox, uint32_t kind, uint32_t bytes);
-static inline void mailbox_cancel(struct mailbox *mailbox) { os_lock_give(&mailbox->lock); }
+static inline void mailbox_cancel(struct mailbox *mailbox)
+{
+    mailbox->quick_room = 0; /* it may have been for this record alone */
+    os_lock_give(&mailbox->lock);
+}
 
 /* What is rare of them, with the lock: no room is known of, no block with room; a block's first
  * record, which links the block and answers whether the list was empty. */
@@ -130,20 +133,15 @@ static inline void *mailbox_begin(struct mailbox *mailbox, uint32_t bytes, int *
 {
     assert(bytes >= sizeof(struct mail) && bytes <= MAIL_RECORD_MAX);
     os_lock_take(&mailbox->lock);
-    if (!mailbox->letters_room || bytes > mailbox->bytes_room ||
-        !mail_block_has_room(mailbox->block, bytes))
-        return mailbox_begin_slow(mailbox, bytes, err);
+    if (mail_stride(bytes) > mailbox->quick_room) return mailbox_begin_slow(mailbox, bytes, err);
     *err = 0;
     return &mailbox->block->records[mailbox->block->used];
 }
 
-/* Room was found, by whoever calls this. */
 static inline void mailbox_count_posted(struct mailbox *mailbox, uint32_t bytes)
 {
     mailbox->letters_posted++;
     mailbox->bytes_posted += bytes;
-    mailbox->letters_room--;
-    mailbox->bytes_room -= bytes;
 }
 
 /* What was written behind the last record; true when the list was empty. */
@@ -158,7 +156,8 @@ static inline bool mailbox_append(struct mailbox *mailbox, uint32_t kind, uint32
 
 static inline int mailbox_commit(struct mailbox *mailbox, uint32_t kind, uint32_t bytes)
 {
-    assert(kind < MAIL_KINDS_MAX && mail_block_has_room(mailbox->block, bytes));
+    assert(kind < MAIL_KINDS_MAX && mail_stride(bytes) <= mailbox->quick_room);
+    mailbox->quick_room -= mail_stride(bytes);
     mailbox_count_posted(mailbox, bytes);
     bool first = mailbox_append(mailbox, kind, bytes);
     os_lock_give(&mailbox->lock);

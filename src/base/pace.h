@@ -11,14 +11,14 @@
 #include <stdint.h>
 
 struct pace {
-    bool runs;
-    uint64_t began_ms; /* of the window */
-    uint64_t bytes;    /* in it */
+    uint64_t began_ms : 63; /* of the window */
+    uint64_t runs : 1;
+    uint64_t bytes; /* in it */
 };
 
 static inline void pace_begin(struct pace *rate, uint64_t now_ms)
 {
-    *rate = (struct pace){.runs = true, .began_ms = now_ms};
+    *rate = (struct pace){.runs = true, .began_ms = now_ms & (UINT64_MAX >> 1)};
 }
 
 static inline void pace_end(struct pace *rate) { rate->runs = false; }

@@ -112,10 +112,10 @@ static inline unsigned sendq_gather(const struct sendq *queue, struct span *span
     return 1;
 }
 
-/* Whether all of it is in one chunk. */
-static inline bool sendq_is_chunk(const struct sendq *queue)
+/* Whether all of it is in one segment. */
+static inline bool sendq_is_single(const struct sendq *queue)
 {
-    return queue->head && !queue->head->next && queue->head->bytes_max;
+    return queue->head && !queue->head->next;
 }
 
 /* Of one that is: its bytes, and dropping them. */
@@ -127,7 +127,10 @@ static inline struct span sendq_front(const struct sendq *queue)
 static inline void sendq_drop_only(struct sendq *queue, struct sendq_pools *pools)
 {
     struct segment *head = queue->head;
-    assert(head == queue->tail);
+    if (!head->bytes_max) {
+        sendq_consume_slow(queue, pools, queue->bytes);
+        return;
+    }
     *queue = (struct sendq){0};
     pool_give(&pools->chunks, head);
 }

@@ -86,15 +86,21 @@ _Static_assert(sizeof(struct conn_extra) <= 64, "an idle connection with a frami
 
 #define CONN_MS_MAX ((UINT64_C(1) << 48) - 1) /* 8900 years */
 
-/* Hot, from the top to user: what a request touches, two cache lines. Warm: a turn's list, the
- * timer. Cold: beginning and end. Many of these are alive and idle, so times have 48 bits and what
+/* Hot, from the top to bytes_out: what a request touches. Warm: user, the timer. Cold: beginning and
+ * end. Many of these are alive and idle, so times have 48 bits and what
  * is short lies beside them; what few connections need is not here but behind `extra`. */
 struct sally_conn {
     struct port_sock sock; /* first: the slot is in it */
     struct shard *shard;
     struct policy *policy; /* a reference */
     struct sendq out;
-    uint64_t active_ms : 48; /* last byte in or out */
+    uint32_t foreign_bytes; /* of those queued, charged to the shard's inbound account */
+    uint32_t dirty_next : SLOTS_INDEX_BITS + 1; /* slot index + 1; 0: the last */
+    uint32_t has_reason : 1;
+    uint32_t counted_server : 1; /* in the server's count */
+    uint32_t by_id : 1;          /* its end was asked for by id */
+    uint32_t cut : 1;            /* ended by the end of a drain or a stop */
+    uint64_t active_ms : 48;     /* last byte in or out */
     uint16_t flags;
     uint64_t write_ms : 48; /* last time that the peer took a byte or the queue began; LINGERING:
                                since our FIN */
@@ -106,12 +112,6 @@ struct sally_conn {
     };
     uint64_t bytes_out;
     void *user;
-    uint32_t foreign_bytes; /* of those queued, charged to the shard's inbound account */
-    uint32_t dirty_next : SLOTS_INDEX_BITS + 1; /* slot index + 1; 0: the last */
-    uint32_t has_reason : 1;
-    uint32_t counted_server : 1; /* in the server's count */
-    uint32_t by_id : 1;          /* its end was asked for by id */
-    uint32_t cut : 1;            /* ended by the end of a drain or a stop */
     struct timer timer; /* one for all limits: set to the earliest, looked at again when it fires */
     uint64_t user_due_ms : 48; /* sally_conn_timer; 0: not set */
     int16_t error;
@@ -126,6 +126,9 @@ struct sally_conn {
     uint8_t reserved;
     uint8_t peer_v4[4];
 };
+
+_Static_assert(sizeof(struct sally_conn) - sizeof(struct port_sock) <= 144,
+               "an idle one has no more");
 
 /* ---- conn.c ---- */
 

@@ -174,14 +174,14 @@ static ALWAYS_INLINE void *id__begin(struct shard *shard, size_t bytes, int *err
     return record;
 }
 
-static size_t spans_len(const struct span *spans, unsigned count)
+static ALWAYS_INLINE size_t spans_len(const struct span *spans, unsigned count)
 {
     size_t len = 0;
     for (unsigned i = 0; i < count; i++) len += spans[i].len;
     return len;
 }
 
-static void spans_copy(unsigned char *to, const struct span *spans, unsigned count)
+static ALWAYS_INLINE void spans_copy(unsigned char *to, const struct span *spans, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
         if (spans[i].len) memcpy(to, spans[i].data, spans[i].len);
@@ -218,35 +218,11 @@ fail:
     return err;
 }
 
-int sally_send(sally_engine *engine, sally_id id, const void *data, size_t len)
-{
-    if (!engine || (!data && len)) return SALLY_EINVAL;
-    struct shard *shard = engine_find_shard(engine, id);
-    if (!shard) return SALLY_ENOCONN;
-    if (len == 0) return 0;
-    sally_conn *conn = id__here(shard, id);
-    if (conn) return conn_send(conn, data, len);
-    if (len > LETTER_SEND_MAX) return id__send_big(shard, id, &(struct span){data, len}, 1, len);
-    struct inbound *account = &shard->inbound[id_slot(id)];
-    int err;
-    struct letter_send *send = id__begin(shard, sizeof *send + len, &err);
-    if (!send) return inbound_never_fits(account, len) ? SALLY_ELIMIT : err;
-    err = inbound_charge(account, id_generation(id), len);
-    if (err) {
-        mailbox_cancel(&shard->mailbox);
-        return err;
-    }
-    send->id = id;
-    memcpy(send->data, data, len);
-    return id__commit(shard, LETTER_SEND, sizeof *send + len);
-}
-
-/* Head, data and tail as one: they stay together, and order is that of the calls. */
-static int id__send_spans(struct shard *shard, sally_id id, const struct span *spans,
-                          unsigned count)
+/* The spans as one: they stay together, and order is that of the calls. */
+static ALWAYS_INLINE int id__send(struct shard *shard, sally_id id, const struct span *spans,
+                                  unsigned count)
 {
     size_t len = spans_len(spans, count);
-    if (len == 0) return 0;
     if (len > LETTER_SEND_MAX) return id__send_big(shard, id, spans, count, len);
     struct inbound *account = &shard->inbound[id_slot(id)];
     int err;
@@ -260,6 +236,17 @@ static int id__send_spans(struct shard *shard, sally_id id, const struct span *s
     send->id = id;
     spans_copy(send->data, spans, count);
     return id__commit(shard, LETTER_SEND, sizeof *send + len);
+}
+
+int sally_send(sally_engine *engine, sally_id id, const void *data, size_t len)
+{
+    if (!engine || (!data && len)) return SALLY_EINVAL;
+    struct shard *shard = engine_find_shard(engine, id);
+    if (!shard) return SALLY_ENOCONN;
+    if (len == 0) return 0;
+    sally_conn *conn = id__here(shard, id);
+    if (conn) return conn_send(conn, data, len);
+    return id__send(shard, id, &(struct span){data, len}, 1);
 }
 
 int sally_send_message(sally_engine *engine, sally_id id, const void *data, size_t len)
@@ -277,7 +264,7 @@ int sally_send_message(sally_engine *engine, sally_id id, const void *data, size
     if (err) return err;
     const struct span spans[] = {
         {edges.head, edges.head_bytes}, {data, len}, {edges.tail, edges.tail_bytes}};
-    return id__send_spans(shard, id, spans, 3);
+    return edges.head_bytes + len + edges.tail_bytes ? id__send(shard, id, spans, 3) : 0;
 }
 
 static int id__close(sally_engine *engine, sally_id id, enum letter_kind kind)

@@ -133,7 +133,8 @@ static struct inbound *conn__inbound(const sally_conn *conn)
     return &conn->shard->inbound[conn->sock.slot.index];
 }
 
-void conn_send_foreign(sally_conn *conn, const void *data, uint32_t len)
+static __attribute__((noinline)) void conn__send_foreign_any(sally_conn *conn, const void *data,
+                                                             uint32_t len)
 {
     bool was_empty = conn->out.bytes == 0;
     /* while it is being made too: what was taken may not be missing from the stream later */
@@ -149,6 +150,22 @@ void conn_send_foreign(sally_conn *conn, const void *data, uint32_t len)
     conn->foreign_bytes += len;
     conn->flags |= CONN_FOREIGN;
     conn__queued(conn, was_empty);
+}
+
+void conn_send_foreign(sally_conn *conn, const void *data, uint32_t len)
+{
+    struct shard *shard = conn->shard;
+    bool was_empty = !conn->out.bytes;
+    if (conn_has(conn, SEND_SPECIAL) ||
+        (uint64_t)conn->out.bytes + len > conn->policy->send_plain_bytes ||
+        !sendq_copy_simple(&conn->out, &shard->pools, data, len)) {
+        conn__send_foreign_any(conn, data, len);
+        return;
+    }
+    if (was_empty) conn->write_ms = shard->now_ms & CONN_MS_MAX;
+    conn->foreign_bytes += len;
+    conn->flags |= CONN_FOREIGN;
+    shard_mark_dirty(shard, conn);
 }
 
 /* ---- Out ---- */
@@ -257,7 +274,7 @@ static __attribute__((noinline)) void conn__flush_all(sally_conn *conn, bool at_
     }
 }
 
-/* The system took less than all of the one chunk, or refused it: `took` as port_send_now has it. */
+/* The system took less than all of the one segment, or refused it: `took` as port_send_now has it. */
 static __attribute__((noinline)) void conn__took_part(sally_conn *conn, int64_t took, int sys_error)
 {
     if (took < 0) {
@@ -277,7 +294,7 @@ void conn_flush(sally_conn *conn)
 bool conn_flush_plain(sally_conn *conn)
 {
     struct shard *shard = conn->shard;
-    if (conn->sock.in_flight != PORT_BIT(PORT_RECV) || !sendq_is_chunk(&conn->out)) {
+    if (conn->sock.in_flight != PORT_BIT(PORT_RECV) || !sendq_is_single(&conn->out)) {
         conn_flush(conn);
         return false;
     }

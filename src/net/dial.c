@@ -53,12 +53,12 @@ uint64_t dial_due_ms(const sally_conn *conn)
  * it.) */
 static void sock_reset(struct port_sock *sock)
 {
-    uint8_t role = sock->role;
+    unsigned role = sock->role;
     assert(sock->in_flight == 0);
     /* the name stays: other threads may be looking at it */
     memset((unsigned char *)sock + sizeof sock->slot, 0, sizeof *sock - sizeof sock->slot);
     sock->handle = PORT_NO_HANDLE;
-    sock->role = role;
+    sock->role = role & 0x7f;
 }
 
 static void dial__failed(sally_conn *conn, int error, int sys_error)

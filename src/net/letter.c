@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "net/cast.h"
 #include "net/client.h"
 #include "net/conn.h"
 #include "net/dial.h"
@@ -35,15 +36,20 @@ static struct user_timer *letter__timer(struct mail *mail)
 
 /* The connection of that name. An id may be any number: one that names a listener, or a connection
  * whose LETTER_DIAL has not come yet, is nobody here. */
-sally_conn *letter_any_conn(const struct shard *shard, sally_id id)
+static inline sally_conn *letter__any_conn(const struct shard *shard, sally_id id)
 {
     sally_conn *conn = shard_find(shard, id);
     return conn && conn->sock.role == ROLE_CONN ? conn : NULL;
 }
 
+sally_conn *letter_any_conn(const struct shard *shard, sally_id id)
+{
+    return letter__any_conn(shard, id);
+}
+
 static inline void letter__send(struct shard *shard, const struct letter_send *send)
 {
-    sally_conn *conn = letter_any_conn(shard, send->id);
+    sally_conn *conn = letter__any_conn(shard, send->id);
     if (conn) conn_send_foreign(conn, send->data, send->mail.bytes - (uint32_t)sizeof *send);
 }
 
@@ -98,12 +104,8 @@ static void letter__cut(struct shard *shard, struct letter_cut *cut)
     mem_free(&shard->engine->mem, cut, sizeof *cut);
 }
 
-void letter_handle(struct shard *shard, struct mail *mail)
+static __attribute__((noinline)) void letter__handle(struct shard *shard, struct mail *mail)
 {
-    if (mail->kind == LETTER_SEND) { /* by far the most */
-        letter__send(shard, whole(mail));
-        return;
-    }
     switch ((enum letter_kind)mail->kind) {
     case LETTER_LISTEN: listener_begin(letter__listener(mail)); return;
     case LETTER_ADOPT: letter__adopt(shard, whole(mail)); return;
@@ -125,6 +127,21 @@ void letter_handle(struct shard *shard, struct mail *mail)
     case LETTER_CALL: letter__call(mail, shard); return;
     case LETTER_CUT: letter__cut(shard, whole(mail)); return;
     }
+}
+
+uint64_t letters_handle(struct shard *shard, uint64_t max)
+{
+    uint64_t handled = 0;
+    for (struct mail *mail; handled < max; handled++) {
+        if (shard->cast && !cast_go_on(shard)) break;
+        mail = mailbox_take(&shard->mailbox);
+        if (!mail) break;
+        if (mail->kind == LETTER_SEND) /* by far the most */
+            letter__send(shard, whole(mail));
+        else
+            letter__handle(shard, mail);
+    }
+    return handled;
 }
 
 /* A listener, a dial and a timer keep a slot and a client's beginning is promised, so a shard

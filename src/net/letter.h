@@ -110,8 +110,9 @@ void look_release(struct letter_look *look);
 
 void letter_free_big(struct letter_big *big);
 
-/* Does what it says; the owner thread. */
-void letter_handle(struct shard *shard, struct mail *mail);
+/* Takes at most so many letters and does what they say; how many. A message to many is finished
+ * before the letters behind it, in as many turns as it takes. The owner thread. */
+uint64_t letters_handle(struct shard *shard, uint64_t max);
 
 /* For a shard that has ended: frees it, telling whoever was promised an answer. */
 void letter_dispose(struct shard *shard, struct mail *mail);

@@ -20,6 +20,8 @@ struct limits {
     struct pace recv;    /* while the handler expects something */
 };
 
+_Static_assert(sizeof(struct limits) <= 64, "it comes with a conn_extra");
+
 /* Gives the connection its object if its policy asks for one; false without memory. */
 bool limits_attach(sally_conn *conn);
 void limits_detach(sally_conn *conn);

@@ -213,13 +213,8 @@ static ALWAYS_INLINE void shard__events(struct shard *shard)
 
 static NEVER_INLINE void shard__letters(struct shard *shard)
 {
-    uint64_t handled = 0;
     cast_new_turn(shard);
-    /* a message to many is finished before the letters behind it, in as many turns as it takes */
-    for (struct mail *mail;
-         handled < TURN_LETTERS_MAX && cast_go_on(shard) && (mail = mailbox_take(&shard->mailbox));
-         handled++)
-        letter_handle(shard, mail);
+    uint64_t handled = letters_handle(shard, TURN_LETTERS_MAX);
     if (!handled) return;
     counter_add(&shard->counters.letters, handled);
     spin_event(&shard->spin, shard->now_ns);

@@ -367,7 +367,7 @@ static bool accept_held(struct linux_hold *hold, struct port_sock *sock, int fd,
 static unsigned accept_take(struct epoll_port *port, struct port_sock *sock,
                             struct port_event *events, unsigned max)
 {
-    struct linux_hold *hold = sock->data_ms ? own_of(sock)->hold : NULL;
+    struct linux_hold *hold = sock->hears ? own_of(sock)->hold : NULL;
     unsigned count = 0;
     while (count < max && port->burst) {
         union linux_sockaddr peer;

@@ -54,7 +54,7 @@ struct epoll_port {
 struct epoll_own {
     union {
         const void *send_data;   /* PORT_SEND: the first span, port_sock.own32 bytes */
-        struct linux_hold *hold; /* a listener's with data_ms, made by its first accept */
+        struct linux_hold *hold; /* a listener's that hears, made by its first accept */
     };
     uint32_t due_next;
     uint32_t starved_next;

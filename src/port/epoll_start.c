@@ -152,8 +152,8 @@ void epoll_attach(struct port *base, struct port_sock *sock, port_handle handle,
     assert_owner(epoll_of(base));
     sock_open(sock, handle);
     linux_set_options((int)handle, options);
-    if (sock->data_ms && !linux_listens((int)handle)) sock->data_ms = 0;
-    if (!sock->data_ms) return;
+    if (sock->hears && !linux_listens((int)handle)) sock->hears = 0;
+    if (!sock->hears) return;
     uint32_t max = options->accept_held_max;
     own_of(sock)->held_max = (uint16_t)(max < PORT_HELD_MAX ? max : PORT_HELD_MAX);
 }
@@ -194,7 +194,7 @@ static int hold_begin(struct epoll_port *port, struct port_sock *sock)
 
 void epoll_accept(struct port *base, struct port_sock *sock)
 {
-    int sys = sock->data_ms ? hold_begin(epoll_of(base), sock) : 0;
+    int sys = sock->hears ? hold_begin(epoll_of(base), sock) : 0;
     if (!sys) {
         start(base, sock, PORT_ACCEPT);
         return;
@@ -206,7 +206,7 @@ void epoll_accept(struct port *base, struct port_sock *sock)
 void epoll_accept_stop(struct port *base, struct port_sock *sock)
 {
     struct epoll_own *own = own_of(sock);
-    if (sock->data_ms && own->hold && (ops_parked(sock) & PORT_BIT(PORT_ACCEPT)))
+    if (sock->hears && own->hold && (ops_parked(sock) & PORT_BIT(PORT_ACCEPT)))
         (void)linux_hold_watch(own->hold, false);
     stop(base, sock, PORT_ACCEPT);
 }
@@ -315,7 +315,7 @@ void epoll_close(struct port *base, struct port_sock *sock, enum port_close_mode
     assert_owner(port);
     epoll_unstarve(port, sock);
     uint32_t ops = ops_parked(sock);
-    if (sock->state == EPOLL_OPEN && sock->data_ms) {
+    if (sock->state == EPOLL_OPEN && sock->hears) {
         linux_hold_close(own_of(sock)->hold);
         own_of(sock)->hold = NULL;
     }

@@ -82,7 +82,7 @@ struct iocp_own {
     uint32_t wait_prev; /* lacking */
     uint32_t owed;      /* packets */
     uint32_t heard_ms;  /* when the last receive brought bytes, or was posted with a buffer; of a
-                           listener with data_ms how many may wait */
+                           listener that hears how many may wait */
     uint8_t due;        /* PORT_BIT of what has ended and is not yet handed out */
     uint8_t heat;       /* receives that brought bytes without a pause */
     int16_t in_error;   /* of what is due: connect, receive, accept */

@@ -37,7 +37,7 @@ static void block_init(struct iocp_accepts *block, struct port_sock *sock)
  * many whose end is on its way. */
 static uint32_t places(const struct iocp_port *port, struct port_sock *sock)
 {
-    if (!sock->data_ms) return port->accept_depth;
+    if (!sock->hears) return port->accept_depth;
     return iocp_own(sock)->heard_ms + 2 * iocp_spares_max(port);
 }
 
@@ -52,7 +52,7 @@ static int block_make(struct iocp_port *port, struct port_sock *sock, int *sys)
     if (!*sys) *sys = IOCP_CALL(port, local, sock->handle, &local);
     if (*sys) return iocp_error(*sys);
     uint32_t depth = places(port, sock);
-    uint32_t first_bytes = sock->data_ms ? WIN32_FIRST_BYTES : 0;
+    uint32_t first_bytes = sock->hears ? WIN32_FIRST_BYTES : 0;
     struct iocp_accepts *block = mem_zalloc(port->port.mem, block_bytes(depth, first_bytes));
     if (!block) return SALLY_EEXHAUSTED;
     block->depth = depth;

@@ -44,9 +44,9 @@ void iocp_attach(struct port *base, struct port_sock *sock, port_handle handle,
     int sys = iocp_adopt(port, sock, handle);
     iocp_own(sock)->attach_sys = sys; /* the first operation will say it */
     bool listens = false;
-    if (sock->data_ms && (IOCP_CALL(port, is_listener, handle, &listens) != 0 || !listens))
-        sock->data_ms = 0;
-    if (sock->data_ms) {
+    if (sock->hears && (IOCP_CALL(port, is_listener, handle, &listens) != 0 || !listens))
+        sock->hears = 0;
+    if (sock->hears) {
         uint32_t max = options->accept_held_max ? options->accept_held_max : 1;
         iocp_own(sock)->heard_ms = max < PORT_HELD_MAX ? max : PORT_HELD_MAX;
     }

@@ -118,7 +118,8 @@ void port_attach(struct port *port, struct port_sock *sock, port_handle handle,
 {
     assert_living(sock);
     assert(handle != PORT_NO_HANDLE && !sock->in_flight);
-    sock->data_ms = options ? options->accept_data_ms : 0;
+    sock->hears = options && options->accept_data_ms;
+    if (sock->hears) sock->data_ms = options->accept_data_ms;
     port->ops->attach(port, sock, handle, options);
 }
 
@@ -139,7 +140,7 @@ void port_connect(struct port *port, struct port_sock *sock, const struct addres
 {
     assert(!sock->in_flight);
     count_start(port, sock, PORT_CONNECT);
-    sock->data_ms = 0;
+    sock->hears = 0;
     port->ops->connect(port, sock, to, from, options);
 }
 

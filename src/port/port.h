@@ -90,14 +90,16 @@ enum port_close_mode {
 struct port_sock {
     struct slot slot;
     port_handle handle;
-    uint8_t role;      /* the owner's, to tell what the socket is embedded in */
+    uint8_t role : 7;  /* the owner's, to tell what the socket is embedded in */
+    uint8_t hears : 1; /* a listener attached with accept_data_ms (P14) */
     uint8_t in_flight; /* PORT_BIT of each operation that has been started and has not ended; kept
                           by the port */
     uint8_t state;     /* the port's */
     uint8_t marks;     /* the port's */
-    uint32_t own32;    /* the port's */
-    uint32_t data_ms;  /* accept_data_ms of a listener, and accept_held_max */
-    uint32_t held_max;
+    union {
+        uint32_t own32;   /* the port's, of what sends */
+        uint32_t data_ms; /* of one that hears */
+    };
     uint64_t own[PORT_OWN_WORDS]; /* the port's */
 };
 

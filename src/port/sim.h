@@ -291,9 +291,8 @@ struct sim_link {
     unsigned span_count;
     unsigned span_room;
     size_t send_bytes;
-    uint64_t send_sum; /* of its bytes when it was started */
-    struct sim_held
-        *held; /* a listener's with data_ms: newcomers that said nothing yet, in order */
+    uint64_t send_sum;     /* of its bytes when it was started */
+    struct sim_held *held; /* a listener's that hears: newcomers that said nothing yet, in order */
     uint32_t held_len;
     uint32_t held_max;
     uint64_t held_alarm_ns; /* a SIM_MAKE is in the heap for then */

@@ -403,9 +403,8 @@ static void sim_attach(struct port *base, struct port_sock *sock, port_handle ha
     if (s->attached || link->s)
         sim_violation(s->world, "slot %u: a handle is attached twice", link->slot_index);
     sim_link_bind(link, s);
-    if (s->kind != SIM_LISTENER) sock->data_ms = 0;
-    if (sock->data_ms)
-        sim_hold_begin(link, options->accept_held_max ? options->accept_held_max : 1);
+    if (s->kind != SIM_LISTENER) sock->hears = 0;
+    if (sock->hears) sim_hold_begin(link, options->accept_held_max ? options->accept_held_max : 1);
     if (!options || s->kind == SIM_LISTENER) return;
     resize_ring(&s->tx, options->send_buf_bytes);
     resize_ring(&s->rx, options->recv_buf_bytes);

@@ -400,10 +400,10 @@ static void uring_attach(struct port *port, struct port_sock *sock, port_handle 
     sock->handle = handle;
     sock->marks |= URING_HAS_FD;
     linux_set_options((int)handle, options);
-    if (sock->data_ms && !linux_listens((int)handle)) sock->data_ms = 0;
-    if (!sock->data_ms) return;
+    if (sock->hears && !linux_listens((int)handle)) sock->hears = 0;
+    if (!sock->hears) return;
     uring_own(sock)->hold = NULL;
-    sock->held_max = options->accept_held_max;
+    uring_own(sock)->held_max = options->accept_held_max;
 }
 
 const struct port_ops port_uring_ops = {

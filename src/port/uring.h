@@ -75,11 +75,14 @@ struct uring_sock {
     union {
         const void *send_data;   /* the first span of the send in flight, port_sock.own32 bytes: it
                                     may have to be submitted again */
-        struct linux_hold *hold; /* a listener's with data_ms, made by its first accept */
+        struct linux_hold *hold; /* a listener's that hears, made by its first accept */
     };
     uint32_t next[URING_LISTS]; /* slot index + 1, 0 at the end */
     uint32_t starved_next;      /* out of the list: URING_FED, or 0 */
-    uint32_t starved_prev;
+    union {
+        uint32_t starved_prev;
+        uint32_t held_max; /* the same listener's */
+    };
     int16_t due_error; /* what ends the connect */
     int16_t due_sys;
     uint8_t armed;  /* the kernel has it and owes its last completion */

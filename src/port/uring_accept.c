@@ -14,7 +14,7 @@ static bool hold_begin(struct uring *uring, struct port_sock *sock)
 {
     struct uring_sock *own = uring_own(sock);
     if (linux_holds_open(&uring->holds, uring->port.mem) != 0) return false;
-    if (!own->hold) own->hold = linux_hold_open(&uring->holds, sock, sock->held_max);
+    if (!own->hold) own->hold = linux_hold_open(&uring->holds, sock, own->held_max);
     uring->hold_ready = true; /* who spoke while nobody was accepted */
     return own->hold && linux_hold_watch(own->hold, true) == 0;
 }
@@ -24,7 +24,7 @@ void uring_accept(struct port *port, struct port_sock *sock)
     struct uring *uring = uring_of(port);
     uring_assert_owner(uring);
     sock->in_flight |= uring_bit(PORT_ACCEPT);
-    if (sock->data_ms && !hold_begin(uring, sock)) {
+    if (sock->hears && !hold_begin(uring, sock)) {
         sock->marks |= URING_BROKEN;
         uring_due(uring, sock, PORT_ACCEPT);
         return;
@@ -38,8 +38,7 @@ void uring_accept_stop(struct port *port, struct port_sock *sock)
     uring_assert_owner(uring);
     if (!(sock->in_flight & PORT_BIT(PORT_ACCEPT)) || sock->marks & URING_STOP) return;
     sock->marks |= URING_STOP;
-    if (sock->data_ms && uring_own(sock)->hold)
-        (void)linux_hold_watch(uring_own(sock)->hold, false);
+    if (sock->hears && uring_own(sock)->hold) (void)linux_hold_watch(uring_own(sock)->hold, false);
     uring_stop(uring, sock, PORT_ACCEPT);
 }
 
@@ -100,7 +99,7 @@ static bool accepted(struct uring *uring, struct port_sock *sock, int fd, struct
         .sock = sock, .op = PORT_ACCEPT, .more = true, .accepted = (port_handle)fd};
     /* it fails for a peer that has gone: ADDR_NONE tells so */
     (void)linux_peer(&uring->port, event->accepted, &event->peer);
-    if (!sock->data_ms) return true;
+    if (!sock->hears) return true;
     struct addr peer = event->peer;
     return linux_hold_judge(uring_own(sock)->hold, sock, fd, &peer, event) == LINUX_HOLD_TOLD;
 }
@@ -129,7 +128,7 @@ static bool accept_failed(struct uring *uring, struct port_sock *sock, int res,
                                      .accepted = PORT_NO_HANDLE};
         return true;
     }
-    bool held = sock->data_ms && uring_own(sock)->hold && accept_continues(sock);
+    bool held = sock->hears && uring_own(sock)->hold && accept_continues(sock);
     if (held && uring_error(res) == SALLY_EEXHAUSTED &&
         linux_hold_cut(uring_own(sock)->hold, event)) {
         accept_again(uring, sock); /* one that is silent made room */

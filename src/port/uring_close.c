@@ -15,7 +15,7 @@ void uring_close(struct port *port, struct port_sock *sock, enum port_close_mode
     unsigned ops = sock->in_flight;
     sock->in_flight |= uring_bit(PORT_CLOSE);
     sock->state = URING_CLOSING;
-    if (sock->data_ms) {
+    if (sock->hears) {
         linux_hold_close(uring_own(sock)->hold);
         uring_own(sock)->hold = NULL;
     }

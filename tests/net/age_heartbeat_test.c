@@ -155,7 +155,7 @@ static void only_who_asks_for_them_pays(const struct setting *setting)
         .idle_read_ms = SALLY_FOREVER, .max_age_ms = SALLY_FOREVER, .rate_window_ms = 5});
     uint64_t with = bytes_of_crowd((sally_conn_limits){.idle_read_ms = 60000});
     check_equal(off, without);
-    check(with > without && with <= without + TIMED_CROWD * 200);
+    check(with > without && with <= without + TIMED_CROWD * 150);
 }
 
 static void without_memory_a_newcomer_is_refused(const struct setting *setting)

@@ -100,7 +100,7 @@ static void play_send(struct stage *stage, struct actor *actor, const struct por
 
 static void play_accept(struct stage *stage, struct actor *actor, const struct port_event *event)
 {
-    if (event->error && actor->sock.data_ms &&
+    if (event->error && actor->sock.hears &&
         (event->error == SALLY_ETIMEDOUT || event->error == SALLY_ERESET)) {
         actor->silent++;
         return;
@@ -112,7 +112,7 @@ static void play_accept(struct stage *stage, struct actor *actor, const struct p
     actor->newcomers++;
     unsigned char *first = NULL;
     if (event->data) {
-        if (!actor->sock.data_ms || !event->bytes)
+        if (!actor->sock.hears || !event->bytes)
             trial_fail("P14", __FILE__, __LINE__, "bytes came with an accept that wants none");
         if (!actor->refuse) first = memcpy(malloc(event->bytes), event->data, event->bytes);
         port_buf_release(stage->port, event->buf, event->data);
