@@ -20,7 +20,7 @@ static int open_fake(void **world)
 static int open_prompt_fake(void **world)
 {
     struct fake *fake = fake_make();
-    fake->accepts_at_once = true;
+    fake->accepts_at_once = fake->transmits_at_once = true;
     fake->closed_status = (uint32_t)WIN32_STATUS_CONNECTION_ABORTED; /* Windows' own */
     *world = fake;
     return 0;
