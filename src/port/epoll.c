@@ -412,7 +412,7 @@ static NEVER_INLINE bool file_take(struct port_sock *sock, struct port_event *ev
     int64_t sent = linux_send_file((int)sock->handle, own_of(sock)->file, &sys);
     if (!sent) return false;
     event_final(event, sock, PORT_SEND, sent < 0 ? (int)sent : 0, sys);
-    if (sent > 0) event->bytes = (uint32_t)sent;
+    event->bytes = sent < 0 ? 0 : (uint32_t)sent;
     return true;
 }
 

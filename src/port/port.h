@@ -73,7 +73,7 @@ typedef intptr_t port_handle;
 #define PORT_HELD_MAX  UINT32_C(65000)
 
 /* Of a file in one operation. On Linux it bounds how long a shard is in the one call that copies
- * them, about 10 us when the file is in memory; on Windows a completion comes when all of them are
+ * them, 20 to 30 us when the file is in memory; on Windows a completion comes when all of them are
  * through, so a slow reader is seen to move in steps of so many. The starter may ask for less. */
 #define PORT_FILE_BYTES_MAX UINT32_C(262144)
 

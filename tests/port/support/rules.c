@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "port/support/guard_pages.h"
+
 static const struct rule_set *const sets[] = {
     &rules_ending,     &rules_starting,  &rules_closing,  &rules_receiving, &rules_sending,
     &rules_stopping,   &rules_accepting, &rules_sharing,  &rules_waking,    &rules_reusing,
@@ -50,6 +52,8 @@ void attempt_run(void *arg)
     config.slots_max = rule->slots_max;
     config.bufs_max = rule->bufs_max;
     config.buf_bytes = rule->buf_bytes;
+    if (getenv("SALLY_GUARDED")) config.guarded = true;
+    if (config.guarded) guard_die_of_faults();
     trial_name(rule->name);
     skip_what_system_lacks(config.ground, rule);
     if (rule->needs & NEEDS_BARE) {
