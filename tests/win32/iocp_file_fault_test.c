@@ -87,6 +87,27 @@ static void a_file_without_a_length_is_not_sent(struct stage *stage)
     stage->ground->file_close(stage->world, file);
 }
 
+/* It was cut between the look at its length and the transfer, which finds less or nothing. */
+static void a_file_that_was_cut_just_then(struct stage *stage)
+{
+    static const uint32_t lengths[] = {300, 0};
+    for (unsigned i = 0; i < 2; i++) {
+        struct peer *peer;
+        struct actor *actor = stage_pair(stage, &peer);
+        os_file file = stage->ground->file(stage->world, actor->tag_out, 0, 0, lengths[i]);
+        fake_of(stage)->file_bytes_more = 500;
+        stage_send_file_all(stage, actor, file, 0, BYTES);
+        AWAIT(stage, !actor_flies(actor, PORT_SEND));
+        fake_of(stage)->file_bytes_more = 0;
+        CHECK_EQUAL(actor->error[PORT_SEND], SALLY_EFILEEND);
+        CHECK_EQUAL(actor->sent, lengths[i]);
+        stage_send(stage, actor, 10);
+        UNTIL(stage, peer_got(peer, lengths[i] + 10));
+        CHECK_EQUAL(peer->got, lengths[i] + 10);
+        stage->ground->file_close(stage->world, file);
+    }
+}
+
 static void an_attach_that_failed_is_told(struct stage *stage)
 {
     fake_fail(fake_of(stage), FAKE_ADD, 1, 1, WIN32_WSAENOBUFS); /* after the listener's */
@@ -154,6 +175,7 @@ int main(int argc, char **argv)
         CASE(an_error_of_the_file_is_told_as_one),
         CASE(what_nobody_cancelled_is_a_reset),
         CASE(a_file_without_a_length_is_not_sent),
+        CASE(a_file_that_was_cut_just_then),
         CASE(an_attach_that_failed_is_told),
         CASE(without_the_extension_there_is_no_such_ability),
     };

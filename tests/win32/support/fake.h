@@ -62,11 +62,12 @@ struct fake {
     pthread_mutex_t lock;
     struct fake_fault faults[FAKE_CALLS];
     unsigned counts[FAKE_CALLS];
-    uint32_t pended_percent; /* of the operations that could finish at once: say pending */
-    bool accepts_at_once;    /* Wine's never do */
-    bool transmits_at_once;  /* nor do its transfers */
-    bool no_transmit;        /* the provider has none */
-    uint32_t closed_status;  /* of what was pending on a handle that is closed */
+    uint32_t pended_percent;  /* of the operations that could finish at once: say pending */
+    bool accepts_at_once;     /* Wine's never do */
+    bool transmits_at_once;   /* nor do its transfers */
+    bool no_transmit;         /* the provider has none */
+    uint32_t file_bytes_more; /* a file was so much longer when it was asked for its length */
+    uint32_t closed_status;   /* of what was pending on a handle that is closed */
     uint64_t random;
     int fds; /* none from here on was ever added to a port */
     struct fake_sock socks[FAKE_FDS_MAX];

@@ -433,7 +433,7 @@ static int call_file_bytes(void *ctx, os_file file, uint64_t *bytes)
     int sys = fault_of(ctx, FAKE_FILE_BYTES);
     if (sys) return sys;
     if (fstat((int)file, &status) != 0) return WIN32_ERROR_INVALID_HANDLE;
-    *bytes = (uint64_t)status.st_size;
+    *bytes = (uint64_t)status.st_size + ((struct fake *)ctx)->file_bytes_more;
     return 0;
 }
 
