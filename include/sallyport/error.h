@@ -47,7 +47,9 @@ extern "C" {
     X(ENETWORK, -1024,                                                                             \
       "not an address or a network; write 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32")               \
     X(EBANFILE, -1025, "a line of the ban list can't be read; nothing of it was taken")            \
-    X(ENOENTRY, -1026, "there is no such entry")
+    X(ENOENTRY, -1026, "there is no such entry")                                                   \
+    X(EFILE, -1027, "the file can't be opened or read; see the system's code")                     \
+    X(EFILEEND, -1028, "the file ends before the bytes asked for")
 
 #define SALLY__ENUM(name, number, sentence) SALLY_##name = number,
 enum { SALLY_ERRORS(SALLY__ENUM) SALLY__ERRORS_END = 0 };

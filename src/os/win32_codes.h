@@ -14,7 +14,10 @@
     X(INVALID_HANDLE, 6)                                                                           \
     X(NOT_ENOUGH_MEMORY, 8)                                                                        \
     X(OUTOFMEMORY, 14)                                                                             \
+    X(CRC, 23)                                                                                     \
     X(GEN_FAILURE, 31)                                                                             \
+    X(LOCK_VIOLATION, 33)                                                                          \
+    X(HANDLE_EOF, 38)                                                                              \
     X(NOT_SUPPORTED, 50)                                                                           \
     X(UNEXP_NET_ERR, 59)                                                                           \
     X(NETNAME_DELETED, 64)                                                                         \
@@ -27,6 +30,7 @@
     X(OPERATION_ABORTED, 995)                                                                      \
     X(IO_INCOMPLETE, 996)                                                                          \
     X(IO_PENDING, 997)                                                                             \
+    X(IO_DEVICE, 1117)                                                                             \
     X(NOT_FOUND, 1168)                                                                             \
     X(CANCELLED, 1223)                                                                             \
     X(CONNECTION_REFUSED, 1225)                                                                    \
@@ -89,11 +93,15 @@
     X(BUFFER_OVERFLOW, 0x80000005, WSAEMSGSIZE)                                                    \
     X(INVALID_HANDLE, 0xC0000008, WSAENOTSOCK)                                                     \
     X(INVALID_PARAMETER, 0xC000000D, WSAEINVAL)                                                    \
+    X(END_OF_FILE, 0xC0000011, ERROR_HANDLE_EOF)                                                   \
     X(NO_MEMORY, 0xC0000017, WSAENOBUFS)                                                           \
     X(ACCESS_DENIED, 0xC0000022, WSAEACCES)                                                        \
+    X(CRC_ERROR, 0xC000003F, ERROR_CRC)                                                            \
     X(QUOTA_EXCEEDED, 0xC0000044, WSAENOBUFS)                                                      \
+    X(FILE_LOCK_CONFLICT, 0xC0000054, ERROR_LOCK_VIOLATION)                                        \
     X(INSUFFICIENT_RESOURCES, 0xC000009A, WSAENOBUFS)                                              \
     X(WORKING_SET_QUOTA, 0xC00000A1, WSAENOBUFS)                                                   \
+    X(DEVICE_DATA_ERROR, 0xC000009C, ERROR_CRC)                                                    \
     X(IO_TIMEOUT, 0xC00000B5, WSAETIMEDOUT)                                                        \
     X(UNEXPECTED_NETWORK_ERROR, 0xC00000C4, ERROR_UNEXP_NET_ERR)                                   \
     X(NETWORK_NAME_DELETED, 0xC00000C9, ERROR_NETNAME_DELETED)                                     \
@@ -105,6 +113,7 @@
     X(REMOTE_RESOURCES, 0xC000013D, WSAENOBUFS)                                                    \
     X(INVALID_CONNECTION, 0xC0000140, ERROR_UNEXP_NET_ERR)                                         \
     X(INVALID_ADDRESS, 0xC0000141, WSAEADDRNOTAVAIL)                                               \
+    X(IO_DEVICE_ERROR, 0xC0000185, ERROR_IO_DEVICE)                                                \
     X(INSUFF_SERVER_RESOURCES, 0xC0000205, WSAENOBUFS)                                             \
     X(ADDRESS_ALREADY_EXISTS, 0xC000020A, WSAEADDRINUSE)                                           \
     X(CONNECTION_DISCONNECTED, 0xC000020C, WSAECONNRESET)                                          \

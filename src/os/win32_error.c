@@ -64,6 +64,11 @@ static const struct error_pair pairs[] = {
     {WIN32_ERROR_HANDLES_CLOSED, SALLY_ECANCELED}, /* Wine's, of a socket that was closed */
     {WIN32_ERROR_CANCELLED, SALLY_ECANCELED},
     {WIN32_WSAECANCELLED, SALLY_ECANCELED},
+    /* a file that is sent */
+    {WIN32_ERROR_HANDLE_EOF, SALLY_EFILE},
+    {WIN32_ERROR_CRC, SALLY_EFILE},
+    {WIN32_ERROR_LOCK_VIOLATION, SALLY_EFILE},
+    {WIN32_ERROR_IO_DEVICE, SALLY_EFILE},
     /* the call */
     {WIN32_WSAEINVAL, SALLY_EINVAL},
     {WIN32_WSAEFAULT, SALLY_EINVAL},

@@ -11,6 +11,7 @@
 #include "os/error.h"
 #include "port/linux_alarm.h"
 #include "port/linux_call.h"
+#include "port/linux_file.h"
 #include "port/linux_sock.h"
 #include "sallyport/error.h"
 
@@ -67,7 +68,7 @@ static int epoll_create_port(struct port **out, const struct port_config *config
     port->port.ops = &port_epoll_ops;
     port->port.mem = config->mem;
     port->port.socks = config->socks;
-    port->port.abilities = PORT_CAN_SEND_NOW | PORT_CAN_POLL_FD;
+    port->port.abilities = PORT_CAN_SEND_NOW | PORT_CAN_POLL_FD | PORT_CAN_SEND_FILE;
     port->port.bufs_total = bufs_max;
     port->epoll_fd = -1;
     port->wake_fd = -1;
@@ -414,10 +415,21 @@ static bool connect_take(struct epoll_port *port, struct port_sock *sock, struct
     return true;
 }
 
+static NEVER_INLINE bool file_take(struct port_sock *sock, struct port_event *event)
+{
+    int sys;
+    int64_t sent = linux_send_file((int)sock->handle, own_of(sock)->file, &sys);
+    if (!sent) return false;
+    event_final(event, sock, PORT_SEND, sent < 0 ? (int)sent : 0, sys);
+    event->bytes = sent < 0 ? 0 : (uint32_t)sent;
+    return true;
+}
+
 static bool send_take(struct port_sock *sock, struct port_event *event)
 {
     const struct epoll_own *own = own_of(sock);
     ssize_t sent;
+    if (!sock->own32) return file_take(sock, event);
     do {
         sent = send((int)sock->handle, own->send_data, sock->own32, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (sent < 0 && errno == EINTR);
@@ -601,6 +613,7 @@ const struct port_ops port_epoll_ops = {
     .recv_stop = epoll_recv_stop,
     .send_now = epoll_send_now,
     .send = epoll_send,
+    .send_file = epoll_send_file,
     .shutdown = epoll_shutdown,
     .close = epoll_close,
     .buf_release = epoll_buf_release,

@@ -53,8 +53,9 @@ struct epoll_port {
 /* What the port keeps in port_sock.own; zero is the state of a socket without a descriptor. */
 struct epoll_own {
     union {
-        const void *send_data;   /* PORT_SEND: the first span, port_sock.own32 bytes */
-        struct linux_hold *hold; /* a listener's that hears, made by its first accept */
+        const void *send_data;        /* PORT_SEND: the first span, port_sock.own32 bytes */
+        const struct port_file *file; /* PORT_SEND of a file: own32 is 0, which no span's is */
+        struct linux_hold *hold;      /* a listener's that hears, made by its first accept */
     };
     uint32_t due_next;
     uint32_t starved_next;
@@ -140,6 +141,7 @@ int64_t epoll_send_now(struct port *base, struct port_sock *sock, const struct s
                        unsigned count, int *sys_error);
 void epoll_send(struct port *base, struct port_sock *sock, const struct span *spans,
                 unsigned count);
+void epoll_send_file(struct port *base, struct port_sock *sock, const struct port_file *file);
 int epoll_shutdown(struct port *base, struct port_sock *sock);
 void epoll_close(struct port *base, struct port_sock *sock, enum port_close_mode mode);
 

@@ -302,6 +302,15 @@ void epoll_send(struct port *base, struct port_sock *sock, const struct span *sp
     start(base, sock, PORT_SEND);
 }
 
+/* Its turn comes with the next wait: level-triggered, so one that may always send has the others'
+ * between. */
+void epoll_send_file(struct port *base, struct port_sock *sock, const struct port_file *file)
+{
+    own_of(sock)->file = file;
+    sock->own32 = 0;
+    start(base, sock, PORT_SEND);
+}
+
 int epoll_shutdown(struct port *base, struct port_sock *sock)
 {
     assert_owner(epoll_of(base));

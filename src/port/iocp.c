@@ -49,6 +49,7 @@ static int port_open(struct iocp_port *port)
         atomic_store(&refusal, missing ? missing : "Winsock 2.2 does not start");
         return sys;
     }
+    if (port->calls->can_transmit(port->calls->ctx)) port->port.abilities |= PORT_CAN_SEND_FILE;
     sys = IOCP_CALL(port, port_open, &port->handle);
     if (sys) port->handle = NULL;
     return sys;
@@ -321,6 +322,7 @@ const struct port_ops port_iocp_ops = {
     .recv_stop = iocp_recv_stop,
     .send_now = iocp_send_now,
     .send = iocp_send,
+    .send_file = iocp_send_file,
     .shutdown = iocp_shutdown,
     .close = iocp_close,
     .buf_release = iocp_buf_release,

@@ -1,6 +1,6 @@
 /* What the files of the completion port share. iocp.c makes, waits and hands out; iocp_start.c has
- * the lists and what starts and closes; iocp_recv.c, iocp_connect.c and iocp_accept.c have one kind
- * of operation each. All but iocp_wake belongs to the owning thread.
+ * the lists and what starts and closes; iocp_recv.c, iocp_connect.c, iocp_file.c and iocp_accept.c
+ * have one kind of operation each. All but iocp_wake belongs to the owning thread.
  *
  * An operation is a struct iocp_op in the socket's own[] (an accept's: in the listener's block).
  * From the call that starts it until its packet has been taken the system may write to it; `owed`
@@ -27,7 +27,7 @@ struct iocp_op {
     uint8_t place;                      /* enum iocp_place: where it is embedded */
     bool owed;                          /* the system owes a packet for it */
     bool ready;                         /* finished at once, without a packet; not taken yet */
-    uint32_t reserved;
+    uint32_t of_file;                   /* a send's: bytes asked for of a file; 0: of memory */
 };
 
 struct iocp_accept;
@@ -281,6 +281,7 @@ void iocp_recv_stop(struct port *base, struct port_sock *sock);
 int64_t iocp_send_now(struct port *base, struct port_sock *sock, const struct span *spans,
                       unsigned count, int *sys_error);
 void iocp_send(struct port *base, struct port_sock *sock, const struct span *spans, unsigned count);
+void iocp_send_file(struct port *base, struct port_sock *sock, const struct port_file *file);
 int iocp_shutdown(struct port *base, struct port_sock *sock);
 void iocp_close(struct port *base, struct port_sock *sock, enum port_close_mode mode);
 void iocp_buf_release(struct port *base, uint32_t buf, const void *data);

@@ -102,8 +102,8 @@ unsigned iocp_send_done(struct iocp_port *port, struct port_sock *sock, struct p
     int error = 0;
     if (sys)
         error = sock->state == IOCP_CLOSING ? SALLY_ECANCELED : iocp_error(sys);
-    else if (!bytes)
-        error = SALLY_ESYSTEM; /* nothing taken of something */
+    else if (!bytes) /* nothing taken of something */
+        error = own->out.of_file ? SALLY_EFILEEND : SALLY_ESYSTEM;
     iocp_event_last(event, sock, PORT_SEND, error, sys);
     if (!error) event->bytes = bytes; /* with an error it says nothing */
     iocp_close_progress(port, sock);

@@ -37,6 +37,8 @@ int port_create(const struct port_ops *ops, const struct port_config *config, st
     (*port)->ops = ops;
     (*port)->mem = config->mem;
     (*port)->socks = config->socks;
+    if (config->features_off & PORT_NO_FILE_SEND)
+        (*port)->abilities &= ~(uint32_t)PORT_CAN_SEND_FILE;
     return 0;
 }
 
@@ -154,6 +156,14 @@ void port_recv_stop(struct port *port, struct port_sock *sock)
 {
     assert_living(sock);
     port->ops->recv_stop(port, sock);
+}
+
+void port_send_file(struct port *port, struct port_sock *sock, const struct port_file *file)
+{
+    assert(port->abilities & PORT_CAN_SEND_FILE);
+    assert(file->handle != OS_NO_FILE && file->bytes > 0); /* 0 means "all of it" to some systems */
+    count_start(port, sock, PORT_SEND);
+    port->ops->send_file(port, sock, file);
 }
 
 int port_shutdown(struct port *port, struct port_sock *sock)

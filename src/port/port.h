@@ -38,6 +38,10 @@
  *       told by an event with `more`: SALLY_ETIMEDOUT or SALLY_ERESET. Without an accept in flight
  *       nobody is handed out and nobody's time ends; a port may let those go that waited when it
  *       was stopped.
+ *   P15 A file send takes 1 to PORT_FILE_BYTES_MAX bytes of the file, in its place between the
+ *       sends before and behind it. Where the file has no byte it ends with SALLY_EFILEEND: nothing
+ *       of it was sent, and the connection goes on. After any other failure the connection is
+ *       finished, as after a send's.
  *
  * An operation is over for the port when port_take hands out its last event, and in_flight says so
  * from then on. Who takes several events at once must therefore not start an operation on a socket
@@ -60,12 +64,18 @@
 #include "base/mem.h"
 #include "base/slots.h"
 #include "base/span.h"
+#include "os/file.h"
 
 /* A descriptor, a SOCKET, or a simulated socket's number. */
 typedef intptr_t port_handle;
 #define PORT_NO_HANDLE ((port_handle)-1)
 #define PORT_FOREVER   UINT32_MAX
 #define PORT_HELD_MAX  UINT32_C(65000)
+
+/* Of a file in one operation. On Linux it bounds how long a shard is in the one call that copies
+ * them, 20 to 30 us when the file is in memory; on Windows a completion comes when all of them are
+ * through, so a slow reader is seen to move in steps of so many. The starter may ask for less. */
+#define PORT_FILE_BYTES_MAX UINT32_C(262144)
 
 enum port_op { PORT_ACCEPT, PORT_CONNECT, PORT_RECV, PORT_SEND, PORT_CLOSE, PORT_OPS };
 
@@ -111,7 +121,7 @@ struct port_event {
     int32_t error;     /* 0 or SALLY_E* */
     int32_t sys_error; /* the system's code beside it, 0 without one */
     uint32_t bytes; /* PORT_RECV: how many (0 with error 0: end of stream); PORT_SEND: how many were
-                       taken */
+                       taken, also of a file */
     uint32_t buf; /* with data: for port_buf_release. It may be several that lie side by side, which
                      are lent and released as one */
     const void *data;     /* PORT_RECV with bytes, and PORT_ACCEPT of a newcomer whose first bytes
@@ -128,6 +138,7 @@ enum port_ability {
     PORT_CAN_SEND_NOW = 1 << 0, /* port_send_now may take bytes at once: try it before port_send */
     PORT_CAN_POLL_FD =
         1 << 1, /* port_fd gives a descriptor that is readable when port_wait would not sleep */
+    PORT_CAN_SEND_FILE = 1 << 2, /* port_send_file; without it read the file and send the bytes */
 };
 
 /* Written by the port's thread (counter_add), readable by any. Counted by the wrappers below:
@@ -143,8 +154,8 @@ struct port_counters {
     counter waits;         /* port_wait calls */
 };
 
-/* Ways of uring and iocp that can be switched off one by one; each has a plain path (bits of
- * port_config.features_off). */
+/* Ways, most of them of uring and iocp, that can be switched off one by one; each has a plain path
+ * (bits of port_config.features_off). */
 enum port_feature {
     PORT_NO_MULTISHOT_ACCEPT = 1 << 0,
     PORT_NO_MULTISHOT_RECV = 1 << 1,
@@ -156,6 +167,7 @@ enum port_feature {
     PORT_NO_PACKET_SKIP = 1 << 7, /* iocp: no packet for what the system finishes at once */
     PORT_NO_POSTED_RECV = 1 << 8, /* iocp: a busy connection's receive has its buffer beforehand */
     PORT_NO_RATION = 1 << 9,      /* uring: receives that end after so many bytes */
+    PORT_NO_FILE_SEND = 1 << 10,  /* all: PORT_CAN_SEND_FILE */
 };
 
 struct port_config {
@@ -193,6 +205,13 @@ struct port_sock_options {
     uint32_t accept_held_max; /* of those that have said nothing; at most PORT_HELD_MAX */
 };
 
+/* What of a file is to be sent. */
+struct port_file {
+    os_file handle; /* open for reading; a simulated file's number on the simulated port */
+    uint64_t offset;
+    uint64_t bytes; /* at least 1; what is beyond PORT_FILE_BYTES_MAX is for further operations */
+};
+
 struct port;
 struct address;
 
@@ -227,6 +246,7 @@ struct port_ops {
                         unsigned count, int *sys_error);
     void (*send)(struct port *port, struct port_sock *sock, const struct span *spans,
                  unsigned count);
+    void (*send_file)(struct port *port, struct port_sock *sock, const struct port_file *file);
     int (*shutdown)(struct port *port, struct port_sock *sock);
     void (*close)(struct port *port, struct port_sock *sock, enum port_close_mode mode);
     void (*buf_release)(struct port *port, uint32_t buf, const void *data);
@@ -403,6 +423,13 @@ static inline void port_send(struct port *port, struct port_sock *sock, const st
     counter_add(&port->counters.started[PORT_SEND], 1);
     port->ops->send(port, sock, spans, count);
 }
+
+/* A send whose bytes the system takes from a file (P15): its event is PORT_SEND's, and like one it
+ * is the only one in flight, ended by port_close. Only where abilities have PORT_CAN_SEND_FILE. The
+ * struct stays as it is, and the file open, until the event; the same file may be sent to many at
+ * once. The file's place of reading is neither used nor moved. Reading may wait for a disk, and on
+ * Linux the port's thread with it; PORT_FILE_BYTES_MAX bounds that. */
+void port_send_file(struct port *port, struct port_sock *sock, const struct port_file *file);
 
 /* Half-close: the peer sees the end of the stream after the bytes taken so far. No send may be in
  * flight. 0, or an error that says the connection is broken, which its receive will say too. */

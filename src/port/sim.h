@@ -10,6 +10,7 @@
  *   sim_port.c    port_sim_ops: life, waiting and taking, buffers, handles
  *   sim_ops.c     port_sim_ops: operations, their completion and cancellation
  *   sim_hold.c    port_sim_ops: newcomers that have to speak first
+ *   sim_file.c    files that are sent
  *
  * Determinism: no address of memory, real time or uninitialised byte reaches a decision or the
  * hash. Sockets, links and ports are walked by index only. Everything belongs to one thread, except
@@ -116,6 +117,17 @@ struct sim_sock {
     struct sim_sock **backlog;
 };
 
+/* ---- Files ---- */
+
+/* Has no bytes of its own: they are made when they are sent, so it may be of any size. */
+struct sim_file {
+    uint64_t bytes;    /* a test may make it shorter at any time */
+    uint64_t fails_at; /* the byte that can't be read; UINT64_MAX: none */
+    void (*read)(void *user, uint64_t offset, void *to, uint32_t len);
+    void *user;
+    bool open;
+};
+
 /* ---- The world ---- */
 
 struct sim_port;
@@ -158,6 +170,9 @@ struct sim_world {
     struct sim_link **links; /* by index */
     uint32_t *link_generations;
     uint32_t links_room;
+
+    struct sim_file *files; /* by handle - 1 */
+    uint32_t files_room;
 
     struct sim_port *ports[SIM_PORTS_MAX]; /* by number; NULL once destroyed */
     uint32_t port_count;
@@ -291,7 +306,9 @@ struct sim_link {
     unsigned span_count;
     unsigned span_room;
     size_t send_bytes;
-    uint64_t send_sum;     /* of its bytes when it was started */
+    uint64_t send_sum;            /* of its bytes when it was started */
+    const struct port_file *file; /* the same of a file; NULL: of spans */
+    struct port_file file_copy;   /* as it was when it was started */
     struct sim_held *held; /* a listener's that hears: newcomers that said nothing yet, in order */
     uint32_t held_len;
     uint32_t held_max;
@@ -353,6 +370,20 @@ void sim_hold_begin(struct sim_link *link, uint32_t held_max);
 void sim_hold_end(struct sim_link *link);
 bool sim_hold_make(struct sim_link *link);
 
+/* A file of the world. `read` makes bytes that are inside of it; it must give the same ones each
+ * time. The handle is not given anew while a file with it is open. */
+os_file sim_file_make(struct sim_world *world, uint64_t bytes,
+                      void (*read)(void *user, uint64_t offset, void *to, uint32_t len),
+                      void *user);
+/* Its file; valid until the next one is made. NULL: there is none with this handle. */
+struct sim_file *sim_file_of(struct sim_world *world, os_file handle);
+void sim_file_close(struct sim_world *world, os_file handle);
+/* At most so many bytes of the file in flight, written to the socket: how many, 0 without room, or
+ * SALLY_E*. */
+int64_t sim_file_put(struct sim_link *link, uint32_t max);
+/* That nobody changed the struct or closed the file meanwhile. */
+void sim_file_check(struct sim_link *link);
+
 /* SIM_MAKE */
 void sim_ops_make(struct sim_world *world, uint64_t link, enum port_op op);
 /* Its last event is taken now: what may be checked then is. */
@@ -370,6 +401,7 @@ int64_t sim_op_send_now(struct port *port, struct port_sock *sock, const struct 
                         unsigned count, int *sys_error);
 void sim_op_send(struct port *port, struct port_sock *sock, const struct span *spans,
                  unsigned count);
+void sim_op_send_file(struct port *port, struct port_sock *sock, const struct port_file *file);
 int sim_op_shutdown(struct port *port, struct port_sock *sock);
 void sim_op_close(struct port *port, struct port_sock *sock, enum port_close_mode mode);
 

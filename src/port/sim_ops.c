@@ -254,6 +254,7 @@ static uint64_t spans_sum(const struct span *spans, unsigned count)
 /* Reads every byte, as late as a kernel might. */
 static void check_spans(struct sim_link *link)
 {
+    if (link->file) sim_file_check(link);
     if (spans_sum(link->spans, link->span_count) != link->send_sum)
         sim_violation(link->port->world, "slot %u: bytes were changed while they were sent",
                       link->slot_index);
@@ -324,9 +325,34 @@ void sim_op_send(struct port *port, struct port_sock *sock, const struct span *s
         link->span_room = count;
     }
     memcpy(link->spans, spans, count * sizeof *spans);
+    link->file = NULL;
     link->span_count = count;
     link->send_bytes = spans_bytes(link, spans, count);
     link->send_sum = spans_sum(spans, count);
+}
+
+void sim_op_send_file(struct port *port, struct port_sock *sock, const struct port_file *file)
+{
+    struct sim_link *link = sim_link_of(sim_port_of(port), sock);
+    sendable(link);
+    start(link, PORT_SEND);
+    link->span_count = 0;
+    link->send_bytes = file->bytes < PORT_FILE_BYTES_MAX ? file->bytes : PORT_FILE_BYTES_MAX;
+    link->send_sum = spans_sum(NULL, 0);
+    link->file = file;
+    link->file_copy = *file;
+    sim_file_check(link);
+}
+
+/* Of spans or of a file: how many bytes went, 0 without room, or SALLY_E*. */
+static int64_t send_some(struct sim_link *link)
+{
+    uint32_t part = send_part(link, link->send_bytes);
+    if (!part) return 0;
+    check_spans(link);
+    if (link->file) return sim_file_put(link, part);
+    put_part(link, link->spans, part);
+    return part;
 }
 
 static void make_send(struct sim_link *link)
@@ -342,11 +368,10 @@ static void make_send(struct sim_link *link)
         finish(link, PORT_SEND, link->s->error, 0);
         return;
     }
-    uint32_t part = send_part(link, link->send_bytes);
-    if (!part) return;
-    check_spans(link);
-    put_part(link, link->spans, part);
-    finish(link, PORT_SEND, 0, part);
+    int64_t some = send_some(link);
+    if (!some) return;
+    link->send_failed = some < 0 && some != SALLY_EFILEEND;
+    finish(link, PORT_SEND, some < 0 ? (int)some : 0, some > 0 ? (uint32_t)some : 0);
 }
 
 /* A close meets a send in flight: nothing went, all that fitted went and it is told, or it went and
@@ -357,9 +382,8 @@ static void decide_send(struct sim_link *link)
     check_spans(link);
     link->send_forced = 0;
     if (!link->s || link->s->error || coin(link)) return;
-    uint32_t part = send_part(link, link->send_bytes);
-    put_part(link, link->spans, part);
-    if (coin(link)) link->send_forced = (int)part;
+    int64_t some = send_some(link);
+    if (some > 0 && coin(link)) link->send_forced = (int)some;
 }
 
 int sim_op_shutdown(struct port *port, struct port_sock *sock)
@@ -436,6 +460,7 @@ void sim_ops_taken(struct sim_link *link, const struct port_event *event)
     if (op == PORT_SEND) {
         check_spans(link);
         link->span_count = 0;
+        link->file = NULL;
     }
     bool as_new = op == PORT_CONNECT && event->error && !link->closing;
     if (op == PORT_CONNECT && event->error) link->sock->handle = PORT_NO_HANDLE;

@@ -421,7 +421,7 @@ static int sim_create(struct port **out, const struct port_config *config)
     port->port.ops = &port_sim_ops;
     port->port.mem = config->mem;
     port->port.socks = config->socks;
-    port->port.abilities = world->send_now ? PORT_CAN_SEND_NOW : 0;
+    port->port.abilities = PORT_CAN_SEND_FILE | (world->send_now ? PORT_CAN_SEND_NOW : 0);
     port->port.bufs_total = config->bufs_max ? config->bufs_max : SIM_BUFS;
     port->world = world;
     port->buf_bytes =
@@ -474,6 +474,7 @@ const struct port_ops port_sim_ops = {
     .recv_stop = sim_op_recv_stop,
     .send_now = sim_op_send_now,
     .send = sim_op_send,
+    .send_file = sim_op_send_file,
     .shutdown = sim_op_shutdown,
     .close = sim_op_close,
     .buf_release = sim_buf_release,

@@ -304,6 +304,7 @@ void sim_world_destroy(struct sim_world *world)
     sim_free(world, world->sock_generations, world->socks_room * sizeof(uint32_t));
     sim_free(world, world->links, world->links_room * sizeof(struct sim_link *));
     sim_free(world, world->link_generations, world->links_room * sizeof(uint32_t));
+    sim_free(world, world->files, world->files_room * sizeof *world->files);
     sim_free(world, world->holes, world->hole_count * sizeof(struct address));
     sim_free(world, world->heap, world->heap_room * sizeof(struct sim_event));
     assert(mem_in_use(&world->mem) == 0);

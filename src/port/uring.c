@@ -69,7 +69,7 @@ static int create(struct port **port, const struct port_config *config, uint32_t
     if (!uring) return SALLY_ENOMEM;
     uring->port.mem = config->mem;
     uring->port.socks = config->socks;
-    uring->port.abilities = PORT_CAN_POLL_FD;
+    uring->port.abilities = PORT_CAN_POLL_FD | PORT_CAN_SEND_FILE;
     uring->enter = uring_enter_kernel;
     uring->features_off = features_off;
     uring->ring.ring_fd = -1;
@@ -256,6 +256,10 @@ static inline bool take_completion(struct uring *uring, struct port_event *event
         struct port_sock *sock = slots_find(uring->port.socks, index, (uint32_t)(user_data >> 32));
         if (sock && uring_own(sock)->armed & PORT_BIT(kind))
             return resolve(uring, sock, kind, res, flags, event);
+    } else if (kind == URING_FILE) {
+        struct port_sock *sock = slots_find(uring->port.socks, index, (uint32_t)(user_data >> 32));
+        if (sock && (uring_own(sock)->armed & PORT_BIT(PORT_SEND)) && uring_is_file(sock))
+            return uring_file_done(uring, sock, res, event);
     }
     resolve_own(uring, kind, flags);
     return false;
@@ -433,6 +437,7 @@ const struct port_ops port_uring_ops = {
     .recv_stop = uring_recv_stop,
     .send_now = uring_send_now,
     .send = uring_send,
+    .send_file = uring_send_file,
     .shutdown = uring_shutdown,
     .close = uring_close,
     .buf_release = uring_bufs_release,

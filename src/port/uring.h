@@ -5,9 +5,9 @@
  * struct port_sock. Threads: creating is any thread's, port_wake too, the rest is the owner's.
  *
  * The files: uring.c the port's life and its events, uring_ring.c the system calls, uring_list.c
- * what waits and what is due, uring_accept.c, uring_connect.c, uring_recv.c, uring_send.c and
- * uring_close.c the operations, uring_bufs.c receive buffers, uring_probe.c what this kernel can,
- * uring_trial.c a trial of it. docs/design/uring.md tells why. */
+ * what waits and what is due, uring_accept.c, uring_connect.c, uring_recv.c, uring_send.c,
+ * uring_file.c and uring_close.c the operations, uring_bufs.c receive buffers, uring_probe.c what
+ * this kernel can, uring_trial.c a trial of it. docs/design/uring.md tells why. */
 #ifndef PORT_URING_H
 #define PORT_URING_H
 
@@ -51,7 +51,7 @@ struct uring_buf_status { /* io_uring_buf_status, kernel 6.8 */
 
 /* The 8 bits beside slot and generation in user_data. The first five are PORT_ACCEPT to PORT_CLOSE.
  */
-enum uring_kind { URING_CANCEL = PORT_OPS, URING_WAKE, URING_ALARM, URING_HOLD };
+enum uring_kind { URING_CANCEL = PORT_OPS, URING_WAKE, URING_ALARM, URING_HOLD, URING_FILE };
 
 enum uring_state { URING_OPEN, URING_CLOSING, URING_CLOSED }; /* port_sock.state */
 
@@ -73,9 +73,10 @@ enum uring_list_id { URING_WORK, URING_DUE, URING_LISTS };
 /* What port_sock.own holds. The masks have PORT_BIT of each operation. */
 struct uring_sock {
     union {
-        const void *send_data;   /* the first span of the send in flight, port_sock.own32 bytes: it
+        const void *send_data; /* the first span of the send in flight, port_sock.own32 bytes: it
                                     may have to be submitted again */
-        struct linux_hold *hold; /* a listener's that hears, made by its first accept */
+        const struct port_file *file; /* the same of a file: own32 is 0, which no span's is */
+        struct linux_hold *hold;      /* a listener's that hears, made by its first accept */
     };
     uint32_t next[URING_LISTS]; /* slot index + 1, 0 at the end */
     uint32_t starved_next;      /* out of the list: URING_FED, or 0 */
@@ -215,6 +216,9 @@ static inline void uring_assert_owner(const struct uring *uring)
     (void)uring;
 }
 
+/* Whether the send in flight is of a file. Its requests have another kind than a send's. */
+static inline bool uring_is_file(const struct port_sock *sock) { return sock->own32 == 0; }
+
 static inline uint64_t uring_data(const struct port_sock *sock, unsigned kind)
 {
     return (uint64_t)slot_generation(&sock->slot) << 32 | (uint64_t)kind << SLOTS_INDEX_BITS |
@@ -324,6 +328,10 @@ bool uring_send_issue(struct uring *uring, struct port_sock *sock);
 bool uring_send_done(struct uring *uring, struct port_sock *sock, int res,
                      struct port_event *event);
 
+bool uring_file_issue(struct uring *uring, struct port_sock *sock);
+bool uring_file_done(struct uring *uring, struct port_sock *sock, int res,
+                     struct port_event *event);
+
 void uring_accept(struct port *port, struct port_sock *sock);
 void uring_accept_stop(struct port *port, struct port_sock *sock);
 void uring_connect(struct port *port, struct port_sock *sock, const struct address *to,
@@ -334,6 +342,7 @@ int64_t uring_send_now(struct port *port, struct port_sock *sock, const struct s
                        unsigned count, int *sys_error);
 void uring_send(struct port *port, struct port_sock *sock, const struct span *spans,
                 unsigned count);
+void uring_send_file(struct port *port, struct port_sock *sock, const struct port_file *file);
 int uring_shutdown(struct port *port, struct port_sock *sock);
 void uring_close(struct port *port, struct port_sock *sock, enum port_close_mode mode);
 

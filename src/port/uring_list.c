@@ -58,7 +58,8 @@ static bool issue(struct uring *uring, struct port_sock *sock, enum port_op op)
     case PORT_ACCEPT: return uring_accept_issue(uring, sock);
     case PORT_CONNECT: return uring_connect_issue(uring, sock);
     case PORT_RECV: return uring_recv_issue(uring, sock);
-    default: return uring_send_issue(uring, sock);
+    default:
+        return uring_is_file(sock) ? uring_file_issue(uring, sock) : uring_send_issue(uring, sock);
     }
 }
 
@@ -88,7 +89,8 @@ static void cancel(struct uring *uring, struct port_sock *sock, enum port_op op)
         return;
     }
     own->cancel &= (uint8_t)~uring_bit(op);
-    sqe->addr = uring_data(sock, op);
+    bool of_file = op == PORT_SEND && uring_is_file(sock);
+    sqe->addr = uring_data(sock, of_file ? URING_FILE : (unsigned)op);
     sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
 }
 

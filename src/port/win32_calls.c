@@ -43,6 +43,7 @@ struct extension {
 static INIT_ONCE once = INIT_ONCE_STATIC_INIT;
 static struct extension extensions[2];
 static int load_error;
+static bool has_transmit;
 static const char *load_missing;
 
 static struct extension *extension_of(enum addr_family family)
@@ -77,6 +78,18 @@ static bool load_one(SOCKET sock, GUID guid, const char *name, void *function, s
     return false;
 }
 
+/* NULL: the socket's provider has none. */
+static LPFN_TRANSMITFILE transmit_of(SOCKET sock)
+{
+    GUID guid = WSAID_TRANSMITFILE;
+    LPFN_TRANSMITFILE function = NULL;
+    DWORD got;
+    if (WSAIoctl(sock, SIO_GET_EXTENSION_FUNCTION_POINTER, &guid, sizeof guid, &function,
+                 sizeof function, &got, NULL, NULL) != 0)
+        return NULL;
+    return function;
+}
+
 static bool load_family(int family, struct extension *to)
 {
     SOCKET sock = WSASocketW(family, SOCK_STREAM, IPPROTO_TCP, NULL, 0, WSA_FLAG_OVERLAPPED);
@@ -85,6 +98,7 @@ static bool load_family(int family, struct extension *to)
                load_one(sock, (GUID)WSAID_GETACCEPTEXSOCKADDRS, "GetAcceptExSockaddrs", &to->addrs,
                         sizeof to->addrs) &&
                load_one(sock, (GUID)WSAID_CONNECTEX, "ConnectEx", &to->connect, sizeof to->connect);
+    has_transmit = all && transmit_of(sock);
     closesocket(sock);
     return all;
 }
@@ -281,6 +295,34 @@ static int call_send(void *ctx, port_handle handle, const struct span *spans, un
     return last(WSASend(sock_of(handle), from, count, NULL, 0, system_of(overlapped), NULL));
 }
 
+static bool call_can_transmit(void *ctx)
+{
+    (void)ctx;
+    return has_transmit;
+}
+
+/* Asked of the socket each time, since each may have another provider; beside what the transfer
+ * costs that is nothing. The file's place of reading stays where it is: the offset in the
+ * OVERLAPPED counts. */
+static int call_transmit(void *ctx, port_handle handle, os_file file, uint32_t bytes,
+                         struct win32_overlapped *overlapped)
+{
+    (void)ctx;
+    LPFN_TRANSMITFILE transmit = transmit_of(sock_of(handle));
+    if (!transmit) return WSAEOPNOTSUPP;
+    return started(
+        transmit(sock_of(handle), (HANDLE)file, bytes, 0, system_of(overlapped), NULL, 0));
+}
+
+static int call_file_bytes(void *ctx, os_file file, uint64_t *bytes)
+{
+    (void)ctx;
+    LARGE_INTEGER size = {0};
+    int sys = last_if(!GetFileSizeEx((HANDLE)file, &size));
+    *bytes = (uint64_t)size.QuadPart;
+    return sys;
+}
+
 static int call_accept(void *ctx, enum addr_family family, port_handle listener, port_handle handle,
                        void *buf, uint32_t first, struct win32_overlapped *overlapped)
 {
@@ -462,6 +504,7 @@ const struct win32_calls *win32_system_calls(void)
         .bind = call_bind,
         .listen = call_listen,
         .option = call_option,
+        .can_transmit = call_can_transmit,
         .is_listener = call_is_listener,
         .has_newcomer = call_has_newcomer,
         .local = call_local,
@@ -470,6 +513,8 @@ const struct win32_calls *win32_system_calls(void)
         .read = call_read,
         .recv = call_recv,
         .send = call_send,
+        .transmit = call_transmit,
+        .file_bytes = call_file_bytes,
         .accept = call_accept,
         .accept_peer = call_accept_peer,
         .connect_time = call_connect_time,

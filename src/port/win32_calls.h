@@ -62,6 +62,8 @@ struct win32_calls {
     int (*bind)(void *ctx, port_handle handle, const struct addr *addr);
     int (*listen)(void *ctx, port_handle handle, int backlog);
     int (*option)(void *ctx, port_handle handle, enum win32_option option, int64_t value);
+    /* Whether TransmitFile is there, of the system's own provider. */
+    bool (*can_transmit)(void *ctx);
     int (*is_listener)(void *ctx, port_handle handle, bool *is);
     int (*has_newcomer)(void *ctx, port_handle handle, bool *has);
     int (*local)(void *ctx, port_handle handle, struct addr *addr);
@@ -76,6 +78,11 @@ struct win32_calls {
                 struct win32_overlapped *overlapped);
     int (*send)(void *ctx, port_handle handle, const struct span *spans, unsigned count,
                 struct win32_overlapped *overlapped);
+    /* `bytes` are not 0, which would be all of the file; from the offset in the overlapped on. It
+     * may end with fewer where the file does. */
+    int (*transmit)(void *ctx, port_handle handle, os_file file, uint32_t bytes,
+                    struct win32_overlapped *overlapped);
+    int (*file_bytes)(void *ctx, os_file file, uint64_t *bytes);
     /* `buf` has room for `first` bytes, without which it doesn't end unless that is 0, and the
      * addresses behind them. */
     int (*accept)(void *ctx, enum addr_family family, port_handle listener, port_handle handle,

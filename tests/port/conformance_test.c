@@ -5,6 +5,8 @@
  *     PATTERN   run only these, as in "epoll__P4*" or "*__P7_02*"
  *     --here    in this process, for a debugger: one pair at a time
  *   SALLY_TRIAL_S  seconds that a rule may take
+ *   SALLY_GUARDED  memory between forbidden pages, see support/guard_pages.h; the value says which
+ *               rules: numbers as in "P4 P15", or "all"
  *   SALLY_SEED  the seed of the random walk and of the simulated network */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -54,11 +56,30 @@ static void try_pair(void **state)
     if (pair->trial.verdict == VERDICT_FAIL) fail_msg("%s", pair->trial.text);
 }
 
+/* Whether the name begins with one of the numbers in the list. */
+static bool is_listed(const char *list, const char *name)
+{
+    size_t number = strcspn(name, "_");
+    while (*list) {
+        size_t len = strcspn(list, " ");
+        if (len == number && strncmp(list, name, len) == 0) return true;
+        list += len + strspn(list + len, " ");
+    }
+    return false;
+}
+
+static bool is_wanted(const struct rule *rule)
+{
+    const char *guarded = getenv("SALLY_GUARDED");
+    return !guarded || strcmp(guarded, "all") == 0 || is_listed(guarded, rule->name);
+}
+
 static void make_pairs(void)
 {
     for (unsigned c = 0; c < columns_count; c++) {
         const struct rule *rule;
         for (unsigned r = 0; (rule = rule_at(r)) != NULL; r++) {
+            if (!is_wanted(rule)) continue;
             if (pairs_len == PAIRS_MAX) abort();
             struct pair *pair = &pairs[pairs_len++];
             pair->attempt = (struct attempt){rule, &columns[c].config};

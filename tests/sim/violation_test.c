@@ -146,6 +146,57 @@ static void send_twice(void)
     send_some();
 }
 
+static void read_zeros(void *user, uint64_t offset, void *to, uint32_t len)
+{
+    (void)user, (void)offset;
+    memset(to, 0, len);
+}
+
+static struct port_file part;
+
+static void send_a_file(void)
+{
+    open_pair();
+    part = (struct port_file){sim_file_make(world, 1000, read_zeros, NULL), 0, 1000};
+    ops->send_file(port, sock, &part);
+}
+
+static void change_file_in_flight(void)
+{
+    send_a_file();
+    part.offset++;
+    turn();
+}
+
+static void change_file_before_the_event_is_taken(void)
+{
+    send_a_file();
+    while (!sim_port_of(port)->ready_len) (void)sim_world_fire(world);
+    part.bytes--;
+    turn();
+}
+
+static void close_file_in_flight(void)
+{
+    send_a_file();
+    sim_file_close(world, part.handle);
+    turn();
+}
+
+static void close_file_twice(void)
+{
+    send_a_file();
+    turn();
+    sim_file_close(world, part.handle);
+    sim_file_close(world, part.handle);
+}
+
+static void send_beside_a_file(void)
+{
+    send_a_file();
+    send_some();
+}
+
 static void send_after_shutdown(void)
 {
     open_pair();
@@ -229,6 +280,11 @@ static void callers_who_break_the_contract_are_found_out(void **state)
     expect_violation(change_bytes_in_flight, "changed while they were sent");
     expect_violation(change_bytes_before_the_event_is_taken, "changed while they were sent");
     expect_violation(send_twice, "started twice");
+    expect_violation(change_file_in_flight, "was changed while it was in flight");
+    expect_violation(change_file_before_the_event_is_taken, "was changed while it was in flight");
+    expect_violation(close_file_in_flight, "is sent and not open");
+    expect_violation(close_file_twice, "is closed and was not open");
+    expect_violation(send_beside_a_file, "started twice");
     expect_violation(send_after_shutdown, "send after a half-close");
     expect_violation(shut_while_sending, "half-close while a send is in flight");
     expect_violation(release_twice, "given back twice");

@@ -6,6 +6,7 @@ const struct column columns[] = {
     {"iocp_packets",
      {.ops = &port_iocp_ops,
       .no_strays = true,
+      .guarded = true,
       .ground = &ground_win32,
       .features_off = PORT_NO_PACKET_SKIP}},
     {"iocp_plain",

@@ -40,6 +40,12 @@ struct ground {
     /* No new descriptor for anybody; peers that are there stay. */
     void (*exhaust)(void *world, bool on);
     unsigned (*descriptors)(void *world);
+    /* A file as the port sends it. Its bytes from `offset` on are those of the pattern `tag` (see
+     * stage.h) from `at` on; before that there are zeros. */
+    os_file (*file)(void *world, uint32_t tag, uint64_t at, uint64_t offset, uint64_t bytes);
+    void (*file_cut)(void *world, os_file file, uint64_t bytes); /* so long from now on */
+    void (*file_close)(void *world, os_file file);
+    os_file (*file_unreadable)(void *world); /* one that has bytes which can't be read */
     /* --- only of the real ones; NULL where it lacks what they are for --- */
     /* Signals without end, about a thousand a second; their handler does nothing. */
     void (*pester)(void *world, bool on);

@@ -1,6 +1,6 @@
 /* Raw peers of the system: non-blocking sockets on loopback. No state but the saved limit of
  * descriptors, which is the process's, as the trial's process is its own. */
-#include "port/support/ground.h"
+#include "port/support/stage.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -206,6 +206,55 @@ static unsigned posix_descriptors(void *world)
     return count;
 }
 
+/* Gone from its folder at once. */
+static int file_make(void)
+{
+    char path[256];
+    const char *folder = getenv("TMPDIR");
+    snprintf(path, sizeof path, "%s/sallyport-XXXXXX", folder ? folder : "/tmp");
+    int fd = mkostemp(path, O_CLOEXEC);
+    if (fd < 0 || unlink(path) != 0) abort();
+    return fd;
+}
+
+static os_file posix_file(void *world, uint32_t tag, uint64_t at, uint64_t offset, uint64_t bytes)
+{
+    static unsigned char piece[STAGE_PIECE_BYTES];
+    (void)world;
+    int fd = file_make();
+    if (ftruncate(fd, (off_t)(offset + bytes)) != 0) abort();
+    for (uint64_t done = 0; done < bytes;) {
+        size_t len = bytes - done < sizeof piece ? (size_t)(bytes - done) : sizeof piece;
+        pattern_fill(tag, at + done, piece, len);
+        if (pwrite(fd, piece, len, (off_t)(offset + done)) != (ssize_t)len) abort();
+        done += len;
+    }
+    return fd;
+}
+
+static void posix_file_cut(void *world, os_file file, uint64_t bytes)
+{
+    (void)world;
+    if (ftruncate((int)file, (off_t)bytes) != 0) abort();
+}
+
+static void posix_file_close(void *world, os_file file)
+{
+    (void)world;
+    if (close((int)file) != 0) abort();
+}
+
+static os_file posix_file_unreadable(void *world)
+{
+    char path[64];
+    int fd = (int)posix_file(world, 1, 0, 0, 4096);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int blind = open(path, O_WRONLY | O_CLOEXEC);
+    if (blind < 0) abort();
+    close(fd);
+    return blind;
+}
+
 static void on_pester(int number) { (void)number; }
 
 static void posix_pester(void *world, bool on)
@@ -269,6 +318,10 @@ const struct ground ground_posix = {
     .local = posix_local,
     .exhaust = posix_exhaust,
     .descriptors = posix_descriptors,
+    .file = posix_file,
+    .file_cut = posix_file_cut,
+    .file_close = posix_file_close,
+    .file_unreadable = posix_file_unreadable,
     .pester = posix_pester,
     .interrupt = posix_interrupt,
     .readable = posix_readable,

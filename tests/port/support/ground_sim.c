@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "port/sim.h"
+#include "port/support/stage.h"
 
 static int open_world(void **world)
 {
@@ -105,6 +106,49 @@ static unsigned sim_ground_descriptors(void *world)
     return ((struct sim_world *)world)->descriptors_used;
 }
 
+struct pattern_file {
+    uint32_t tag;
+    uint64_t at;
+    uint64_t offset;
+};
+
+static void file_read(void *user, uint64_t offset, void *to, uint32_t len)
+{
+    const struct pattern_file *file = user;
+    uint64_t hole = offset < file->offset ? file->offset - offset : 0;
+    if (hole > len) hole = len;
+    memset(to, 0, hole);
+    pattern_fill(file->tag, file->at + (offset + hole - file->offset), (char *)to + hole,
+                 (size_t)(len - hole));
+}
+
+static os_file sim_ground_file(void *world, uint32_t tag, uint64_t at, uint64_t offset,
+                               uint64_t bytes)
+{
+    struct pattern_file *file = malloc(sizeof *file);
+    if (!file) abort();
+    *file = (struct pattern_file){tag, at, offset};
+    return sim_file_make(world, offset + bytes, file_read, file);
+}
+
+static void sim_ground_file_cut(void *world, os_file file, uint64_t bytes)
+{
+    sim_file_of(world, file)->bytes = bytes;
+}
+
+static void sim_ground_file_close(void *world, os_file file)
+{
+    free(sim_file_of(world, file)->user);
+    sim_file_close(world, file);
+}
+
+static os_file sim_ground_file_unreadable(void *world)
+{
+    os_file file = sim_ground_file(world, 1, 0, 0, 4096);
+    sim_file_of(world, file)->fails_at = 0;
+    return file;
+}
+
 const struct ground ground_sim = {
     .name = "sim",
     .real = false,
@@ -122,4 +166,8 @@ const struct ground ground_sim = {
     .local = sim_ground_local,
     .exhaust = sim_ground_exhaust,
     .descriptors = sim_ground_descriptors,
+    .file = sim_ground_file,
+    .file_cut = sim_ground_file_cut,
+    .file_close = sim_ground_file_close,
+    .file_unreadable = sim_ground_file_unreadable,
 };

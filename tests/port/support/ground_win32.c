@@ -9,6 +9,8 @@
 #include <winsock2.h>
 #include <ws2tcpip.h>
 
+#include <winioctl.h>
+
 #include "os/network.h"
 #include "port/support/ground.h"
 #include "port/support/rules.h"
@@ -211,6 +213,63 @@ static unsigned win32_ground_descriptors(void *ctx)
     return (unsigned)atomic_load(&((struct win32_world *)ctx)->open);
 }
 
+/* --- files --- */
+
+static HANDLE file_make(DWORD access)
+{
+    char folder[MAX_PATH], path[MAX_PATH];
+    DWORD got;
+    if (!GetTempPathA(sizeof folder, folder) || !GetTempFileNameA(folder, "sly", 0, path)) abort();
+    HANDLE file = CreateFileA(path, access, FILE_SHARE_READ | FILE_SHARE_DELETE, NULL,
+                              CREATE_ALWAYS, FILE_FLAG_DELETE_ON_CLOSE, NULL);
+    if (file == INVALID_HANDLE_VALUE) abort();
+    (void)DeviceIoControl(file, FSCTL_SET_SPARSE, NULL, 0, NULL, 0, &got, NULL);
+    return file;
+}
+
+static void win32_ground_file_cut(void *world, os_file file, uint64_t bytes)
+{
+    LARGE_INTEGER end = {.QuadPart = (LONGLONG)bytes};
+    (void)world;
+    if (!SetFilePointerEx((HANDLE)file, end, NULL, FILE_BEGIN) || !SetEndOfFile((HANDLE)file))
+        abort();
+}
+
+static os_file file_fill(HANDLE file, uint32_t tag, uint64_t at, uint64_t offset, uint64_t bytes)
+{
+    static unsigned char piece[STAGE_PIECE_BYTES];
+    LARGE_INTEGER begin = {.QuadPart = (LONGLONG)offset};
+    if (!SetFilePointerEx(file, begin, NULL, FILE_BEGIN)) abort();
+    for (uint64_t done = 0; done < bytes;) {
+        DWORD wrote, len = bytes - done < sizeof piece ? (DWORD)(bytes - done) : sizeof piece;
+        pattern_fill(tag, at + done, piece, len);
+        if (!WriteFile(file, piece, len, &wrote, NULL) || wrote != len) abort();
+        done += len;
+    }
+    return (os_file)file;
+}
+
+static os_file win32_ground_file(void *world, uint32_t tag, uint64_t at, uint64_t offset,
+                                 uint64_t bytes)
+{
+    (void)world;
+    HANDLE file = file_make(GENERIC_READ | GENERIC_WRITE);
+    win32_ground_file_cut(NULL, (os_file)file, offset + bytes); /* also where that is all zeros */
+    return file_fill(file, tag, at, offset, bytes);
+}
+
+static os_file win32_ground_file_unreadable(void *world)
+{
+    (void)world;
+    return file_fill(file_make(GENERIC_WRITE | FILE_READ_ATTRIBUTES), 1, 0, 0, 4096);
+}
+
+static void win32_ground_file_close(void *world, os_file file)
+{
+    (void)world;
+    if (!CloseHandle((HANDLE)file)) abort();
+}
+
 static bool win32_ground_privileged(void *world)
 {
     (void)world;
@@ -220,7 +279,7 @@ static bool win32_ground_privileged(void *world)
 const struct ground ground_win32 = {
     .name = "win32",
     .real = true,
-    .lacks = NEEDS_SIGNALS | NEEDS_UNIX | NEEDS_SHARED | NEEDS_RESET,
+    .lacks = NEEDS_SIGNALS | NEEDS_UNIX | NEEDS_SHARED | NEEDS_RESET | NEEDS_RIGHTS,
     .open = win32_open_world,
     .shut = win32_shut_world,
     .listen = win32_ground_listen,
@@ -235,5 +294,9 @@ const struct ground ground_win32 = {
     .local = win32_ground_local,
     .exhaust = win32_ground_exhaust,
     .descriptors = win32_ground_descriptors,
+    .file = win32_ground_file,
+    .file_cut = win32_ground_file_cut,
+    .file_close = win32_ground_file_close,
+    .file_unreadable = win32_ground_file_unreadable,
     .privileged = win32_ground_privileged,
 };

@@ -13,6 +13,7 @@ enum rule_needs {
     NEEDS_UNIX = 1 << 4,   /* sockets with a path */
     NEEDS_SHARED = 1 << 5, /* listeners that share a port */
     NEEDS_RESET = 1 << 6,  /* a receive tells also of a reset that came before it */
+    NEEDS_RIGHTS = 1 << 7, /* what a file was opened for counts when it is sent */
 };
 
 struct rule {
@@ -31,7 +32,7 @@ struct rule_set {
 
 extern const struct rule_set rules_ending, rules_starting, rules_closing, rules_receiving,
     rules_sending, rules_stopping, rules_accepting, rules_sharing, rules_waking, rules_reusing,
-    rules_connecting, rules_making, rules_speaking;
+    rules_connecting, rules_making, rules_speaking, rules_files;
 
 /* All of them in order; NULL past the end. */
 const struct rule *rule_at(unsigned index);

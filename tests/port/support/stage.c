@@ -90,7 +90,7 @@ static void close_all(struct stage *stage)
         if (!actor) break;
         if (!(slot_generation(&actor->sock.slot) & 1)) continue;
         actor->on_event = NULL;
-        actor->send_left = 0;
+        actor->send_left = actor->file_left = 0;
         actor->echo = false;
         if (!actor->closed && !actor_flies(actor, PORT_CLOSE))
             stage_close(stage, actor, PORT_CLOSE_RST);

@@ -47,6 +47,8 @@ struct actor {
     uint32_t asked;     /* bytes of the send in flight */
     unsigned char *out; /* and the bytes, freed when it ends */
     uint32_t out_len;
+    struct port_file *file; /* what the send in flight is of, freed when it ends */
+    uint64_t file_left;     /* goes on by itself until none is left */
     uint32_t endings[PORT_OPS];
     uint32_t events[PORT_OPS];
     int32_t error[PORT_OPS]; /* of the last ending */
@@ -183,6 +185,12 @@ void stage_send_spans(struct stage *stage, struct actor *actor, uint32_t bytes,
                       const uint32_t *sizes, unsigned count);
 /* In as many operations as it takes. */
 void stage_send_all(struct stage *stage, struct actor *actor, uint64_t bytes);
+/* At most `bytes` of a file in one operation. Skips the trial where the port can't. */
+void stage_send_file(struct stage *stage, struct actor *actor, os_file file, uint64_t offset,
+                     uint64_t bytes);
+/* In as many operations as it takes, until an error. */
+void stage_send_file_all(struct stage *stage, struct actor *actor, os_file file, uint64_t offset,
+                         uint64_t bytes);
 /* Sends until the system takes no more and a send stays in flight; the peer must not read. */
 void stage_fill(struct stage *stage, struct actor *actor);
 /* What port_send_now takes of the next `bytes`; negative: its error. */

@@ -31,7 +31,10 @@ enum fake_call {
     FAKE_CANCEL,
     FAKE_POST,
     FAKE_SIGNAL,
-    FAKE_ACCEPT_ENDS, /* the code is a status that accepts end with */
+    FAKE_TRANSMIT,
+    FAKE_FILE_BYTES,
+    FAKE_TRANSMIT_ENDS, /* the code is a status */
+    FAKE_ACCEPT_ENDS,   /* the code is a status that accepts end with */
     FAKE_RECV_ENDS,
     FAKE_CALLS
 };
@@ -60,11 +63,14 @@ struct fake {
     pthread_mutex_t lock;
     struct fake_fault faults[FAKE_CALLS];
     unsigned counts[FAKE_CALLS];
-    uint32_t pended_percent; /* of the operations that could finish at once: say pending */
-    bool accepts_at_once;    /* Wine's never do */
-    bool signal_storms;      /* says without a pause that somebody waits, as Wine does */
-    unsigned signals;        /* packets that said so */
-    uint32_t closed_status;  /* of what was pending on a handle that is closed */
+    uint32_t pended_percent;  /* of the operations that could finish at once: say pending */
+    bool accepts_at_once;     /* Wine's never do */
+    bool transmits_at_once;   /* nor do its transfers */
+    bool no_transmit;         /* the provider has none */
+    bool signal_storms;       /* says without a pause that somebody waits, as Wine does */
+    unsigned signals;         /* packets that said so */
+    uint32_t file_bytes_more; /* a file was so much longer when it was asked for its length */
+    uint32_t closed_status;   /* of what was pending on a handle that is closed */
     uint64_t random;
     int fds; /* none from here on was ever added to a port */
     struct fake_sock socks[FAKE_FDS_MAX];
@@ -88,6 +94,8 @@ struct fake_op {
     uint32_t len;
     struct span spans[WIN32_SPANS_MAX]; /* still to be sent */
     unsigned count;
+    int file; /* whose next `len` bytes are still to be sent */
+    uint64_t offset;
     int newcomer;   /* the descriptor that becomes the newcomer's */
     bool connected; /* with first bytes: it has come, they have not */
     uint64_t since_ms;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "port/linux_sock.h"
@@ -229,6 +230,30 @@ static bool try_send(int fd, struct fake_op *op)
     return true;
 }
 
+/* A file that ends before: what there was of it. */
+static bool try_transmit(int fd, struct fake_op *op)
+{
+    unsigned char piece[16384];
+    while (op->len) {
+        size_t len = op->len < sizeof piece ? op->len : sizeof piece;
+        ssize_t got = pread(op->file, piece, len, (off_t)op->offset);
+        if (got < 0) {
+            op->overlapped->status = (uint32_t)WIN32_STATUS_DEVICE_DATA_ERROR;
+            return true;
+        }
+        if (got == 0) break;
+        ssize_t sent = send(fd, piece, (size_t)got, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR) continue;
+        if (sent < 0 && errno == EAGAIN) return false;
+        if (sent < 0) return finished(op, errno, op->overlapped->bytes);
+        op->offset += (uint64_t)sent;
+        op->len -= (uint32_t)sent;
+        op->overlapped->bytes += (uint64_t)sent;
+    }
+    op->overlapped->status = 0;
+    return true;
+}
+
 /* Bytes, the end of the stream, or an error end it. */
 static bool try_first(struct fake_op *op)
 {
@@ -289,6 +314,10 @@ bool fake_op_try(struct fake *fake, int fd, struct fake_op *op)
         if (done) status = fake_fault(fake, FAKE_ACCEPT_ENDS);
         break;
     case FAKE_CONNECT: done = try_connect(fd, op); break;
+    case FAKE_TRANSMIT:
+        done = try_transmit(fd, op);
+        if (done) status = fake_fault(fake, FAKE_TRANSMIT_ENDS);
+        break;
     default: abort();
     }
     if (status) op->overlapped->status = (uint32_t)status;
@@ -350,6 +379,7 @@ static int start(struct fake *fake, int fd, const struct fake_op *wanted)
     op->overlapped->status = STATUS_PENDING;
     op->overlapped->bytes = 0;
     bool later = (op->kind == FAKE_ACCEPT && !fake->accepts_at_once) || op->kind == FAKE_CONNECT ||
+                 (op->kind == FAKE_TRANSMIT && !fake->transmits_at_once) ||
                  same_kind_before(sock, op->kind);
     if (!later && fake_op_try(fake, fd, op)) return finish_at_once(fake, fd, op);
     struct fake_op **link = &sock->ops;
@@ -381,6 +411,30 @@ static int call_send(void *ctx, port_handle handle, const struct span *spans, un
     if (count > WIN32_SPANS_MAX) abort();
     memcpy(op.spans, spans, count * sizeof *spans);
     return start_locked(ctx, handle, &op);
+}
+
+static bool call_can_transmit(void *ctx) { return !((struct fake *)ctx)->no_transmit; }
+
+static int call_transmit(void *ctx, port_handle handle, os_file file, uint32_t bytes,
+                         struct win32_overlapped *overlapped)
+{
+    struct fake_op op = {.kind = FAKE_TRANSMIT,
+                         .overlapped = overlapped,
+                         .file = (int)file,
+                         .offset = overlapped->offset,
+                         .len = bytes};
+    if (!bytes) abort(); /* to Windows that is the whole file */
+    return start_locked(ctx, handle, &op);
+}
+
+static int call_file_bytes(void *ctx, os_file file, uint64_t *bytes)
+{
+    struct stat status;
+    int sys = fault_of(ctx, FAKE_FILE_BYTES);
+    if (sys) return sys;
+    if (fstat((int)file, &status) != 0) return WIN32_ERROR_INVALID_HANDLE;
+    *bytes = (uint64_t)status.st_size + ((struct fake *)ctx)->file_bytes_more;
+    return 0;
 }
 
 static int call_accept(void *ctx, enum addr_family family, port_handle listener, port_handle handle,
@@ -482,6 +536,9 @@ void fake_sock_calls(struct win32_calls *calls)
     calls->read = call_read;
     calls->recv = call_recv;
     calls->send = call_send;
+    calls->can_transmit = call_can_transmit;
+    calls->transmit = call_transmit;
+    calls->file_bytes = call_file_bytes;
     calls->accept = call_accept;
     calls->accept_peer = call_accept_peer;
     calls->connect_time = call_connect_time;

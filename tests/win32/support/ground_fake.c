@@ -20,7 +20,7 @@ static int open_fake(void **world)
 static int open_prompt_fake(void **world)
 {
     struct fake *fake = fake_make();
-    fake->accepts_at_once = true;
+    fake->accepts_at_once = fake->transmits_at_once = true;
     fake->closed_status = (uint32_t)WIN32_STATUS_CONNECTION_ABORTED; /* Windows' own */
     *world = fake;
     return 0;
@@ -47,6 +47,7 @@ const struct column columns[] = {
     {"iocp_packets",
      {.ops = &port_iocp_ops,
       .no_strays = true,
+      .guarded = true,
       .ground = &ground_fake,
       .features_off = PORT_NO_PACKET_SKIP}},
     {"iocp_plain",
