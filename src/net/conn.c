@@ -16,6 +16,7 @@
 #include "net/limits.h"
 #include "net/record.h"
 #include "net/server.h"
+#include "net/throttle.h"
 
 /* ---- Begin ---- */
 
@@ -93,15 +94,22 @@ static void conn__unname(sally_conn *conn)
     slots_give(&shard->slots, conn);
 }
 
+static void adopt__unmake(sally_conn *conn)
+{
+    limits_detach(conn);
+    flow_free(conn);
+    conn__free_extra(conn);
+    conn__unname(conn);
+}
+
 /* NULL without room or memory. */
 static sally_conn *adopt__make(struct shard *shard, struct policy *policy)
 {
     sally_conn *conn = conn_name(shard, policy);
     if (!conn) return NULL;
     conn_init(conn, shard, policy);
-    if (limits_attach(conn)) return conn;
-    conn__free_extra(conn);
-    conn__unname(conn);
+    if (limits_attach(conn) && throttle_attach(conn)) return conn;
+    adopt__unmake(conn);
     return NULL;
 }
 
@@ -135,9 +143,7 @@ void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
     conn->counted_server = true;
     if (!conn_set_peer(conn, peer) || !conn__set_source(conn, source)) {
         counter_add(&shard->counters.refused, 1);
-        limits_detach(conn);
-        conn__free_extra(conn);
-        conn__unname(conn);
+        adopt__unmake(conn);
         adopt__undo(shard, policy, handle, source);
         return;
     }
@@ -265,6 +271,7 @@ void conn_close(sally_conn *conn, sally_close_reason reason)
     conn->write_ms = conn->shard->now_ms & CONN_MS_MAX;
     conn_drop_held(conn);
     carry_close(conn_carry(conn), &conn->shard->engine->mem);
+    if (conn_has(conn, CONN_FLOW)) throttle_closing(conn);
     shard_mark_dirty(conn->shard, conn);
 }
 
@@ -281,6 +288,7 @@ void conn_end(sally_conn *conn, enum port_close_mode mode, sally_close_reason re
         (void)dial_drop(conn); /* without memory the address is not told */
     else
         conn_drop_held(conn);
+    throttle_end(conn);
     carry_close(conn_carry(conn), &conn->shard->engine->mem);
     if (!closing) port_close(conn->shard->port, &conn->sock, mode);
 }
@@ -374,7 +382,7 @@ void conn_finish(sally_conn *conn)
         conn->extra->carry = NULL;
     }
     if (!conn->policy->guest) counter_add(&shard->counters.closed, 1);
-    if (conn_has(conn, CONN_CUT)) {
+    if (conn->cut) {
         atomic_fetch_add(&shard->engine->stop_cut, 1);
         atomic_fetch_add(&shard->engine->stop_unsent, info.bytes_unsent);
     }

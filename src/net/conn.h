@@ -46,13 +46,14 @@ enum conn_flag {
     CONN_ON_OPEN_RAN = 1 << 9,   /* the handler knows the connection */
     CONN_FIRST_BYTE = 1 << 10,   /* one came, or nobody waits for it */
     CONN_FOREIGN = 1 << 11,      /* other threads send to it */
-    CONN_CUT = 1 << 12,          /* ended by the end of a drain or a stop */
+    CONN_WAITS = 1 << 12,        /* reading waits for a limit of ours: see conn_update_waits */
     CONN_HELD = 1 << 13,         /* held is not NULL */
-    CONN_FLOW = 1 << 14,         /* a note, a cork, or its server has a budget */
+    CONN_FLOW = 1 << 14,         /* a note, a cork, limits for bytes, or its server has a budget */
     CONN_LIMITED = 1 << 15,      /* limits is not NULL */
+    CONN_STOPS = CONN_PAUSED | CONN_AUTO_PAUSED | CONN_WAITS, /* any of these stops reading */
     /* none of these, and open: nearly every connection, nearly always */
-    CONN_SPECIAL = CONN_PAUSED | CONN_AUTO_PAUSED | CONN_RECV_STOPPING | CONN_EOF | CONN_EOF_HELD |
-                   CONN_SHUT_ASKED | CONN_SHUT | CONN_HELD | CONN_FLOW | CONN_LIMITED,
+    CONN_SPECIAL = CONN_STOPS | CONN_RECV_STOPPING | CONN_EOF | CONN_EOF_HELD | CONN_SHUT_ASKED |
+                   CONN_SHUT | CONN_HELD | CONN_FLOW | CONN_LIMITED,
 };
 
 /* A send returns it inside the library: taken, and dropped by the policy. */
@@ -110,6 +111,7 @@ struct sally_conn {
     uint32_t has_reason : 1;
     uint32_t counted_server : 1; /* in the server's count */
     uint32_t by_id : 1;          /* its end was asked for by id */
+    uint32_t cut : 1;            /* ended by the end of a drain or a stop */
     struct timer timer; /* one for all limits: set to the earliest, looked at again when it fires */
     uint64_t user_due_ms : 48; /* sally_conn_timer; 0: not set */
     int16_t error;
@@ -229,6 +231,9 @@ static inline bool conn_alive(const sally_conn *conn)
 void conn_on_recv(sally_conn *conn, const struct port_event *event);
 /* Starts or stops reading, as state and pauses want. */
 void conn_update_reading(sally_conn *conn);
+/* Sets or clears CONN_WAITS, as what may stop reading wants. Setting it stops reading at once; who
+ * clears it marks the connection. */
+void conn_update_waits(sally_conn *conn);
 /* Keeps what reading was paused before: at most what was on its way, which the port's buffers
  * bound. Copied, so that those go back. SALLY_ENOMEM. */
 int conn_hold(sally_conn *conn, const void *data, size_t len);

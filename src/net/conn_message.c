@@ -13,7 +13,7 @@ static bool message_take(void *ctx, const void *payload, size_t len, bool copied
     counter_add(&shard->counters.messages, 1);
     if (copied) counter_add(&shard->counters.messages_copied, 1);
     if (conn->policy->handler.on_message) conn->policy->handler.on_message(conn, payload, len);
-    return conn->state == CONN_OPEN && !conn_has(conn, CONN_PAUSED | CONN_AUTO_PAUSED);
+    return conn->state == CONN_OPEN && !conn_has(conn, CONN_STOPS);
 }
 
 /* What can't be framed: what was answered before still goes out, but nothing more is read. */

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "net/bandwidth.h"
 #include "net/budget.h"
 #include "net/buf.h"
 #include "net/cast.h"
@@ -235,6 +236,8 @@ static void shard__timers(struct shard *shard)
             conn_on_timer((sally_conn *)(void *)(base - offsetof(sally_conn, timer)));
         else if (timer->kind == TIMER_TRIM)
             shard__trim(shard);
+        else if (timer->kind == TIMER_LANE)
+            lane_on_timer(timer);
         else if (timer->kind == TIMER_CLIENT)
             client_on_timer((sally_client *)(void *)(base - offsetof(sally_client, timer)));
         else if (timer->kind == TIMER_USER)
@@ -277,7 +280,7 @@ static void stop__cut(sally_conn *conn, void *arg)
     (void)arg;
     if (conn->state == CONN_NEW || conn->state >= CONN_ENDING) return;
     bool drained = atomic_load(&conn->shard->engine->stop_deadline_ms) != 0;
-    if (!conn->policy->guest) conn->flags |= CONN_CUT;
+    if (!conn->policy->guest) conn->cut = true;
     conn_end(conn, conn->out.bytes ? PORT_CLOSE_RST : PORT_CLOSE_FIN,
              drained ? SALLY_CLOSE_DRAIN_TIMEOUT : SALLY_CLOSE_SHUTDOWN, SALLY_ECANCELED, 0);
 }
