@@ -163,6 +163,7 @@ void conn_open(sally_conn *conn)
     if (waits) conn->first_from_ms = now;
     if (conn_limits(conn)) limits_begin(conn);
     if (conn->out.bytes) shard_mark_dirty(conn->shard, conn); /* sent by id before it was open */
+    if (conn->policy->framing) conn_update_waits(conn);       /* it may have to be asked for */
     if (conn->policy->client) client_on_open(conn->policy->client, conn);
     if (conn->policy->handler.on_open) conn->policy->handler.on_open(conn);
     conn_update_reading(conn);

@@ -260,6 +260,8 @@ size_t conn_deliver_messages(sally_conn *conn, const void *data, size_t len);
 void conn_deliver_received(sally_conn *conn, const void *data, size_t len);
 /* Of the message that is not whole. */
 uint32_t conn_message_bytes(const sally_conn *conn);
+/* Its messages are to be asked for, and nothing is. */
+bool conn_wants_nothing(const sally_conn *conn);
 /* Reading goes on: the time that it was paused doesn't count against message_ms. */
 void conn_restart_message(sally_conn *conn);
 

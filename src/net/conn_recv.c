@@ -28,7 +28,7 @@ void conn_update_reading(sally_conn *conn)
 void conn_update_waits(sally_conn *conn)
 {
     const struct throttle *throttle = conn_throttle(conn);
-    if (throttle && throttle->ways[WAY_RECV].waits) {
+    if ((throttle && throttle->ways[WAY_RECV].waits) || conn_wants_nothing(conn)) {
         conn->flags |= CONN_WAITS;
         conn_update_reading(conn);
     } else {

@@ -29,6 +29,7 @@ struct flow {
     uint32_t charged;          /* to its server's budget */
     struct record *record;     /* NULL: nothing recorded */
     struct throttle *throttle; /* NULL: never had limits for bytes a second */
+    uint32_t wanted;           /* sally_conn_want; 0: nothing */
 };
 
 /* conn_flow is there after 0; else SALLY_ENOMEM, also while the connection is being made. */
