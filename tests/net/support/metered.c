@@ -101,7 +101,7 @@ void metered_serve(uint64_t seed, sally_sim_choice send_now)
 void metered_do(unsigned conn, void (*fn)(sally_conn *conn, void *arg), void *arg)
 {
     check_error(sally_post(metered.engine, metered.conns[conn].id, fn, arg), 0);
-    sally_sim_run(metered.sim, 0);
+    sally_sim_run(metered.sim, 1);
 }
 
 /* Buffers large enough that the network is no limit; they are drawn small as often as not. */
