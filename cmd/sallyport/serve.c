@@ -12,6 +12,7 @@
 #include "options.h"
 #include "report.h"
 #include "sallyport.h"
+#include "sallyport/rate.h"
 
 struct serve {
     struct texts listen;
@@ -31,6 +32,9 @@ struct serve {
     uint32_t linger_ms;
     uint32_t drain_ms;
     uint32_t send_bytes_max;
+    sally_rates conn_rates;
+    sally_rate rate_in; /* of all together */
+    sally_rate rate_out;
     uint32_t stats_s;
     int log_level; /* index in log_levels, and a sally_log_level */
     bool json;
@@ -88,6 +92,14 @@ static const struct option_row rows[] = {
      AT(backlog), .min = 1, .max = BACKLOG_MAX},
     {OPTION_SIZE, "send-max", "SIZE", "send queue of a connection (default 4m)", AT(send_bytes_max),
      .min = SEND_MIN, .max = SEND_MAX},
+    {OPTION_SIZE, "conn-rate-in", "SIZE", "bytes a second taken of each connection",
+     AT(conn_rates.recv.bytes_s), .min = 1, .max = UINT32_MAX},
+    {OPTION_SIZE, "conn-rate-out", "SIZE", "bytes a second sent to each",
+     AT(conn_rates.send.bytes_s), .min = 1, .max = UINT32_MAX},
+    {OPTION_SIZE, "rate-in", "SIZE", "bytes a second taken of all together", AT(rate_in.bytes_s),
+     .min = 1, .max = UINT32_MAX},
+    {OPTION_SIZE, "rate-out", "SIZE", "bytes a second sent to all together", AT(rate_out.bytes_s),
+     .min = 1, .max = UINT32_MAX},
     {OPTION_HEADING, .help = "Times (500ms, 10s, 5m, 2h, never)"},
     {OPTION_TIME, "first-byte-timeout", "TIME", "for a peer's first byte (default 30s)",
      AT(first_byte_ms), .never = true},
@@ -168,7 +180,8 @@ static sally_server_options server_options(const struct serve *serve,
                  .idle_ms = serve->idle_ms,
                  .write_stall_ms = serve->write_ms,
                  .linger_ms = serve->linger_ms,
-                 .send_bytes_max = serve->send_bytes_max},
+                 .send_bytes_max = serve->send_bytes_max,
+                 .rates = &serve->conn_rates},
         .at_limit = (sally_at_limit)serve->at_limit,
         .backlog = (int)serve->backlog,
         .admission = admission_is_asked_for(serve) ? admission : NULL,
@@ -203,6 +216,15 @@ static int listen_on(const struct texts *addresses, const sally_server_options *
         if (err) return fail(log, "can't listen on ", address, err);
     }
     return EXIT_DONE;
+}
+
+/* It goes with the engine. */
+static int share_rates(struct serve *serve, const struct log *log, sally_engine *engine)
+{
+    if (!serve->rate_in.bytes_s && !serve->rate_out.bytes_s) return EXIT_DONE;
+    int err =
+        sally_bandwidth_create(&serve->conn_rates.shared, engine, serve->rate_in, serve->rate_out);
+    return err ? fail(log, "can't start", "", err) : EXIT_DONE;
 }
 
 static int listen_all(const struct serve *serve, const struct log *log, sally_engine *engine,
@@ -276,7 +298,8 @@ static int start_and_run(struct serve *serve, struct log *log, sally_engine **en
     if (serve->door.bans) machine_hold_reloads(serve_door_reload, &serve->door);
     int err = sally_engine_create(engine, &options);
     if (err) return fail(log, "can't start", "", err);
-    int status = listen_all(serve, log, *engine, &report);
+    int status = share_rates(serve, log, *engine);
+    if (status == EXIT_DONE) status = listen_all(serve, log, *engine, &report);
     if (status != EXIT_DONE) return status;
     log->starting = false;
     err = sally_engine_start(*engine);

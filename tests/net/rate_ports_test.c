@@ -51,7 +51,16 @@ static void every_byte_comes_once_and_in_order(const struct stage_way *way)
     stage_end(stage);
 }
 
-static sally_bandwidth *shared;
+/* Written by the test, named by shards. */
+static _Atomic(sally_bandwidth *) shared;
+
+static sally_bandwidth *make_shared(sally_engine *engine, sally_rate recv, sally_rate send)
+{
+    sally_bandwidth *made;
+    assert_int_equal(sally_bandwidth_create(&made, engine, recv, send), 0);
+    atomic_store(&shared, made);
+    return made;
+}
 
 static void flood(sally_conn *conn)
 {
@@ -95,21 +104,21 @@ static void shards_share_one_limit(const struct stage_way *way)
     int fds[CLIENTS];
     pthread_t threads[CLIENTS];
     uint64_t from_us = stage_now_us();
-    assert_int_equal(sally_bandwidth_create(&shared, stage->engine, none, rate), 0);
+    sally_bandwidth *bandwidth = make_shared(stage->engine, none, rate);
     for (unsigned i = 0; i < CLIENTS; i++) {
         fds[i] = stage_client(stage, 0, NULL);
         threads[i] = stage_thread(drop_bytes, &fds[i]);
     }
     do {
         stage_nap();
-        assert_int_equal(sally_bandwidth_get_stats(shared, &stats), 0);
+        assert_int_equal(sally_bandwidth_get_stats(bandwidth, &stats), 0);
         uint64_t us = stage_now_us() - from_us;
         assert_true(stats.send_bytes <= RATE * (us / 1000 + 2) / 1000 + BURST);
     } while (stats.send_bytes < 200000);
     assert_int_equal(stats.conns, CLIENTS);
     for (unsigned i = 0; i < CLIENTS; i++)
         assert_true(atomic_load(&stage_actor(stage, i)->sent) > 0); /* nobody starves */
-    sally_bandwidth_destroy(shared); /* and they go on: until the engine ends under them */
+    sally_bandwidth_destroy(bandwidth); /* and they go on: until the engine ends under them */
     stage_destroy_engine(stage);
     for (unsigned i = 0; i < CLIENTS; i++) {
         pthread_join(threads[i], NULL);
@@ -135,7 +144,7 @@ static void limits_change_under_load(const struct stage_way *way)
     struct stage *stage = stage_begin(way, &(struct stage_options){.handler = {.on_data = echo}});
     struct talk talks[CLIENTS];
     pthread_t threads[CLIENTS];
-    assert_int_equal(sally_bandwidth_create(&shared, stage->engine, rate, rate), 0);
+    sally_bandwidth *bandwidth = make_shared(stage->engine, rate, rate);
     for (unsigned i = 0; i < CLIENTS; i++) {
         talks[i] = (struct talk){stage_client(stage, 0, NULL), i, BYTES, false};
         threads[i] = stage_thread(say_pattern, &talks[i]);
@@ -144,7 +153,7 @@ static void limits_change_under_load(const struct stage_way *way)
         sally_id id = stage_actor(stage, (unsigned)turn % CLIENTS)->id;
         (void)sally_post(stage->engine, id, change, (void *)turn);
         sally_rate other = {.bytes_s = 100000 * (uint32_t)(turn % 20)};
-        assert_int_equal(sally_bandwidth_set(shared, other, other), 0);
+        assert_int_equal(sally_bandwidth_set(bandwidth, other, other), 0);
         if (turn % 4 == 0) stage_nap();
     }
     for (unsigned i = 0; i < CLIENTS; i++)
