@@ -56,8 +56,8 @@ static struct mark mark_now(void)
     return mark;
 }
 
-/* `most` and `least` of an equal part, in percent; of what is received between half of the least and twice the most:
- * who gets its bytes in small pieces doesn't always have enough for its turn. */
+/* `least` and `most` of an equal part, in percent; of what is received half of the one and twice
+ * the other: who gets its bytes in small pieces doesn't always have enough for its turn. */
 static void check_parts(const struct mark *from, unsigned least, unsigned most)
 {
     struct mark now = mark_now();

@@ -8,7 +8,7 @@
 
 static const sally_framing demand = {.kind = SALLY_FRAMING_ON_DEMAND, .message_bytes_max = 70000};
 
-enum { HEADER = 4, MESSAGES = 400, LONGEST = 60000 };
+enum { HEADER = 4, MESSAGES = 100, LONGEST = 60000 };
 
 static struct stage *begin(const struct stage_way *way, sally_handler handler, void *user)
 {

@@ -8,10 +8,8 @@
 #include "sallyport/sim.h"
 
 #define METERED_SERVER "127.0.0.1:5002"
-enum {
-    METERED_CONNS = 256,
-    METERED_LATENCY_US = 50
-}; /* fast: the limits are to be seen, not the network */
+/* So fast that the limits are seen and not the network. */
+enum { METERED_CONNS = 256, METERED_LATENCY_US = 50 };
 
 struct metered_conn {
     sally_id id;
@@ -53,7 +51,7 @@ struct metered_conn *metered_of(const sally_conn *conn);
 uint64_t metered_sent(void);
 uint64_t metered_received(void);
 
-/* Of bytes that moved in so many ms: no more than rate and burst allow, and no less but for `slack`.
+/* Of bytes that moved in so many ms: at most what rate and burst allow, at least that less `slack`.
  */
 #define METERED_WITHIN(bytes, ms, rate, slack)                                                     \
     metered_within((bytes), (ms), (rate), (slack), __FILE__, __LINE__)
