@@ -80,6 +80,59 @@ static void what_is_received_keeps_to_the_rate(const struct setting *setting)
     }
 }
 
+static void an_outgoing_connection_has_its_limits_too(const struct setting *setting)
+{
+    (void)setting;
+    EACH_WAY(now)
+    {
+        sally_rates both = {.recv = rates[1], .send = rates[2]};
+        metered_begin();
+        metered.fill = 1000000;
+        metered_serve(4, now);
+        metered_connect(&both);
+        uint64_t from = metered.conns[0].opened_ms;
+        while (sally_sim_now_ms(metered.sim) < from + 2000) {
+            metered_run(STEP, true);
+            uint64_t ms = sally_sim_now_ms(metered.sim) - from;
+            METERED_WITHIN(metered_sent(), ms, both.send, slack_of(&both.send));
+            METERED_WITHIN(metered_received(), ms, both.recv, slack_of(&both.recv));
+        }
+        metered_finish();
+    }
+}
+
+/* Whichever allocation fails, nothing stays behind; who could be made has its limits. */
+static void without_memory_nothing_is_left_behind(const struct setting *setting)
+{
+    (void)setting;
+    bool failed = true;
+    for (uint64_t n = 1; failed; n++) {
+        sally_rates both = {.recv = rates[2], .send = rates[2]};
+        sally_handler handler;
+        metered_begin();
+        metered.options.conn.rates = &both;
+        metered.fill = 100000;
+        metered_serve(n, SALLY_SIM_BY_SEED);
+        handler = metered_handler();
+        check_error(sally_bandwidth_create(&both.shared, metered.engine, rates[1], rates[1]), 0);
+        check_error(sally_listen(metered.engine, METERED_SERVER, &handler, &metered.options, NULL),
+                    0);
+        sally_sim_fail_alloc_at(metered.sim, n, false);
+        sally_connect_options options = {.conn.rates = &both, .same_shard = false};
+        (void)!sally_connect(metered.engine, METERED_SERVER, &handler, &options, NULL);
+        sally_sim_peer *peer = sally_sim_dial(metered.sim, METERED_SERVER);
+        for (int i = 0; i < 50; i++) {
+            (void)sally_sim_peer_write(peer, "some bytes", 10);
+            sally_sim_run(metered.sim, 10);
+        }
+        failed = sally_sim_alloc_failed(metered.sim);
+        check_error(sally_engine_destroy(metered.engine), 0);
+        check_equal(sally_sim_memory_bytes(metered.sim), 0);
+        sally_sim_destroy(metered.sim);
+        check(n < 1000);
+    }
+}
+
 /* The peer wants to send 300 times as much as it may: what it got rid of lies in the two socket
  * buffers, and the engine holds one batch at most. */
 static void a_peer_above_the_rate_is_held_up_and_costs_no_memory(const struct setting *setting)
@@ -490,6 +543,8 @@ int main(void)
     static const struct behaviour list[] = {
         BEHAVIOUR(what_is_sent_keeps_to_the_rate, ANYWHERE),
         BEHAVIOUR(what_is_received_keeps_to_the_rate, ANYWHERE),
+        BEHAVIOUR(an_outgoing_connection_has_its_limits_too, ANYWHERE),
+        BEHAVIOUR(without_memory_nothing_is_left_behind, ANYWHERE),
         BEHAVIOUR(a_peer_above_the_rate_is_held_up_and_costs_no_memory, ANYWHERE),
         BEHAVIOUR(the_end_comes_after_every_byte, ANYWHERE),
         BEHAVIOUR(who_waits_sleeps, ANYWHERE),

@@ -76,6 +76,7 @@ static bool on_timeout(sally_conn *conn, sally_timeout which)
 static void on_close(sally_conn *conn, const sally_close_info *info)
 {
     struct metered_conn *of = metered_of(conn);
+    if (!of) return; /* it never opened */
     of->closed = true;
     of->closed_ms = sally_sim_now_ms(metered.sim);
     of->info = *info;
@@ -122,14 +123,19 @@ static void fill_it(sally_conn *conn, void *arg)
     if (conn) fill(conn);
 }
 
+sally_handler metered_handler(void)
+{
+    return (sally_handler){.on_open = on_open,
+                           .on_data = on_data,
+                           .on_sent = on_sent,
+                           .on_drain = fill,
+                           .on_timeout = on_timeout,
+                           .on_close = on_close};
+}
+
 static void listen_once(void)
 {
-    static const sally_handler handler = {.on_open = on_open,
-                                          .on_data = on_data,
-                                          .on_sent = on_sent,
-                                          .on_drain = fill,
-                                          .on_timeout = on_timeout,
-                                          .on_close = on_close};
+    sally_handler handler = metered_handler();
     if (metered.count) return;
     check_error(sally_listen(metered.engine, METERED_SERVER, &handler, &metered.options, NULL), 0);
 }
@@ -147,6 +153,21 @@ void metered_dial(unsigned count)
         if (!metered.narrow) widen();
         metered_do(before, fill_it, NULL);
     }
+}
+
+void metered_connect(const sally_rates *rates)
+{
+    sally_sim_listener *listener = sally_sim_listen(metered.sim, METERED_PEER, 0);
+    sally_handler handler = metered_handler();
+    sally_connect_options options = {.conn.rates = rates};
+    unsigned before = metered.count;
+    check_error(sally_connect(metered.engine, METERED_PEER, &handler, &options, NULL), 0);
+    sally_sim_run(metered.sim, 10);
+    check_equal(metered.count, before + 1);
+    metered.conns[before].peer = sally_sim_listener_accept(listener);
+    check(metered.conns[before].peer != NULL);
+    widen();
+    metered_do(before, fill_it, NULL);
 }
 
 static void peer_write(struct metered_conn *of)

@@ -8,6 +8,7 @@
 #include "sallyport/sim.h"
 
 #define METERED_SERVER "127.0.0.1:5002"
+#define METERED_PEER   "127.0.0.1:5003"
 /* So fast that the limits are seen and not the network. */
 enum { METERED_CONNS = 256, METERED_LATENCY_US = 50 };
 
@@ -40,8 +41,11 @@ extern struct metered metered;
 /* Nothing seen; the options are the test's to set before metered_serve. */
 void metered_begin(void);
 void metered_serve(uint64_t seed, sally_sim_choice send_now);
+sally_handler metered_handler(void);
 /* So many peers that are open. */
 void metered_dial(unsigned count);
+/* One of the server's own making, to a peer that listens. */
+void metered_connect(const sally_rates *rates);
 /* Every peer writes what it can, and reads and checks what came; then time goes on. */
 void metered_run(uint32_t ms, bool peers_write);
 /* Runs fn on the connection's shard. */
