@@ -201,6 +201,32 @@ static void who_is_stuck_takes_nothing_from_the_others(const struct setting *set
     }
 }
 
+/* One sends so little at a time that there is always enough for it, and in all as much as the rate:
+ * it stands in line like those that wait for more, and is not before them. */
+static void who_sends_little_at_a_time_waits_too(const struct setting *setting)
+{
+    (void)setting;
+    const sally_rate rate = {.bytes_s = 100000, .burst_bytes = 10000};
+    for (uint32_t shards = 1; shards <= 2; shards++) {
+        begin_shared(1, shards, (sally_rate){0}, rate);
+        metered.fill = 0;
+        metered_dial(1);
+        metered.fill = UINT64_MAX;
+        metered_dial(3);
+        metered_run(500, false);
+        struct mark from = mark_now();
+        for (int ms = 0; ms < 2000; ms++) {
+            metered_do(0, metered_say, NULL);
+            metered_run(0, false);
+        }
+        struct mark now = mark_now();
+        METERED_WITHIN(now.sent - from.sent, 2000, rate, 10000);
+        check(now.each_sent[0] - from.each_sent[0] < 80000);
+        for (int i = 1; i < 4; i++) check(now.each_sent[i] - from.each_sent[i] > 40000);
+        metered_finish();
+    }
+}
+
 /* ---- Life ---- */
 
 static void abort_it(sally_conn *conn, void *arg)
@@ -397,6 +423,7 @@ int main(void)
         BEHAVIOUR(what_nobody_wants_is_not_lost, ANYWHERE),
         BEHAVIOUR(a_connection_may_have_both, ANYWHERE),
         BEHAVIOUR(who_is_stuck_takes_nothing_from_the_others, ANYWHERE),
+        BEHAVIOUR(who_sends_little_at_a_time_waits_too, ANYWHERE),
         BEHAVIOUR(members_go_and_the_rest_goes_on, ANYWHERE),
         BEHAVIOUR(destroyed_it_lives_as_long_as_somebody_shares_it, ANYWHERE),
         BEHAVIOUR(limits_change_for_all, ANYWHERE),

@@ -47,6 +47,16 @@ static void fill(sally_conn *conn)
     }
 }
 
+void metered_say(sally_conn *conn, void *arg)
+{
+    struct metered_conn *of = conn ? metered_of(conn) : NULL;
+    unsigned char bytes[METERED_BIT];
+    (void)arg;
+    if (!of) return;
+    put_pattern(bytes, sizeof bytes, of->queued);
+    if (sally_conn_send(conn, bytes, sizeof bytes) == 0) of->queued += sizeof bytes;
+}
+
 static void on_open(sally_conn *conn)
 {
     check(metered.count < METERED_CONNS);

@@ -10,7 +10,7 @@
 #define METERED_SERVER "127.0.0.1:5002"
 #define METERED_PEER   "127.0.0.1:5003"
 /* So fast that the limits are seen and not the network. */
-enum { METERED_CONNS = 256, METERED_LATENCY_US = 50 };
+enum { METERED_CONNS = 256, METERED_LATENCY_US = 50, METERED_BIT = 100 };
 
 struct metered_conn {
     sally_id id;
@@ -50,6 +50,8 @@ void metered_connect(const sally_rates *rates);
 void metered_run(uint32_t ms, bool peers_write);
 /* Runs fn on the connection's shard. */
 void metered_do(unsigned conn, void (*fn)(sally_conn *conn, void *arg), void *arg);
+/* For metered_do: sends METERED_BIT bytes. */
+void metered_say(sally_conn *conn, void *arg);
 void metered_finish(void);
 struct metered_conn *metered_of(const sally_conn *conn);
 uint64_t metered_sent(void);
