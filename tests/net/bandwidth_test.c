@@ -71,7 +71,7 @@ static void check_parts(const struct mark *from, unsigned least, unsigned most)
             fprintf(stderr, "connection %u of %u: %llu out of %llu, %llu in of %llu\n", i,
                     metered.count, (unsigned long long)out, (unsigned long long)sent,
                     (unsigned long long)in, (unsigned long long)received);
-            check(!"a fair part");
+            check(false);
         }
     }
 }
