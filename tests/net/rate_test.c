@@ -134,28 +134,25 @@ static void without_memory_nothing_is_left_behind(const struct setting *setting)
     }
 }
 
-/* The peer wants to send 300 times as much as it may: what it got rid of lies in the two socket
- * buffers, and the engine holds one batch at most. */
+/* The peer wants to send as much as the network takes, and half a second lies between two pieces:
+ * what it got rid of lies in the two socket buffers, and the engine holds one batch at most. */
 static void a_peer_above_the_rate_is_held_up_and_costs_no_memory(const struct setting *setting)
 {
     (void)setting;
-    sally_rates both = {.recv = {.bytes_s = 10000, .burst_bytes = 1000}};
+    sally_rates both = {.recv = {.bytes_s = 100, .burst_bytes = 100}};
     metered_begin();
     metered.options.conn.rates = &both;
     metered_serve(1, SALLY_SIM_YES);
     metered_dial(1);
     uint64_t before = sally_sim_memory_bytes(metered.sim), most = 0;
-    for (int i = 0; i < 500; i++) {
-        metered_run(10, true);
+    for (int i = 0; i < 1200; i++) {
+        metered_run(1, true);
         uint64_t bytes = sally_sim_memory_bytes(metered.sim);
         if (bytes > most) most = bytes;
     }
-    uint64_t stuck = metered.conns[0].written;
-    metered_run(10, true);
-    check(metered.conns[0].written - stuck < 2000);
-    check(stuck < 2 << 20);
-    check(most - before < 512 << 10);
-    check_equal(metered.conns[0].closed, 0);
+    check(metered.conns[0].written < 200 << 10);
+    check(most - before < 150 << 10);
+    check(metered.conns[0].received > 150 && metered.conns[0].received < 230);
     metered_finish();
 }
 
