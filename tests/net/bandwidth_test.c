@@ -133,6 +133,27 @@ static void nobody_starves_in_a_crowd(const struct setting *setting)
 
 static void set(sally_conn *conn, void *arg) { check_error(sally_conn_set_rates(conn, arg), 0); }
 
+/* However much there is at first: of what was taken no more than a piece each is not gone. */
+static void who_is_stuck_keeps_one_piece(const struct setting *setting)
+{
+    (void)setting;
+    const sally_rate rate = {.bytes_s = 4000000, .burst_bytes = 4000000};
+    for (uint64_t seed = 1; seed <= 2; seed++) {
+        begin_shared(seed, 1, (sally_rate){0}, rate);
+        metered.options.conn.send_bytes_max = 1000000;
+        metered.options.conn.write_stall_ms = SALLY_FOREVER;
+        metered.fill = 0;
+        metered_dial(5);
+        for (unsigned i = 0; i < 5; i++) sally_sim_peer_stop_reading(metered.conns[i].peer);
+        metered.fill = UINT64_MAX;
+        for (unsigned i = 0; i < 5; i++) metered_do(i, metered_fill, NULL);
+        metered_run(100, false);
+        check(metered_sent() <= stats().send_bytes);
+        check(stats().send_bytes - metered_sent() <= 5 * 65536);
+        metered_finish();
+    }
+}
+
 static void empty_fill(sally_conn *conn, void *arg)
 {
     (void)arg;
@@ -423,6 +444,7 @@ int main(void)
         BEHAVIOUR(what_nobody_wants_is_not_lost, ANYWHERE),
         BEHAVIOUR(a_connection_may_have_both, ANYWHERE),
         BEHAVIOUR(who_is_stuck_takes_nothing_from_the_others, ANYWHERE),
+        BEHAVIOUR(who_is_stuck_keeps_one_piece, ANYWHERE),
         BEHAVIOUR(who_sends_little_at_a_time_waits_too, ANYWHERE),
         BEHAVIOUR(members_go_and_the_rest_goes_on, ANYWHERE),
         BEHAVIOUR(destroyed_it_lives_as_long_as_somebody_shares_it, ANYWHERE),

@@ -127,7 +127,7 @@ static void widen(void)
     }
 }
 
-static void fill_it(sally_conn *conn, void *arg)
+void metered_fill(sally_conn *conn, void *arg)
 {
     (void)arg;
     if (conn) fill(conn);
@@ -161,7 +161,7 @@ void metered_dial(unsigned count)
         check_equal(metered.count, before + 1);
         metered.conns[before].peer = peer;
         if (!metered.narrow) widen();
-        metered_do(before, fill_it, NULL);
+        metered_do(before, metered_fill, NULL);
     }
 }
 
@@ -177,7 +177,7 @@ void metered_connect(const sally_rates *rates)
     metered.conns[before].peer = sally_sim_listener_accept(listener);
     check(metered.conns[before].peer != NULL);
     widen();
-    metered_do(before, fill_it, NULL);
+    metered_do(before, metered_fill, NULL);
 }
 
 static void peer_write(struct metered_conn *of)

@@ -50,8 +50,9 @@ void metered_connect(const sally_rates *rates);
 void metered_run(uint32_t ms, bool peers_write);
 /* Runs fn on the connection's shard. */
 void metered_do(unsigned conn, void (*fn)(sally_conn *conn, void *arg), void *arg);
-/* For metered_do: sends METERED_BIT bytes. */
+/* For metered_do: sends METERED_BIT bytes, or all that there is room for. */
 void metered_say(sally_conn *conn, void *arg);
+void metered_fill(sally_conn *conn, void *arg);
 void metered_finish(void);
 struct metered_conn *metered_of(const sally_conn *conn);
 uint64_t metered_sent(void);
