@@ -146,6 +146,7 @@ static bool draw_framing(sally_reader *reader, sally_framing *plain)
         break;
     case SALLY_FRAMING_LINE: plain->send_crlf = flags & 4; break;
     case SALLY_FRAMING_CUSTOM: plain->decode = decode; break;
+    case SALLY_FRAMING_ON_DEMAND: /* not drawn: it reads nothing out of the bytes */
     case SALLY_FRAMING_NONE: break;
     }
     return !reader->error;

@@ -398,6 +398,8 @@ typedef struct sally_conn_options {
                                      contradicts itself, and for a handler with on_data alone where
                                      there is one or with on_message alone where there is none */
     sally_conn_limits limits;     /* what is off unless it is asked for, see sallyport/limits.h */
+    const sally_rates *rates;     /* upper limits for bytes a second, see sallyport/rate.h; copied;
+                                     NULL: none */
 } sally_conn_options;
 
 typedef enum sally_at_limit {

@@ -13,6 +13,7 @@
 #include "report.h"
 #include "sallyport.h"
 #include "sallyport/framing.h"
+#include "sallyport/rate.h"
 
 struct serve {
     struct texts listen;
@@ -39,6 +40,9 @@ struct serve {
     uint32_t send_buf_bytes;
     uint32_t recv_buf_bytes;
     uint32_t stats_ms;
+    sally_rates conn_rates;
+    sally_rate rate_in; /* of all together */
+    sally_rate rate_out;
     int log_level; /* index in log_levels, and a sally_log_level */
     bool json;
     bool quiet;
@@ -124,6 +128,14 @@ static const struct option_row rows[] = {
      .min = SOCKET_BUF_MIN, .max = SEND_MAX},
     {OPTION_SIZE, "socket-recv-buf", "SIZE", "and for what comes (SO_RCVBUF)", AT(recv_buf_bytes),
      .min = SOCKET_BUF_MIN, .max = SEND_MAX},
+    {OPTION_SIZE, "conn-rate-in", "SIZE", "bytes a second taken of each connection",
+     AT(conn_rates.recv.bytes_s), .min = 1, .max = UINT32_MAX},
+    {OPTION_SIZE, "conn-rate-out", "SIZE", "bytes a second sent to each",
+     AT(conn_rates.send.bytes_s), .min = 1, .max = UINT32_MAX},
+    {OPTION_SIZE, "rate-in", "SIZE", "bytes a second taken of all together", AT(rate_in.bytes_s),
+     .min = 1, .max = UINT32_MAX},
+    {OPTION_SIZE, "rate-out", "SIZE", "bytes a second sent to all together", AT(rate_out.bytes_s),
+     .min = 1, .max = UINT32_MAX},
     {OPTION_HEADING, .help = "Times (500ms, 10s, 5m, 2h, never)"},
     {OPTION_TIME, "first-byte-timeout", "TIME", "for a peer's first byte (default 30s)",
      AT(first_byte_ms), .never = true},
@@ -220,7 +232,8 @@ static sally_server_options server_options(const struct serve *serve,
                  .send_bytes_max = serve->send_bytes_max,
                  .send_buf_bytes = serve->send_buf_bytes,
                  .recv_buf_bytes = serve->recv_buf_bytes,
-                 .framing = serve->framing ? framing : NULL},
+                 .framing = serve->framing ? framing : NULL,
+                 .rates = &serve->conn_rates},
         .memory_max = serve->server_memory_max,
         .at_limit = (sally_at_limit)serve->at_limit,
         .backlog = (int)serve->backlog,
@@ -256,6 +269,15 @@ static int listen_on(const struct texts *addresses, const sally_server_options *
         if (err) return fail(log, "can't listen on ", address, err);
     }
     return EXIT_DONE;
+}
+
+/* It goes with the engine. */
+static int share_rates(struct serve *serve, const struct log *log, sally_engine *engine)
+{
+    if (!serve->rate_in.bytes_s && !serve->rate_out.bytes_s) return EXIT_DONE;
+    int err =
+        sally_bandwidth_create(&serve->conn_rates.shared, engine, serve->rate_in, serve->rate_out);
+    return err ? fail(log, "can't start", "", err) : EXIT_DONE;
 }
 
 static int listen_all(const struct serve *serve, const struct log *log, sally_engine *engine,
@@ -331,7 +353,8 @@ static int start_and_run(struct serve *serve, struct log *log, sally_engine **en
     if (serve->door.bans) machine_hold_reloads(serve_door_reload, &serve->door);
     int err = sally_engine_create(engine, &options);
     if (err) return fail(log, "can't start", "", err);
-    int status = listen_all(serve, log, *engine, &report);
+    int status = share_rates(serve, log, *engine);
+    if (status == EXIT_DONE) status = listen_all(serve, log, *engine, &report);
     if (status != EXIT_DONE) return status;
     log->starting = false;
     err = sally_engine_start(*engine);

@@ -50,6 +50,7 @@ typedef enum sally_framing_kind {
     SALLY_FRAMING_LINE,      /* each ends with LF or CR LF */
     SALLY_FRAMING_MARKS,     /* each begins with a mark and ends with another */
     SALLY_FRAMING_CUSTOM,    /* a decoder of the program's own */
+    SALLY_FRAMING_ON_DEMAND, /* each as long as sally_conn_want says */
 } sally_framing_kind;
 
 /* ---- A decoder of the program's own ---- */
@@ -161,6 +162,24 @@ SALLY_API sally_framing sally_framing_iocps(void);
  * its MaxPackSize, 0: its default, 262144; more than 4194303, or a flag above 1023, makes a framing
  * that is SALLY_EINVAL. [any] */
 SALLY_API sally_framing sally_framing_hp_pack(uint32_t flag, uint32_t payload_max);
+
+/* ---- Reading on demand ---- */
+
+/* With SALLY_FRAMING_ON_DEMAND: on_message comes once, with exactly so many bytes, in one piece,
+ * however they were cut on the way. Header, then body:
+ *
+ *     on_open:     sally_conn_want(conn, 4);
+ *     on_message:  a header: sally_conn_want(conn, length_of(data));  a body: use it, and
+ *                  sally_conn_want(conn, 4);
+ *
+ * As long as nothing is wanted, reading stands still as after sally_conn_pause: also before the
+ * first call, and without on_eof. It may be called from any callback of the connection, and what
+ * came before is not lost: it comes first, but never inside the call. message_ms counts from the
+ * message's first byte. A stream that ends with fewer bytes is truncated as any message.
+ * SALLY_EINVAL (0 bytes), SALLY_ELIMIT (more than message_bytes_max), SALLY_ESTATE (what was wanted
+ * before has not come), SALLY_ECLOSED (closing, or after on_eof), SALLY_ENOMEM, SALLY_ENOTSUP
+ * (another framing; and what sends messages is SALLY_ENOTSUP with this one). [shard] */
+SALLY_API int sally_conn_want(sally_conn *conn, uint32_t bytes) SALLY_MUST_USE;
 
 /* ---- Sending messages ---- */
 

@@ -83,7 +83,7 @@ static bool framer__take(const struct framer *framer, const struct frame_scan *s
 static int framer__direct(const struct framer *framer, const unsigned char *data, size_t len,
                           size_t *used, bool *more)
 {
-    struct frame_scan scan = {0};
+    struct frame_scan scan = {.whole = framer->wanted ? *framer->wanted : 0};
     enum frame_found found = framer->framing->kind->scan(framer->framing, &scan, data, len);
     if (found == FRAME_MORE) {
         *used = len;

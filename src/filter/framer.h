@@ -33,6 +33,9 @@ struct framer {
      * The carry is the connection's again when this is called, so it may be dropped in it. */
     bool (*take)(void *ctx, const void *payload, size_t len, bool copied);
     void *ctx;
+    /* SALLY_FRAMING_ON_DEMAND: how many bytes the next message has. Not 0 when bytes are fed, and
+     * when `take` returns true. */
+    const uint32_t *wanted;
 };
 
 /* Hands out the messages that end in these bytes, collects the rest, and says in `used` how many

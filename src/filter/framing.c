@@ -10,6 +10,7 @@ static const struct frame_kind *const kinds[] = {
     [SALLY_FRAMING_LENGTH] = &frame_length_kind,       [SALLY_FRAMING_FIXED] = &frame_fixed_kind,
     [SALLY_FRAMING_DELIMITER] = &frame_delimiter_kind, [SALLY_FRAMING_LINE] = &frame_line_kind,
     [SALLY_FRAMING_MARKS] = &frame_marks_kind,         [SALLY_FRAMING_CUSTOM] = &frame_custom_kind,
+    [SALLY_FRAMING_ON_DEMAND] = &frame_demand_kind,
 };
 
 static bool says_length(const sally_framing *plain)

@@ -59,6 +59,7 @@ extern const struct frame_kind frame_delimiter_kind;
 extern const struct frame_kind frame_line_kind;
 extern const struct frame_kind frame_marks_kind;
 extern const struct frame_kind frame_custom_kind;
+extern const struct frame_kind frame_demand_kind;
 
 struct framing {
     const struct frame_kind *kind;
@@ -66,6 +67,7 @@ struct framing {
     uint32_t bytes_max;
     bool keep_frame;
     bool refuse_empty;
+    bool on_demand; /* sizes are the connection's, see framer.wanted */
     bool varint;
     bool little_endian;
     bool send_crlf;

@@ -92,7 +92,7 @@ static void part__finish(struct cast_part *part)
 
 static bool conn__can_receive(const sally_conn *conn)
 {
-    return conn->state == CONN_OPEN && conn_has(conn, CONN_ON_OPEN_RAN) &&
+    return conn->state == CONN_OPEN && conn->on_open_ran &&
            !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT);
 }
 

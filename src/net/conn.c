@@ -16,6 +16,7 @@
 #include "net/limits.h"
 #include "net/record.h"
 #include "net/server.h"
+#include "net/throttle.h"
 
 /* ---- Begin ---- */
 
@@ -93,15 +94,22 @@ static void conn__unname(sally_conn *conn)
     slots_give(&shard->slots, conn);
 }
 
+static void adopt__unmake(sally_conn *conn)
+{
+    limits_detach(conn);
+    flow_free(conn);
+    conn__free_extra(conn);
+    conn__unname(conn);
+}
+
 /* NULL without room or memory. */
 static sally_conn *adopt__make(struct shard *shard, struct policy *policy)
 {
     sally_conn *conn = conn_name(shard, policy);
     if (!conn) return NULL;
     conn_init(conn, shard, policy);
-    if (limits_attach(conn)) return conn;
-    conn__free_extra(conn);
-    conn__unname(conn);
+    if (limits_attach(conn) && throttle_attach(conn)) return conn;
+    adopt__unmake(conn);
     return NULL;
 }
 
@@ -135,9 +143,7 @@ void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
     conn->counted_server = true;
     if (!conn_set_peer(conn, peer) || !conn__set_source(conn, source)) {
         counter_add(&shard->counters.refused, 1);
-        limits_detach(conn);
-        conn__free_extra(conn);
-        conn__unname(conn);
+        adopt__unmake(conn);
         adopt__undo(shard, policy, handle, source);
         return;
     }
@@ -152,11 +158,13 @@ void conn_open(sally_conn *conn)
     bool waits = conn->policy->server; /* a server may wait for us */
     conn_set_state(conn, CONN_OPEN);
     conn->opened_ms = conn->active_ms = conn->write_ms = now & CONN_MS_MAX;
-    conn->flags |= waits ? CONN_ON_OPEN_RAN : CONN_ON_OPEN_RAN | CONN_FIRST_BYTE;
+    conn->on_open_ran = true;
+    if (!waits) conn->flags |= CONN_FIRST_BYTE;
     if (conn->policy->has_budget) conn->flags |= CONN_FLOW;
     if (waits) conn->first_from_ms = now;
     if (conn_limits(conn)) limits_begin(conn);
     if (conn->out.bytes) shard_mark_dirty(conn->shard, conn); /* sent by id before it was open */
+    if (conn->policy->framing) conn_update_waits(conn);       /* it may have to be asked for */
     if (conn->policy->client) client_on_open(conn->policy->client, conn);
     if (conn->policy->handler.on_open) conn->policy->handler.on_open(conn);
     conn_update_reading(conn);
@@ -265,6 +273,7 @@ void conn_close(sally_conn *conn, sally_close_reason reason)
     conn->write_ms = conn->shard->now_ms & CONN_MS_MAX;
     conn_drop_held(conn);
     carry_close(conn_carry(conn), &conn->shard->engine->mem);
+    if (conn_has(conn, CONN_FLOW)) throttle_closing(conn);
     shard_mark_dirty(conn->shard, conn);
 }
 
@@ -281,6 +290,7 @@ void conn_end(sally_conn *conn, enum port_close_mode mode, sally_close_reason re
         (void)dial_drop(conn); /* without memory the address is not told */
     else
         conn_drop_held(conn);
+    throttle_end(conn);
     carry_close(conn_carry(conn), &conn->shard->engine->mem);
     if (!closing) port_close(conn->shard->port, &conn->sock, mode);
 }
@@ -348,7 +358,7 @@ static void conn__tell_closed(sally_conn *conn, const sally_close_info *info)
 {
     const sally_handler *handler = &conn->policy->handler;
     sally_client *client = conn->policy->client;
-    bool opened = conn_has(conn, CONN_ON_OPEN_RAN);
+    bool opened = conn->on_open_ran;
     if (client) client_on_closing(client);
     if (handler->on_close && (opened || !client)) handler->on_close(conn, info);
     if (client) client_on_conn_end(client, opened, info);

@@ -43,17 +43,17 @@ enum conn_flag {
     CONN_SHUT_ASKED = 1 << 6,    /* half-close once the queue is empty */
     CONN_SHUT = 1 << 7,          /* half-closed */
     CONN_DRAIN_DUE = 1 << 8,     /* on_drain is owed when the queue is low again */
-    CONN_ON_OPEN_RAN = 1 << 9,   /* the handler knows the connection */
+    CONN_WAITS = 1 << 9,         /* reading waits for a limit of ours: see conn_update_waits */
     CONN_FIRST_BYTE = 1 << 10,   /* one came, or nobody waits for it */
     CONN_FOREIGN = 1 << 11,      /* other threads send to it */
     CONN_NOT_OPEN = 1 << 12,     /* the state is another than CONN_OPEN; see conn_set_state */
     CONN_HELD = 1 << 13,         /* held is not NULL */
-    CONN_FLOW = 1 << 14,         /* a note, a cork, or its server has a budget */
+    CONN_FLOW = 1 << 14,         /* a note, a cork, limits for bytes, or its server has a budget */
     CONN_LIMITED = 1 << 15,      /* limits is not NULL */
+    CONN_STOPS = CONN_PAUSED | CONN_AUTO_PAUSED | CONN_WAITS, /* any of these stops reading */
     /* none of these: nearly every connection, nearly always */
-    CONN_SPECIAL = CONN_NOT_OPEN | CONN_PAUSED | CONN_AUTO_PAUSED | CONN_RECV_STOPPING | CONN_EOF |
-                   CONN_EOF_HELD | CONN_SHUT_ASKED | CONN_SHUT | CONN_HELD | CONN_FLOW |
-                   CONN_LIMITED,
+    CONN_SPECIAL = CONN_NOT_OPEN | CONN_STOPS | CONN_RECV_STOPPING | CONN_EOF | CONN_EOF_HELD |
+                   CONN_SHUT_ASKED | CONN_SHUT | CONN_HELD | CONN_FLOW | CONN_LIMITED,
 };
 
 /* A send returns it inside the library: taken, and dropped by the policy. */
@@ -100,6 +100,7 @@ struct sally_conn {
     uint32_t counted_server : 1; /* in the server's count */
     uint32_t by_id : 1;          /* its end was asked for by id */
     uint32_t cut : 1;            /* ended by the end of a drain or a stop */
+    uint32_t on_open_ran : 1;    /* the handler knows the connection */
     uint64_t active_ms : 48;     /* last byte in or out */
     uint16_t flags;
     uint64_t write_ms : 48; /* last time that the peer took a byte or the queue began; LINGERING:
@@ -242,6 +243,9 @@ void conn_on_recv(sally_conn *conn, const struct port_event *event);
 void conn_on_bytes(sally_conn *conn, const struct port_event *event);
 /* Starts or stops reading, as state and pauses want. */
 void conn_update_reading(sally_conn *conn);
+/* Sets or clears CONN_WAITS, as what may stop reading wants. Setting it stops reading at once; who
+ * clears it marks the connection. */
+void conn_update_waits(sally_conn *conn);
 /* Keeps what reading was paused before: at most what was on its way, which the port's buffers
  * bound. Copied, so that those go back. SALLY_ENOMEM. */
 int conn_hold(sally_conn *conn, const void *data, size_t len);
@@ -268,6 +272,8 @@ size_t conn_deliver_messages(sally_conn *conn, const void *data, size_t len);
 void conn_deliver_received(sally_conn *conn, const void *data, size_t len);
 /* Of the message that is not whole. */
 uint32_t conn_message_bytes(const sally_conn *conn);
+/* Its messages are to be asked for, and nothing is. */
+bool conn_wants_nothing(const sally_conn *conn);
 /* Reading goes on: the time that it was paused doesn't count against message_ms. */
 void conn_restart_message(sally_conn *conn);
 

@@ -6,14 +6,31 @@
 
 /* ---- In ---- */
 
+static bool conn__is_asked(const sally_conn *conn)
+{
+    return conn->policy->framing && conn->policy->framing->on_demand;
+}
+
+static uint32_t *conn__wanted(const sally_conn *conn)
+{
+    return conn__is_asked(conn) && conn_flow(conn) ? &conn_flow(conn)->wanted : NULL;
+}
+
+bool conn_wants_nothing(const sally_conn *conn)
+{
+    return conn__is_asked(conn) && (!conn__wanted(conn) || !*conn__wanted(conn));
+}
+
 static bool message_take(void *ctx, const void *payload, size_t len, bool copied)
 {
     sally_conn *conn = ctx;
     struct shard *shard = conn->shard;
     counter_add(&shard->counters.messages, 1);
     if (copied) counter_add(&shard->counters.messages_copied, 1);
+    if (conn__wanted(conn)) *conn__wanted(conn) = 0; /* it is answered; who wants more says so */
     if (conn->policy->handler.on_message) conn->policy->handler.on_message(conn, payload, len);
-    return conn->state == CONN_OPEN && !conn_has(conn, CONN_PAUSED | CONN_AUTO_PAUSED);
+    if (conn__wanted(conn)) conn_update_waits(conn);
+    return conn->state == CONN_OPEN && !conn_has(conn, CONN_STOPS);
 }
 
 /* What can't be framed: what was answered before still goes out, but nothing more is read. */
@@ -43,6 +60,7 @@ size_t conn_deliver_messages(sally_conn *conn, const void *data, size_t len)
         .now_ms = shard->now_ms,
         .take = message_take,
         .ctx = conn,
+        .wanted = conn__wanted(conn),
     };
     int err = framer_feed(&framer, data, len, &used);
     if (err)
@@ -77,6 +95,21 @@ void conn_restart_message(sally_conn *conn)
 uint32_t sally_conn_message_bytes(const sally_conn *conn)
 {
     return conn ? conn_message_bytes(conn) : 0;
+}
+
+int sally_conn_want(sally_conn *conn, uint32_t bytes)
+{
+    if (!conn_here(conn) || !bytes) return SALLY_EINVAL;
+    if (!conn__is_asked(conn)) return SALLY_ENOTSUP;
+    if (bytes > conn->policy->framing->bytes_max) return SALLY_ELIMIT;
+    if (conn->state != CONN_OPEN || conn_has(conn, CONN_EOF)) return SALLY_ECLOSED;
+    if (!conn_wants_nothing(conn)) return SALLY_ESTATE;
+    int err = flow_need(conn);
+    if (err) return err;
+    conn_flow(conn)->wanted = bytes;
+    conn_update_waits(conn);
+    shard_mark_dirty(conn->shard, conn); /* what is here already comes from there */
+    return 0;
 }
 
 /* ---- Out ---- */

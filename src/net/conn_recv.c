@@ -7,11 +7,9 @@
 #include "net/flow.h"
 #include "net/limits.h"
 #include "net/record.h"
+#include "net/throttle.h"
 
-static bool conn__paused(const sally_conn *conn)
-{
-    return conn_has(conn, CONN_PAUSED | CONN_AUTO_PAUSED);
-}
+static bool conn__paused(const sally_conn *conn) { return conn_has(conn, CONN_STOPS); }
 
 void conn_update_reading(sally_conn *conn)
 {
@@ -24,6 +22,17 @@ void conn_update_reading(sally_conn *conn)
     } else if (!want && reads && !conn_has(conn, CONN_RECV_STOPPING) && conn_alive(conn)) {
         conn->flags |= CONN_RECV_STOPPING;
         port_recv_stop(conn->shard->port, &conn->sock);
+    }
+}
+
+void conn_update_waits(sally_conn *conn)
+{
+    const struct throttle *throttle = conn_throttle(conn);
+    if ((throttle && throttle->ways[WAY_RECV].waits) || conn_wants_nothing(conn)) {
+        conn->flags |= CONN_WAITS;
+        conn_update_reading(conn);
+    } else {
+        conn->flags &= (uint16_t)~CONN_WAITS;
     }
 }
 
@@ -76,31 +85,39 @@ static void conn__eof(sally_conn *conn)
     }
 }
 
+/* How many of the bytes the handler is done with. */
+static size_t conn__hand_out(sally_conn *conn, const void *data, size_t len)
+{
+    const struct policy *policy = conn->policy;
+    if (policy->framing) return conn_deliver_messages(conn, data, len);
+    if (policy->handler.on_data) policy->handler.on_data(conn, data, len);
+    return len;
+}
+
 void conn_deliver_held(sally_conn *conn)
 {
-    const sally_handler *handler = &conn->policy->handler;
     while (conn->state == CONN_OPEN && !conn__paused(conn) && conn_has(conn, CONN_HELD)) {
         struct span span;
         if (!sendq_gather(&conn->extra->held->queue, &span, 1)) {
             conn_drop_held(conn);
             break;
         }
+        uint32_t may = throttle_take(conn, WAY_RECV, (uint32_t)span.len);
+        if (!may) break;
         /* taken away meanwhile: the handler may close the connection, which drops what is held, and
          * still read these bytes until it returns */
         struct held *held = conn->extra->held;
         conn->extra->held = NULL;
         conn->flags &= (uint16_t)~CONN_HELD;
-        size_t used = span.len;
-        if (conn->policy->framing)
-            used = conn_deliver_messages(conn, span.data, span.len);
-        else if (handler->on_data)
-            handler->on_data(conn, span.data, span.len);
+        size_t used = conn__hand_out(conn, span.data, may);
+        throttle_give(conn, WAY_RECV, may - (uint32_t)used);
         sendq_consume(&held->queue, &conn->shard->pools, used);
         conn->extra->held = held;
         conn->flags |= CONN_HELD;
         if (conn_has(conn, CONN_FLOW)) flow_queued(conn);
         if (conn->state != CONN_OPEN) conn_drop_held(conn);
     }
+    if (conn_has(conn, CONN_FLOW)) throttle_received(conn);
     if (conn->state == CONN_OPEN && !conn_has(conn, CONN_HELD) && !conn__paused(conn) &&
         conn_has(conn, CONN_EOF_HELD))
         conn__eof(conn);
@@ -126,7 +143,29 @@ static void conn__deliver(sally_conn *conn, const struct port_event *event)
 static __attribute__((noinline)) bool conn__takes(sally_conn *conn, uint32_t bytes)
 {
     if (conn_limits(conn)) limits_on_recv(conn, bytes);
-    return conn->state == CONN_OPEN && !conn__paused(conn) && !conn_has(conn, CONN_HELD);
+    return conn->state == CONN_OPEN && !conn__paused(conn) && !conn_has(conn, CONN_HELD) &&
+           !conn_throttle(conn);
+}
+
+/* As much as limits for bytes a second allow now; the rest is held. */
+static void conn__portion(sally_conn *conn, const struct port_event *event)
+{
+    struct shard *shard = conn->shard;
+    bool first = conn->state == CONN_OPEN && !conn__paused(conn) && !conn_has(conn, CONN_HELD);
+    uint32_t may = first ? throttle_take(conn, WAY_RECV, event->bytes) : 0;
+    uint32_t used = 0;
+    int err = 0;
+    shard->lent = (struct lent){.data = event->data, .len = may, .buf = event->buf};
+    if (may) used = (uint32_t)conn__hand_out(conn, event->data, may);
+    shard->lent.data = NULL;
+    throttle_give(conn, WAY_RECV, may - used);
+    if (conn->state == CONN_OPEN && used < event->bytes)
+        err = conn_hold(conn, (const unsigned char *)event->data + used, event->bytes - used);
+    if (!shard->lent.referred) port_buf_release(shard->port, event->buf, event->data);
+    if (err)
+        conn_broken(conn, err, 0);
+    else
+        throttle_received(conn);
 }
 
 static inline void conn__count_in(sally_conn *conn, size_t bytes)
@@ -146,6 +185,10 @@ void conn_on_bytes(sally_conn *conn, const struct port_event *event)
     conn__count_in(conn, event->bytes);
     if (conn_is_plain(conn) || conn__takes(conn, event->bytes)) {
         conn__deliver(conn, event);
+        return;
+    }
+    if (conn_throttle(conn)) {
+        conn__portion(conn, event);
         return;
     }
     int err = conn->state == CONN_OPEN ? conn_hold(conn, event->data, event->bytes) : 0;

@@ -5,9 +5,12 @@
 #include "net/inbound.h"
 #include "net/limits.h"
 #include "net/record.h"
+#include "net/throttle.h"
 
 enum {
-    SEND_TRIES_MAX = 16,   /* of one connection in one turn, so that the others get theirs */
+    SEND_TRIES_MAX = 16, /* of one connection in one turn, so that the others get theirs */
+    THROTTLED_BYTES_MAX =
+        64 * 1024,         /* of one piece: who is stuck with it keeps no more from others */
     REFER_BYTES_MIN = 1024 /* below that a copy is cheaper than keeping the buffer */
 };
 
@@ -210,7 +213,7 @@ static void conn__low(sally_conn *conn)
 static __attribute__((noinline)) void conn__tell_took(sally_conn *conn, size_t bytes)
 {
     if (conn->policy->handler.on_sent) conn->policy->handler.on_sent(conn, bytes);
-    if (conn_has(conn, CONN_FLOW)) flow_took(conn);
+    if (conn_has(conn, CONN_FLOW)) flow_took(conn, bytes);
     if (conn_has(conn, CONN_AUTO_PAUSED | CONN_DRAIN_DUE | CONN_FOREIGN) &&
         conn->out.bytes <= conn->policy->send_low_bytes)
         conn__low(conn);
@@ -257,6 +260,43 @@ static inline bool conn__send_now(sally_conn *conn, const struct span *spans, un
     return (size_t)took == wanted;
 }
 
+/* As many of the spans as hold so many bytes; how many bytes those are. */
+static uint32_t spans_cut(struct span *spans, unsigned *count, uint32_t bytes_max)
+{
+    uint32_t bytes = 0;
+    unsigned i = 0;
+    for (; i < *count && bytes < bytes_max; i++) {
+        if (spans[i].len > bytes_max - bytes) spans[i].len = bytes_max - bytes;
+        bytes += (uint32_t)spans[i].len;
+    }
+    *count = i;
+    return bytes;
+}
+
+/* conn_flush within limits for bytes a second: each piece takes its bytes from them, and what the
+ * system doesn't take of it they have back. */
+static void conn__flush_throttled(sally_conn *conn)
+{
+    struct port *port = conn->shard->port;
+    bool at_once = port->abilities & PORT_CAN_SEND_NOW;
+    for (int tries = 0; conn->out.bytes && !conn_in_flight(conn, PORT_SEND); tries++) {
+        struct span spans[SEND_SPANS_MAX];
+        unsigned count = sendq_gather(&conn->out, spans, SEND_SPANS_MAX);
+        uint32_t want = spans_cut(spans, &count, THROTTLED_BYTES_MAX);
+        uint32_t bytes = throttle_take(conn, WAY_SEND, want);
+        if (!bytes) return;
+        (void)spans_cut(spans, &count, bytes);
+        throttle_handed(conn, bytes);
+        if (!at_once || tries >= SEND_TRIES_MAX) {
+            port_send(port, &conn->sock, spans, count);
+            return;
+        }
+        at_once = conn__send_now(conn, spans, count);
+        if (!conn_alive(conn)) return;
+        throttle_sent(conn, 0); /* it took nothing: else it was said before */
+    }
+}
+
 /* By operation where the system takes nothing at once. */
 static __attribute__((noinline)) void conn__flush_all(sally_conn *conn, bool at_once)
 {
@@ -282,12 +322,21 @@ static __attribute__((noinline)) void conn__took_part(sally_conn *conn, int64_t 
         return;
     }
     if (took > 0) conn__took(conn, (size_t)took);
-    if (conn_alive(conn)) conn__flush_all(conn, false);
+    if (conn_is_plain(conn))
+        conn__flush_all(conn, false);
+    else if (conn_alive(conn))
+        conn_flush(conn); /* who was told of the bytes may have asked for limits */
 }
 
 void conn_flush(sally_conn *conn)
 {
-    if (conn_has(conn, CONN_FLOW) && flow_holds(conn)) return;
+    if (conn_has(conn, CONN_FLOW)) {
+        if (flow_holds(conn)) return;
+        if (conn_throttle(conn)) {
+            conn__flush_throttled(conn);
+            return;
+        }
+    }
     conn__flush_all(conn, conn->shard->port->abilities & PORT_CAN_SEND_NOW);
 }
 

@@ -8,6 +8,7 @@
 #include "net/gate.h"
 #include "net/limits.h"
 #include "net/record.h"
+#include "net/throttle.h"
 
 static uint64_t due_after(uint64_t since_ms, uint64_t limit_ms)
 {
@@ -24,7 +25,7 @@ static uint64_t first_byte_due(const sally_conn *conn)
 
 static uint64_t write_due(const sally_conn *conn)
 {
-    if (!conn->out.bytes || flow_holds(conn)) return WHEEL_NEVER;
+    if (!conn->out.bytes || flow_holds(conn) || throttle_holds(conn)) return WHEEL_NEVER;
     return due_after(conn->write_ms, conn->policy->write_stall_ms);
 }
 
@@ -32,15 +33,19 @@ static uint64_t write_due(const sally_conn *conn)
 static uint64_t message_due(const sally_conn *conn)
 {
     const struct carry *carry = conn_carry(conn);
-    if (!carry || !carry->bytes || conn_has(conn, CONN_PAUSED | CONN_AUTO_PAUSED))
-        return WHEEL_NEVER;
+    if (!carry || !carry->bytes || conn_has(conn, CONN_STOPS)) return WHEEL_NEVER;
     return due_after(carry->began_ms, conn->policy->message_ms);
+}
+
+static uint64_t idle_due(const sally_conn *conn)
+{
+    return throttle_waits(conn) ? WHEEL_NEVER : due_after(conn->active_ms, conn->policy->idle_ms);
 }
 
 static uint64_t open_due(sally_conn *conn)
 {
     uint64_t due = earlier(first_byte_due(conn), write_due(conn));
-    due = earlier(due, due_after(conn->active_ms, conn->policy->idle_ms));
+    due = earlier(due, earlier(idle_due(conn), throttle_due_ms(conn)));
     due = earlier(due, message_due(conn));
     if (conn_limits(conn)) due = earlier(due, limits_due_ms(conn));
     return conn->user_due_ms ? earlier(due, conn->user_due_ms) : due;
@@ -48,7 +53,7 @@ static uint64_t open_due(sally_conn *conn)
 
 static uint64_t draining_due(sally_conn *conn)
 {
-    uint64_t due = write_due(conn);
+    uint64_t due = earlier(write_due(conn), throttle_due_ms(conn));
     return conn_limits(conn) ? earlier(due, limits_draining_due_ms(conn)) : due;
 }
 
@@ -125,7 +130,7 @@ static void conn__open_limits(sally_conn *conn)
     if (conn->state == CONN_OPEN && message_due(conn) <= now &&
         conn_limit_again(conn, SALLY_TIMEOUT_MESSAGE) && conn_carry(conn))
         conn_carry(conn)->began_ms = now;
-    if (conn->state == CONN_OPEN && due_after(conn->active_ms, conn->policy->idle_ms) <= now &&
+    if (conn->state == CONN_OPEN && idle_due(conn) <= now &&
         conn_limit_again(conn, SALLY_TIMEOUT_IDLE))
         conn->active_ms = now & CONN_MS_MAX;
     if (conn->state == CONN_OPEN && conn_limits(conn)) limits_on_timer(conn);
@@ -134,12 +139,15 @@ static void conn__open_limits(sally_conn *conn)
 void conn_on_timer(sally_conn *conn)
 {
     uint64_t now = conn->shard->now_ms;
+    if (conn_has(conn, CONN_FLOW)) throttle_on_timer(conn);
     if (conn->state == CONN_DIALING)
         dial_on_timer(conn);
     else if (conn->state == CONN_OPEN)
         conn__open_limits(conn);
     else if (conn->state == CONN_DRAINING && write_due(conn) <= now)
         conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_WRITE_TIMEOUT, SALLY_ETIMEDOUT, 0);
+    else if (conn->state == CONN_DRAINING && throttle_drain_is_over(conn))
+        conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_LINGER_TIMEOUT, SALLY_ETIMEDOUT, 0);
     else if (conn->state == CONN_DRAINING && conn_limits(conn) && limits_send_is_low(conn))
         conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_SEND_RATE, SALLY_ETIMEDOUT, 0);
     else if (conn->state == CONN_LINGERING && conn__due(conn) <= now)

@@ -8,6 +8,7 @@
 #include "net/conn.h"
 #include "net/group.h"
 #include "net/limits.h"
+#include "net/throttle.h"
 
 enum { CONNECT_MS = 30 * 1000, ATTEMPT_MS = 2 * 1000 };
 
@@ -211,7 +212,7 @@ void dial_on_event(sally_conn *conn, const struct port_event *event)
         dial__failed(conn, SALLY_ENOMEM, 0);
         return;
     }
-    if (!limits_attach(conn)) {
+    if (!limits_attach(conn) || !throttle_attach(conn)) {
         dial__failed(conn, SALLY_ENOMEM, 0);
         return;
     }

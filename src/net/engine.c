@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "net/bandwidth.h"
 #include "net/client.h"
 #include "net/door.h"
 #include "net/group.h"
@@ -170,6 +171,7 @@ static void engine__free(sally_engine *engine)
         next = server->next;
         server_destroy(server);
     }
+    bandwidth_free_all(engine);
     if (engine->shards)
         mem_free(&engine->mem, engine->shards, engine->options.shards * sizeof(struct shard *));
     door_release(engine->door);

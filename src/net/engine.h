@@ -16,6 +16,7 @@
 #include "sallyport.h"
 #include "sallyport/client.h"
 #include "sallyport/group.h"
+#include "sallyport/rate.h"
 
 enum {
     ENGINE_GUESTS_MAX = 64,
@@ -73,6 +74,8 @@ struct sally_engine {
     atomic_size_t memberships; /* of all groups */
     sally_group *groups;       /* under the lock, as their count */
     unsigned group_count;
+    sally_bandwidth *bandwidths; /* under the lock, as their count */
+    unsigned bandwidth_count;
 };
 
 void engine_log(const sally_engine *engine, sally_log_level level, const char *format, ...)

@@ -4,6 +4,7 @@
 #include "net/budget.h"
 #include "net/conn.h"
 #include "net/record.h"
+#include "net/throttle.h"
 
 enum { NOTES_MAX = 4096 };
 
@@ -18,9 +19,11 @@ int flow_need(sally_conn *conn)
 }
 
 /* The flag says that progress and flush have to look here. */
-static void flow__flag(sally_conn *conn)
+void flow_flag(sally_conn *conn)
 {
-    if (conn_flow(conn)->notes || conn_flow(conn)->corked || conn->policy->has_budget)
+    const struct flow *flow = conn_flow(conn);
+    bool limits = flow->throttle && flow->throttle->limits;
+    if (flow->notes || flow->corked || limits || conn->policy->has_budget)
         conn->flags |= CONN_FLOW;
     else
         conn->flags &= (uint16_t)~CONN_FLOW;
@@ -52,7 +55,7 @@ static void flow__append(sally_conn *conn, struct note *note)
         flow->first = note;
     flow->last = note;
     flow->notes++;
-    flow__flag(conn);
+    flow_flag(conn);
     shard_mark_dirty(conn->shard, conn); /* there may be nothing to wait for */
 }
 
@@ -64,7 +67,7 @@ static void flow__tell_first(sally_conn *conn, bool sent)
     flow->first = note.next;
     if (!flow->first) flow->last = NULL;
     flow->notes--;
-    flow__flag(conn);
+    flow_flag(conn);
     note.done(conn, note.arg, sent && !note.dropped);
 }
 
@@ -81,8 +84,9 @@ void flow_queued(sally_conn *conn)
     if (conn->policy->has_budget) budget_charge(conn);
 }
 
-void flow_took(sally_conn *conn)
+void flow_took(sally_conn *conn, size_t bytes)
 {
+    if (conn_throttle(conn)) throttle_sent(conn, bytes);
     flow_notify(conn);
     if (conn->policy->has_budget) budget_charge(conn);
 }
@@ -131,7 +135,7 @@ int sally_conn_cork(sally_conn *conn)
     int err = flow_need(conn);
     if (err) return err;
     conn_flow(conn)->corked = true;
-    flow__flag(conn);
+    flow_flag(conn);
     return 0;
 }
 
@@ -141,7 +145,7 @@ int sally_conn_uncork(sally_conn *conn)
     if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
     if (!conn_flow(conn) || !conn_flow(conn)->corked) return 0;
     conn_flow(conn)->corked = false;
-    flow__flag(conn);
+    flow_flag(conn);
     conn->write_ms = conn->shard->now_ms & CONN_MS_MAX;
     shard_mark_dirty(conn->shard, conn);
     return 0;
@@ -245,6 +249,7 @@ void flow_free(sally_conn *conn)
     struct flow *flow = conn_flow(conn);
     if (!flow) return;
     record_drop(conn);
+    throttle_free(conn);
     mem_free(flow__mem(conn), flow, sizeof *flow);
     conn->extra->flow = NULL;
 }

@@ -18,6 +18,7 @@ struct note {
 };
 
 struct record;
+struct throttle;
 struct flow {
     struct note *first;
     struct note *last;
@@ -25,8 +26,10 @@ struct flow {
     bool corked;
     uint64_t dropped; /* sends */
     uint64_t dropped_bytes;
-    uint32_t charged;      /* to its server's budget */
-    struct record *record; /* NULL: nothing recorded */
+    uint32_t charged;          /* to its server's budget */
+    struct record *record;     /* NULL: nothing recorded */
+    struct throttle *throttle; /* NULL: never had limits for bytes a second */
+    uint32_t wanted;           /* sally_conn_want; 0: nothing */
 };
 
 /* conn_flow is there after 0; else SALLY_ENOMEM, also while the connection is being made. */
@@ -37,7 +40,10 @@ bool flow_holds(const sally_conn *conn);
 
 /* Something was queued, or has gone: what CONN_FLOW asks for. */
 void flow_queued(sally_conn *conn);
-void flow_took(sally_conn *conn);
+void flow_took(sally_conn *conn, size_t bytes);
+
+/* Sets or clears CONN_FLOW. */
+void flow_flag(sally_conn *conn);
 
 /* Calls those whose bytes have gone. */
 void flow_notify(sally_conn *conn);

@@ -75,7 +75,7 @@ static void letter__conn(struct shard *shard, const struct letter_conn *close)
 sally_conn *letter_open_conn(const struct shard *shard, sally_id id)
 {
     sally_conn *conn = letter_any_conn(shard, id);
-    bool open = conn && conn_has(conn, CONN_ON_OPEN_RAN) && conn->state < CONN_ENDING;
+    bool open = conn && conn->on_open_ran && conn->state < CONN_ENDING;
     return open ? conn : NULL;
 }
 

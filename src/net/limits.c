@@ -2,6 +2,7 @@
 #include "net/limits.h"
 
 #include "net/conn.h"
+#include "net/throttle.h"
 
 static uint64_t after(uint64_t since_ms, uint64_t limit_ms)
 {
@@ -109,7 +110,7 @@ void limits_expect(sally_conn *conn, bool expects)
 /* The peer can send: we read, and it has not said that it has finished. */
 static bool may_come(const sally_conn *conn)
 {
-    return !conn_has(conn, CONN_PAUSED | CONN_AUTO_PAUSED | CONN_EOF | CONN_EOF_HELD);
+    return !conn_has(conn, CONN_STOPS | CONN_EOF | CONN_EOF_HELD);
 }
 
 static uint64_t recv_due(const sally_conn *conn)
@@ -132,7 +133,7 @@ static uint64_t beat_due(const sally_conn *conn)
 
 uint64_t limits_draining_due_ms(sally_conn *conn)
 {
-    if (!conn->out.bytes) return WHEEL_NEVER;
+    if (!conn->out.bytes || throttle_holds(conn)) return WHEEL_NEVER;
     send_rate_begin(conn);
     return pace_due_ms(&conn_limits(conn)->send, conn->policy->more.rate_window_ms);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "net/engine.h"
+#include "net/throttle.h"
 #include "sallyport/framing.h"
 
 enum {
@@ -70,6 +71,18 @@ static int policy__framing(struct policy *policy, sally_engine *engine,
     return deaf ? SALLY_EINVAL : framings_use(engine, framing, &policy->framing);
 }
 
+static int policy__rates(struct policy *policy, const sally_engine *engine,
+                         const sally_rates *plain)
+{
+    sally_rates rates;
+    int err = rates_fill(&rates, engine, plain);
+    if (err) return err;
+    policy->rates = rates;
+    policy->has_rates = rates.recv.bytes_s || rates.send.bytes_s || rates.shared;
+    if (rates.shared) bandwidth_ref(rates.shared);
+    return 0;
+}
+
 int policy_create(struct policy **out, sally_engine *engine, sally_server *server,
                   const sally_handler *handler, const sally_conn_options *options)
 {
@@ -96,6 +109,7 @@ int policy_create(struct policy **out, sally_engine *engine, sally_server *serve
     int err = policy__queue(policy, options);
     if (!err) err = policy__framing(policy, engine, options->framing);
     if (!err) err = policy__more(&policy->more, &options->limits);
+    if (!err) err = policy__rates(policy, engine, options->rates);
     if (err) {
         policy_release(policy);
         return err;
@@ -113,6 +127,7 @@ struct policy *policy_ref(struct policy *policy)
 void policy_release(struct policy *policy)
 {
     if (!policy) return;
-    if (atomic_fetch_sub_explicit(&policy->refs, 1, memory_order_acq_rel) == 1)
-        mem_free(policy->mem, policy, sizeof *policy);
+    if (atomic_fetch_sub_explicit(&policy->refs, 1, memory_order_acq_rel) != 1) return;
+    if (policy->rates.shared) bandwidth_unref(policy->rates.shared);
+    mem_free(policy->mem, policy, sizeof *policy);
 }

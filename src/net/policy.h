@@ -13,6 +13,7 @@
 #include "port/port.h"
 #include "sallyport.h"
 #include "sallyport/client.h"
+#include "sallyport/rate.h"
 
 #define POLICY_NEVER UINT64_MAX
 
@@ -60,6 +61,8 @@ struct policy {
     struct addr from; /* outgoing: the local address to bind */
     struct port_sock_options sock;
     struct policy_more more;
+    bool has_rates;
+    sally_rates rates; /* with a reference of what is shared */
 };
 
 /* One reference. SALLY_EINVAL for what contradicts itself, SALLY_ENOMEM, SALLY_ELIMIT. `server`

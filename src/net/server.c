@@ -91,6 +91,7 @@ static int server_create(sally_server **out, sally_engine *engine, const sally_h
         err = gate_create(&server->gate, engine, &server->options);
     server->options.admission = NULL;    /* the gate has a copy */
     server->options.conn.framing = NULL; /* the program's; the policy has its own */
+    server->options.conn.rates = NULL;
     if (err) {
         server_destroy(server);
         return err;

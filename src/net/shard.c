@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "net/bandwidth.h"
 #include "net/budget.h"
 #include "net/buf.h"
 #include "net/cast.h"
@@ -239,6 +240,8 @@ static NEVER_INLINE void shard__timers(struct shard *shard)
             conn_on_timer((sally_conn *)(void *)(base - offsetof(sally_conn, timer)));
         else if (timer->kind == TIMER_TRIM)
             shard__trim(shard);
+        else if (timer->kind == TIMER_LANE)
+            lane_on_timer(timer);
         else if (timer->kind == TIMER_CLIENT)
             client_on_timer((sally_client *)(void *)(base - offsetof(sally_client, timer)));
         else if (timer->kind == TIMER_USER)

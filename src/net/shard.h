@@ -28,6 +28,7 @@ enum {
     TIMER_BUDGET,
     TIMER_USER,
     TIMER_CLIENT,
+    TIMER_LANE,
 };
 enum {
     LENT_SHARE_MIN = 4

@@ -407,7 +407,7 @@ static void nonsense_is_refused(void **state)
 {
     (void)state;
     static const sally_framing wrong[] = {
-        {.kind = (sally_framing_kind)7},
+        {.kind = (sally_framing_kind)(SALLY_FRAMING_ON_DEMAND + 1)},
         {.kind = (sally_framing_kind)-1},
         {.length_bytes = 4}, /* of no kind */
         {LENGTH, .message_bytes_max = 1 << 30},

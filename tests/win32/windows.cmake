@@ -9,7 +9,7 @@ set(others "^(documents|install|planted|scenario|tidy|tool|win32)/"
     # of descriptors, signals and files that only Linux' peers have
     "^net/(accept|close|connect|drain|engine_life|exhaustion|foreign_loop|listen|memory)_"
     "^net/(admission|newcomers|pause|send|watchdog)_|^admission/bans_"
-    "^net/(age_heartbeat|client|client_end|profile|time_limits|timer)_")
+    "^net/(age_heartbeat|client|client_end|profile|time_limits|timer)_|^net/(bandwidth|rate)_test")
 list(JOIN others "|" others)
 
 file(GLOB cmocka_files win32/cmocka/support/*.c)
@@ -56,7 +56,7 @@ foreach(program ${programs})
     list(FILTER support_files EXCLUDE REGEX "/(linux|epoll|uring)[^/]*$|_(posix|linux)\\.c$")
     list(FILTER support_files EXCLUDE REGEX "/(deviant|guard)\\.c$")
     if(folder STREQUAL "net")
-        list(FILTER support_files EXCLUDE REGEX "/(accept_|client_log|timed)[^/]*$")
+        list(FILTER support_files EXCLUDE REGEX "/(accept_|client_log|metered|timed)[^/]*$")
         list(APPEND support_files win32/support/posix_win32.c)
         target_include_directories(${target} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/win32/posix)
         target_link_libraries(${target} PRIVATE pthread) # of the tests themselves
