@@ -485,6 +485,15 @@ typedef struct sally_server_stats {
     uint64_t stalled_times; /* the watchdog had to act */
     uint64_t silent; /* with accept_with_data: newcomers that were closed, or had gone, before they
                         said anything */
+
+    /* Of all listening sockets together, as of the last watchdog_ms: connections that wait in the
+     * system's backlog, how many may, and tries to connect that found no place there or no memory,
+     * each time that the peer's system repeats them. Linux tells it of TCP (TCP_INFO of a listening
+     * socket, the queue that listen(2) describes; the last by SO_MEMINFO, since 4.12); elsewhere 0.
+     * The system may let one more wait than it says. */
+    uint32_t backlog_waiting;
+    uint32_t backlog_max;
+    uint64_t backlog_dropped;
 } sally_server_stats;
 
 /* [any] */

@@ -1,6 +1,6 @@
 /* When those who say nothing are cut, in virtual time, where "not later" can be asked for too: a
- * connection by first_byte_ms, one that is not yet a connection by accept_data_ms. Nobody else comes
- * meanwhile, so it is the time alone that cuts. */
+ * connection by first_byte_ms, one that is not yet a connection by accept_data_ms. Nobody else
+ * comes meanwhile, so it is the time alone that cuts. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -110,7 +110,7 @@ static uint64_t wait_for_cut(uint64_t count, uint32_t at_most_ms)
     return sally_sim_now_ms(scene.sim);
 }
 
-/* The port has the newcomer when its way is over, and tells of the end when the shard next looks. */
+/* The port has it when its way is over, and tells of its end when the shard next looks. */
 static void before_it_is_a_connection_too(void **state)
 {
     (void)state;

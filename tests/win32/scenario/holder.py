@@ -1,5 +1,7 @@
-"""Holds connections in a process of its own, whose descriptor limit they count against. Each line
-on standard input is a command, answered by one line: connect N, echo N (on the first N), close N."""
+"""Holds connections in a process of its own, whose descriptor limit they count against.
+
+Each line on standard input is a command, answered by one line: connect N, echo N (on the first N),
+close N."""
 import socket
 import sys
 
