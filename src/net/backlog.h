@@ -1,6 +1,7 @@
 /* What waits in the system's backlogs of a server's listening sockets, and what found no place
- * there: asked with each tick of the watchdog, on the listener's shard, since only that one knows
- * that the descriptor is still the listener's. Kept in sums of the server, which any thread reads. */
+ * there: asked with each tick of the watchdog, on the listener's shard, since that one alone knows
+ * that the descriptor is still the listener's. Kept in sums of the server, which any thread reads.
+ */
 #ifndef NET_BACKLOG_H
 #define NET_BACKLOG_H
 
