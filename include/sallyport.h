@@ -427,8 +427,8 @@ typedef struct sally_server_options {
     /* Newcomers wait in the port until their first bytes have come: who says nothing costs a
      * descriptor, but no connection, no place in conns_max and no callback. One that says nothing
      * in time is closed, as is the oldest when more wait than may; both are counted in `silent`. On
-     * Windows the time is kept to about a second (SO_CONNECT_TIME), and a pause ends those who
-     * wait. */
+     * Windows one may be closed half a second after its time (SO_CONNECT_TIME), a few more may wait
+     * for as long, and a pause ends those who wait. */
     bool accept_with_data;
     uint32_t accept_data_ms;  /* for the first bytes; 0: 30000 */
     uint32_t accept_held_max; /* silent newcomers of one address; 0: 1024, or an eighth of the
@@ -487,6 +487,10 @@ typedef struct sally_server_stats {
     uint64_t stalled_times; /* the watchdog had to act */
     uint64_t silent; /* with accept_with_data: newcomers that were closed, or had gone, before they
                         said anything */
+    uint32_t backlog_waiting; /* in the system's backlogs, at the watchdog's last tick; Linux' TCP
+                                 (TCP_INFO, SO_MEMINFO) tells it and the next two, else 0 */
+    uint32_t backlog_max;     /* how many may; the system may let one more wait */
+    uint64_t backlog_dropped; /* tries to connect that found no place there, repeated ones too */
 } sally_server_stats;
 
 /* [any] */

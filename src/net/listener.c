@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "net/backlog.h"
 #include "net/conn.h"
 #include "net/gate.h"
 #include "net/letter.h"
@@ -57,6 +58,7 @@ void listener_begin(struct listener *listener)
                 options->accept_with_data ? &speak_first : NULL);
     listener->tick_ms = shard->now_ms + listener->server->options.watchdog_ms;
     listener_wake_at(listener, listener->tick_ms);
+    backlog_ask(listener);
     listener_update(listener);
 }
 
@@ -158,6 +160,7 @@ static void listener__shut(struct listener *listener)
 {
     if (listener->state == LISTENER_EXHAUSTED) atomic_fetch_sub(&listener->server->exhausted, 1);
     listener->state = LISTENER_SHUTTING;
+    backlog_forget(listener);
     listener__set_waiting(listener, false);
     listener__set_armed(listener, false);
     newcomers_clear(listener);
@@ -366,6 +369,8 @@ void listener_on_timer(struct listener *listener)
     if (shard->now_ms >= listener->tick_ms) {
         listener__recovered(listener);
         listener__watchdog(listener);
+        if (listener->state == LISTENER_OPEN || listener->state == LISTENER_EXHAUSTED)
+            backlog_ask(listener);
         listener->tick_ms = shard->now_ms + listener->server->options.watchdog_ms;
     }
     newcomers_ask_again(listener);
@@ -395,6 +400,7 @@ void listener_end(struct listener *listener)
     listener__set_waiting(listener, false);
     listener__set_armed(listener, false);
     wheel_cancel(&shard->wheel, &listener->timer);
+    backlog_forget(listener);
     newcomers_clear(listener);
     if (ours) listening_remove_file(listener->address);
     if (!closing) port_close(shard->port, &listener->sock, PORT_CLOSE_FIN);

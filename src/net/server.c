@@ -360,6 +360,9 @@ int sally_server_get_stats(sally_server *server, sally_server_stats *stats)
         .exhausted_times = atomic_load(&server->exhausted_times),
         .stalled_times = atomic_load(&server->stalled_times),
         .silent = atomic_load(&server->silent),
+        .backlog_waiting = atomic_load(&server->backlog_waiting),
+        .backlog_max = atomic_load(&server->backlog_max),
+        .backlog_dropped = atomic_load(&server->backlog_dropped),
     };
     return 0;
 }

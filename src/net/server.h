@@ -58,6 +58,11 @@ struct sally_server {
     _Atomic uint64_t stalled_times;
     _Atomic uint64_t at_limit_times;
     _Atomic uint64_t silent;
+    atomic_uint backlog_waiting; /* see backlog.h */
+    atomic_uint backlog_max;
+    _Atomic uint64_t backlog_dropped;
+    struct port_backlog backlogs[SERVER_LISTENERS_MAX]; /* of each address, at the last tick; its
+                                                           listener's shard */
 };
 
 void server_destroy(sally_server *server);

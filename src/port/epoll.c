@@ -604,6 +604,7 @@ const struct port_ops port_epoll_ops = {
     .peer = linux_peer,
     .refuse = linux_refuse,
     .pending = linux_pending,
+    .backlog = linux_backlog,
     .probe = linux_probe,
     .attach = epoll_attach,
     .accept = epoll_accept,

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -374,4 +375,26 @@ bool linux_pending(struct port *port, port_handle handle)
     (void)port;
     struct pollfd poll_fd = {.fd = (int)handle, .events = POLLIN};
     return poll(&poll_fd, 1, 0) == 1 && (poll_fd.revents & POLLIN);
+}
+
+/* A listening socket's TCP_INFO has its queue in fields that mean something else elsewhere: what
+ * waits in tcpi_unacked, the maximum in tcpi_sacked (tcp_get_info in the kernel's net/ipv4/tcp.c,
+ * the same as sock_diag(7) has in idiag_rqueue and idiag_wqueue). SO_MEMINFO (Linux 4.12) has the
+ * socket's count of drops, as ss(8) shows it with --memory. */
+bool linux_backlog(struct port *port, port_handle handle, struct port_backlog *backlog)
+{
+    struct tcp_info info;
+    uint32_t memory[SK_MEMINFO_VARS] = {0};
+    socklen_t len = sizeof info;
+    (void)port;
+    if (getsockopt((int)handle, IPPROTO_TCP, TCP_INFO, &info, &len) != 0 ||
+        info.tcpi_state != TCP_LISTEN)
+        return false;
+    backlog->waiting = info.tcpi_unacked;
+    backlog->max = info.tcpi_sacked;
+    len = sizeof memory;
+    if (getsockopt((int)handle, SOL_SOCKET, SO_MEMINFO, memory, &len) == 0 &&
+        len > SK_MEMINFO_DROPS * sizeof memory[0])
+        backlog->dropped = memory[SK_MEMINFO_DROPS];
+    return true;
 }

@@ -22,6 +22,7 @@ int linux_peer(struct port *port, port_handle handle, struct addr *addr);
 void linux_refuse(struct port *port, port_handle handle, enum port_close_mode mode);
 int linux_probe(struct port *port, int *sys_error);
 bool linux_pending(struct port *port, port_handle handle);
+bool linux_backlog(struct port *port, port_handle handle, struct port_backlog *backlog);
 
 /* Options that can be set on a stream socket of any family; those a family hasn't are left out. */
 void linux_set_options(int fd, const struct port_sock_options *options);

@@ -113,6 +113,11 @@ bool port_pending(struct port *port, port_handle handle)
     return port->ops->pending && port->ops->pending(port, handle);
 }
 
+bool port_backlog(struct port *port, port_handle handle, struct port_backlog *backlog)
+{
+    return port->ops->backlog && port->ops->backlog(port, handle, backlog);
+}
+
 int port_probe(struct port *port, int *sys_error) { return port->ops->probe(port, sys_error); }
 
 void port_attach(struct port *port, struct port_sock *sock, port_handle handle,

@@ -212,6 +212,13 @@ struct port_file {
     uint64_t bytes; /* at least 1; what is beyond PORT_FILE_BYTES_MAX is for further operations */
 };
 
+/* Of a listening handle. */
+struct port_backlog {
+    uint32_t waiting; /* connections that nobody has accepted yet */
+    uint32_t max;
+    uint32_t dropped; /* tries that found no place, each repetition counted; wraps around */
+};
+
 struct port;
 struct address;
 
@@ -251,6 +258,8 @@ struct port_ops {
     void (*close)(struct port *port, struct port_sock *sock, enum port_close_mode mode);
     void (*buf_release)(struct port *port, uint32_t buf, const void *data);
     bool (*pending)(struct port *port, port_handle handle);
+    bool (*backlog)(struct port *port, port_handle handle,
+                    struct port_backlog *backlog); /* NULL: the system doesn't tell */
 };
 
 /* The part of a port that every implementation begins with. */
@@ -374,6 +383,10 @@ void port_refuse(struct port *port, port_handle handle, enum port_close_mode mod
 /* Whether the system says that connections wait at this listening handle; what a watchdog asks. Any
  * thread. */
 bool port_pending(struct port *port, port_handle handle);
+
+/* What waits there and what was dropped; false, and nothing written, where the system doesn't tell.
+ * Any thread. */
+bool port_backlog(struct port *port, port_handle handle, struct port_backlog *backlog);
 
 /* Tries whether descriptors and memory are there again, cheaply: makes and closes a socket. 0 or
  * SALLY_EEXHAUSTED. */

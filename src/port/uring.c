@@ -429,6 +429,7 @@ const struct port_ops port_uring_ops = {
     .refuse = linux_refuse,
     .probe = linux_probe,
     .pending = linux_pending,
+    .backlog = linux_backlog,
     .attach = uring_attach,
     .accept = uring_accept,
     .accept_stop = uring_accept_stop,

@@ -7,7 +7,7 @@ set(others "^(documents|install|planted|scenario|tidy|tool|win32)/"
     "^base/mailbox|^os/(thread|error|clock)|^port/(epoll|uring|linux|conformance_canary)"
     "^sim/violation"
     # of descriptors, signals and files that only Linux' peers have
-    "^net/(accept|close|connect|drain|engine_life|exhaustion|foreign_loop|listen|memory)_"
+    "^net/(accept|backlog|close|connect|drain|engine_life|exhaustion|foreign_loop|listen|memory)_"
     "^net/(admission|newcomers|pause|send|watchdog)_|^admission/bans_"
     "^net/(age_heartbeat|client|client_end|profile|time_limits|timer)_|^net/(bandwidth|rate)_test")
 list(JOIN others "|" others)
