@@ -174,7 +174,7 @@ static void judge_tight(sally_conn *conn, const void *data, size_t len)
 {
     struct stage *stage = actor_of(conn)->stage;
     (void)len;
-    size_t share = (size_t)(*(const char *)data - 'A') * 10 * 1000;
+    size_t share = (size_t)(*(const char *)data - ' ') * 10 * 1000;
     if (*(const char *)data != 't') {
         STAGE_CHECK(stage, sally_conn_send(conn, zeros, share) == 0);
         return;
@@ -217,21 +217,41 @@ static uint64_t second_send(struct stage *stage)
     return err;
 }
 
-/* 'A' + 60 is 600,000 bytes, with the 80,000 of the second one still below 70 %. */
+/* ' ' + 60 is 600,000 bytes, with the 80,000 of the second one still below 70 %. */
 static void from_70_percent_on_a_queue_ends_at_its_low_mark(const struct stage_way *way)
 {
     struct stage *stage = tight_stage(way);
     struct actor *actor;
-    int fd = holder(stage, 'A' + 60, &actor);
+    int fd = holder(stage, ' ' + 60, &actor);
     assert_int_equal(second_send(stage), 0);
     raw_close(fd);
     actor_wait_closed(actor);
-    fd = holder(stage, 'A' + 40, &actor);
+    fd = holder(stage, ' ' + 40, &actor);
     struct actor *more;
-    int other = holder(stage, 'A' + 36, &more); /* 760,000 less 40,000 that the system may have */
+    int other = holder(stage, ' ' + 36, &more); /* 760,000 less 40,000 that the system may have */
     assert_int_equal(second_send(stage), -SALLY_EFULL);
     raw_close(fd);
     raw_close(other);
+    stage_end(stage);
+}
+
+/* Of 50,000, 450,000, 300,000 and 200,000 bytes: the second, which is enough; the third one holds
+ * more than half as much and would be next. */
+static void from_95_percent_on_the_worst_is_closed_and_no_other(const struct stage_way *way)
+{
+    struct stage *stage = tight_stage(way);
+    struct actor *actors[4];
+    int fds[4];
+    fds[0] = holder(stage, ' ' + 5, &actors[0]);
+    fds[1] = holder(stage, ' ' + 45, &actors[1]);
+    fds[2] = holder(stage, ' ' + 30, &actors[2]);
+    for (int i = 0; i < 5; i++) stage_nap();
+    assert_int_equal(atomic_load(&stage->closed), 0); /* 80 % */
+    fds[3] = holder(stage, ' ' + 20, &actors[3]);
+    assert_int_equal(actor_wait_closed(actors[1])->reason, SALLY_CLOSE_MEMORY);
+    for (int i = 0; i < 30; i++) stage_nap(); /* three looks for the worst */
+    assert_int_equal(atomic_load(&stage->closed), 1);
+    for (int i = 0; i < 4; i++) raw_close(fds[i]);
     stage_end(stage);
 }
 
@@ -332,7 +352,6 @@ static void an_engines_newcomers_wait_from_85_percent_on(const struct stage_way 
     stage_end(stage);
 }
 
-/* The one that holds the most, and no other. */
 static void an_engines_worst_is_closed_from_95_percent_on(const struct stage_way *way)
 {
     struct stage *stage = engine_stage(way);
@@ -437,6 +456,7 @@ static const struct stage_test tests[] = {
     STAGE_TEST(a_servers_budget_is_its_own),
     STAGE_TEST_ON(above_its_levels_a_queue_takes_less_and_less, 1),
     STAGE_TEST_ON(from_70_percent_on_a_queue_ends_at_its_low_mark, 1),
+    STAGE_TEST_ON(from_95_percent_on_the_worst_is_closed_and_no_other, 1),
     STAGE_TEST_ON(an_engines_queues_end_at_their_low_mark_from_70_percent_on, 1),
     STAGE_TEST_ON(an_engines_newcomers_wait_from_85_percent_on, 1),
     STAGE_TEST_ON(an_engines_worst_is_closed_from_95_percent_on, 1),
