@@ -398,6 +398,9 @@ typedef struct sally_conn_options {
                                      contradicts itself, and for a handler with on_data alone where
                                      there is one or with on_message alone where there is none */
     sally_conn_limits limits;     /* what is off unless it is asked for, see sallyport/limits.h */
+    uint32_t memory_max; /* bytes queued, of a message not whole, kept while paused; what is sent
+                            by id counts apart. Past it a send is SALLY_EFULL (SALLY_ENOMEM with an
+                            empty queue), a peer is reset (SALLY_CLOSE_MEMORY); 0: none */
 } sally_conn_options;
 
 typedef enum sally_at_limit {
