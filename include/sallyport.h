@@ -400,6 +400,9 @@ typedef struct sally_conn_options {
     sally_conn_limits limits;     /* what is off unless it is asked for, see sallyport/limits.h */
     const sally_rates *rates;     /* upper limits for bytes a second, see sallyport/rate.h; copied;
                                      NULL: none */
+    uint32_t memory_max; /* bytes queued, of a message not whole, kept while paused; what is sent
+                            by id counts apart. Past it a send is SALLY_EFULL (SALLY_ENOMEM with an
+                            empty queue), a peer is reset (SALLY_CLOSE_MEMORY); 0: none */
 } sally_conn_options;
 
 typedef enum sally_at_limit {

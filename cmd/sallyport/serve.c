@@ -35,6 +35,7 @@ struct serve {
     uint32_t send_bytes_max;
     uint32_t memory_max;
     uint32_t server_memory_max;
+    uint32_t conn_memory_max;
     int framing; /* index in framings */
     uint32_t message_bytes_max;
     uint32_t send_buf_bytes;
@@ -123,6 +124,9 @@ static const struct option_row rows[] = {
     {OPTION_SIZE, "server-memory-max", "SIZE",
      "the same for the queues of all\nconnections of a server", AT(server_memory_max),
      .min = MEMORY_MIN, .max = UINT32_MAX},
+    {OPTION_SIZE, "conn-memory-max", "SIZE",
+     "all that a connection may have queued\nor half received; past it the peer is\nreset",
+     AT(conn_memory_max), .min = SEND_MIN, .max = SEND_MAX},
     {OPTION_SIZE, "socket-send-buf", "SIZE",
      "the system's buffer for what goes\n(SO_SNDBUF); default: the system's", AT(send_buf_bytes),
      .min = SOCKET_BUF_MIN, .max = SEND_MAX},
@@ -230,6 +234,7 @@ static sally_server_options server_options(const struct serve *serve,
                  .write_stall_ms = serve->write_ms,
                  .linger_ms = serve->linger_ms,
                  .send_bytes_max = serve->send_bytes_max,
+                 .memory_max = serve->conn_memory_max,
                  .send_buf_bytes = serve->send_buf_bytes,
                  .recv_buf_bytes = serve->recv_buf_bytes,
                  .framing = serve->framing ? framing : NULL,

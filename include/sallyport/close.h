@@ -27,7 +27,7 @@ extern "C" {
     X(SHUTDOWN, "the engine stopped")                                                              \
     X(DRAIN_TIMEOUT, "not finished at the end of the drain")                                       \
     X(SEND_LIMIT, "the peer read too slowly: the send queue was full")                             \
-    X(MEMORY, "memory was short, and this connection held the most")                               \
+    X(MEMORY, "memory was short, and this connection held too much of it")                         \
     X(MESSAGE_TOO_LONG, "the peer sent a message longer than allowed")                             \
     X(MALFORMED, "the peer sent what is no message")                                               \
     X(MESSAGE_TIMEOUT, "the peer did not finish a message in time")                                \

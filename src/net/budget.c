@@ -50,13 +50,29 @@ static bool server__has_memory(const sally_server *server, size_t len)
     return held + len <= server->options.memory_max;
 }
 
+/* Without what others have sent to it by id, which has an account of its own. */
+static uint32_t conn__has(const sally_conn *conn) { return conn_holds(conn) - conn->foreign_bytes; }
+
+static bool conn__has_memory(const sally_conn *conn, size_t len)
+{
+    uint32_t max = conn->policy->conn_bytes_max;
+    return !max || conn__has(conn) + len <= max;
+}
+
+void budget_bound(sally_conn *conn)
+{
+    if (!conn->policy->conn_bytes_max || conn->state != CONN_OPEN) return;
+    if (conn__has_memory(conn, 0)) return;
+    conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_MEMORY, SALLY_ELIMIT, 0);
+}
+
 int budget_judge(const sally_conn *conn, size_t len)
 {
     static const size_t first_max[] = {SIZE_MAX, SIZE_MAX, FIRST_BYTES_MAX, FIRST_BYTES_LAST};
     static const uint32_t low_part[] = {0, 1, 8, UINT32_MAX};
     if (!conn->policy->has_budget) return 0;
     enum budget_level level = budget__of(conn);
-    bool has_memory = server__has_memory(conn->policy->server, len);
+    bool has_memory = server__has_memory(conn->policy->server, len) && conn__has_memory(conn, len);
     if (!conn->out.bytes) return has_memory && len <= first_max[level] ? 0 : SALLY_ENOMEM;
     if (level == BUDGET_FREE) return has_memory ? 0 : SALLY_EFULL;
     uint32_t low = conn->policy->send_low_bytes / low_part[level];

@@ -1,5 +1,6 @@
 /* The memory budget: process (all of an engine's allocations, memory_max), server (what its
- * connections hold in queues, server memory_max), connection (send_bytes_max). On the way up:
+ * connections hold in queues, server memory_max), connection (the same of one, its memory_max,
+ * without levels: a send finds it full, a peer that passes it is reset). On the way up:
  *   70 %  TIGHT    a send queue counts as full from its low mark on, and who is above it is not
  * read from 85 %  REFUSES  from an eighth of the low mark on; no newcomers, they wait in the
  * backlog 95 %  CLOSES   from the first byte on; the connections that hold the most are aborted
@@ -40,6 +41,9 @@ int budget_judge(const sally_conn *conn, size_t len);
 
 /* Whether a queue may not grow past its low mark. */
 bool budget_is_tight(const sally_conn *conn);
+
+/* After bytes have come: whether it has more than its own memory_max, and then it ends. */
+void budget_bound(sally_conn *conn);
 
 /* Brings what the connection holds to its server's account. */
 void budget_charge(sally_conn *conn);

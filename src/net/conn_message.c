@@ -1,5 +1,6 @@
 /* Connections with a framing: whole messages in and out. */
 #include "filter/framer.h"
+#include "net/budget.h"
 #include "net/conn.h"
 #include "net/flow.h"
 #include "net/gate.h"
@@ -69,6 +70,7 @@ size_t conn_deliver_messages(sally_conn *conn, const void *data, size_t len)
              conn_carry(conn)->began_ms == shard->now_ms)
         conn_update_timer(conn); /* it has just begun, and has a limit */
     if (conn_has(conn, CONN_FLOW)) flow_queued(conn);
+    if (conn->policy->conn_bytes_max) budget_bound(conn);
     return used;
 }
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "filter/framer.h"
+#include "net/budget.h"
 #include "net/conn.h"
 #include "net/flow.h"
 #include "net/limits.h"
@@ -59,6 +60,7 @@ int conn_hold(sally_conn *conn, const void *data, size_t len)
     }
     int err = sendq_copy(&conn->extra->held->queue, &conn->shard->pools, data, len);
     if (conn_has(conn, CONN_FLOW)) flow_queued(conn);
+    if (conn->policy->conn_bytes_max) budget_bound(conn);
     return err;
 }
 

@@ -25,6 +25,7 @@ static uint64_t time_or(uint32_t ms, uint32_t otherwise)
 static int policy__queue(struct policy *policy, const sally_conn_options *options)
 {
     uint32_t max = options->send_bytes_max ? options->send_bytes_max : POLICY_SEND_BYTES_MAX;
+    if (options->memory_max && max > options->memory_max) max = options->memory_max;
     uint32_t high = options->send_high_bytes ? options->send_high_bytes : max / 4;
     uint32_t low = options->send_low_bytes ? options->send_low_bytes : high / 4;
     if (max > SEND_BYTES_LIMIT || high > max || low > high) return SALLY_EINVAL;
@@ -98,7 +99,8 @@ int policy_create(struct policy **out, sally_engine *engine, sally_server *serve
     policy->write_stall_ms = time_or(options->write_stall_ms, WRITE_STALL_MS);
     policy->linger_ms = time_or(options->linger_ms, LINGER_MS);
     policy->at_full = options->at_full;
-    policy->has_budget = mem->bytes_max != SIZE_MAX;
+    policy->conn_bytes_max = options->memory_max;
+    policy->has_budget = mem->bytes_max != SIZE_MAX || options->memory_max;
     policy->no_recorder = options->no_recorder;
     policy->message_ms = time_or(options->message_ms, MESSAGE_MS);
     policy->auto_pause = !options->no_auto_pause;

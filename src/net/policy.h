@@ -53,7 +53,8 @@ struct policy {
     uint64_t connect_ms;
     uint64_t attempt_ms;
     bool auto_pause;
-    bool has_budget; /* memory_max of the engine or of its server */
+    bool has_budget;         /* memory_max of the engine, of its server or of each connection */
+    uint32_t conn_bytes_max; /* 0: no limit */
     bool no_recorder;
     sally_at_full at_full;
     bool guest; /* of connections that are only sent off: nobody is told of them */

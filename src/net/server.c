@@ -35,6 +35,8 @@ void engine_release_conn(sally_engine *engine)
 
 bool server_reserve_conn(sally_server *server)
 {
+    /* its listeners may have been told to take newcomers before memory was short */
+    if (server->engine->has_budget && budget_refuses(server)) return false;
     if (!reserve(&server->conns, server->options.conns_max)) return false;
     if (engine_reserve_conn(server->engine)) return true;
     atomic_fetch_sub(&server->conns, 1);

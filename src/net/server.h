@@ -67,7 +67,8 @@ struct sally_server {
 
 void server_destroy(sally_server *server);
 
-/* Makes room for one more; false at the server's or the engine's limit. Any thread. */
+/* Makes room for one more; false at the server's or the engine's limit, also that of memory. Any
+ * thread. */
 bool server_reserve_conn(sally_server *server);
 
 /* Its listeners look at what their server wants. Any thread. */

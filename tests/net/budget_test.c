@@ -169,6 +169,211 @@ static void above_its_levels_a_queue_takes_less_and_less(const struct stage_way 
     stage_end(stage);
 }
 
+/* Between 70 and 85 %: up to the low mark, while another one holds what makes it tight. */
+static void judge_tight(sally_conn *conn, const void *data, size_t len)
+{
+    struct stage *stage = actor_of(conn)->stage;
+    (void)len;
+    size_t share = (size_t)(*(const char *)data - ' ') * 10 * 1000;
+    if (*(const char *)data != 't') {
+        STAGE_CHECK(stage, sally_conn_send(conn, zeros, share) == 0);
+        return;
+    }
+    STAGE_CHECK(stage, sally_conn_send(conn, zeros, LOW) == 0);
+    atomic_store(&actor_of(conn)->number[0], (uint64_t)-sally_conn_send(conn, zeros, 1));
+    atomic_store(&actor_of(conn)->number[1], 1);
+}
+
+static struct stage *tight_stage(const struct stage_way *way)
+{
+    return stage_begin(way,
+                       &(struct stage_options){.handler.on_data = judge_tight,
+                                               .server = {.memory_max = LEVEL_MAX,
+                                                          .watchdog_ms = 20,
+                                                          .conn = {.send_buf_bytes = 1,
+                                                                   .send_bytes_max = LEVEL_MAX,
+                                                                   .send_high_bytes = LEVEL_MAX,
+                                                                   .send_low_bytes = LOW}}});
+}
+
+/* A client whose connection holds so many tenths of a megabyte, but for what its system took. */
+static int holder(struct stage *stage, char letter, struct actor **actor)
+{
+    int fd = stage_client(stage, 1, actor);
+    assert_true(raw_send(fd, &letter, 1));
+    STAGE_WAIT(atomic_load(&(*actor)->datas) == 1);
+    return fd;
+}
+
+static uint64_t second_send(struct stage *stage)
+{
+    struct actor *actor;
+    int fd = stage_client(stage, 1, &actor);
+    assert_true(raw_send(fd, "t", 1));
+    STAGE_WAIT(atomic_load(&actor->number[1]) == 1);
+    uint64_t err = atomic_load(&actor->number[0]);
+    raw_close(fd);
+    actor_wait_closed(actor);
+    return err;
+}
+
+/* ' ' + 60 is 600,000 bytes, with the 80,000 of the second one still below 70 %. */
+static void from_70_percent_on_a_queue_ends_at_its_low_mark(const struct stage_way *way)
+{
+    struct stage *stage = tight_stage(way);
+    struct actor *actor;
+    int fd = holder(stage, ' ' + 60, &actor);
+    assert_int_equal(second_send(stage), 0);
+    raw_close(fd);
+    actor_wait_closed(actor);
+    fd = holder(stage, ' ' + 40, &actor);
+    struct actor *more;
+    int other = holder(stage, ' ' + 36, &more); /* 760,000 less 40,000 that the system may have */
+    assert_int_equal(second_send(stage), -SALLY_EFULL);
+    raw_close(fd);
+    raw_close(other);
+    stage_end(stage);
+}
+
+/* Of 50,000, 450,000, 300,000 and 200,000 bytes: the second, which is enough; the third one holds
+ * more than half as much and would be next. */
+static void from_95_percent_on_the_worst_is_closed_and_no_other(const struct stage_way *way)
+{
+    struct stage *stage = tight_stage(way);
+    struct actor *actors[4];
+    int fds[4];
+    fds[0] = holder(stage, ' ' + 5, &actors[0]);
+    fds[1] = holder(stage, ' ' + 45, &actors[1]);
+    fds[2] = holder(stage, ' ' + 30, &actors[2]);
+    for (int i = 0; i < 5; i++) stage_nap();
+    assert_int_equal(atomic_load(&stage->closed), 0); /* 80 % */
+    fds[3] = holder(stage, ' ' + 20, &actors[3]);
+    assert_int_equal(actor_wait_closed(actors[1])->reason, SALLY_CLOSE_MEMORY);
+    for (int i = 0; i < 30; i++) stage_nap(); /* three looks for the worst */
+    assert_int_equal(atomic_load(&stage->closed), 1);
+    for (int i = 0; i < 4; i++) raw_close(fds[i]);
+    stage_end(stage);
+}
+
+/* ---- Levels of an engine, which buffers of the test's own raise ---- */
+
+enum { ENGINE_MAX = 16 * MB };
+
+static uint64_t engine_bytes(struct stage *stage)
+{
+    sally_engine_stats stats;
+    assert_int_equal(sally_engine_get_stats(stage->engine, &stats), 0);
+    return stats.memory_bytes;
+}
+
+/* So that this much of the budget is in use. */
+static sally_buf *weight(struct stage *stage, unsigned percent)
+{
+    uint64_t aim = (uint64_t)ENGINE_MAX / 100 * percent, used = engine_bytes(stage);
+    assert_true(used + 1000 < aim);
+    sally_buf *buf = sally_buf_create(stage->engine, (size_t)(aim - used - 200));
+    assert_non_null(buf);
+    return buf;
+}
+
+static void engine_judge(sally_conn *conn, const void *data, size_t len)
+{
+    struct actor *actor = actor_of(conn);
+    (void)len;
+    atomic_store(&actor->number[0], (uint64_t)-sally_conn_send(conn, zeros, LOW));
+    atomic_store(&actor->number[1], (uint64_t)-sally_conn_send(conn, zeros, 1));
+    if (*(const char *)data == 'e') sally_conn_abort(conn);
+    atomic_fetch_add(&actor->number[2], 1);
+}
+
+/* What a first send of LOW bytes says and what one more byte does, in an engine that is so full. */
+static void engine_says(struct stage *stage, int first, int second)
+{
+    struct actor *actor;
+    int fd = stage_client(stage, 1, &actor);
+    assert_true(raw_send(fd, "e", 1));
+    STAGE_WAIT(atomic_load(&actor->number[2]) == 1);
+    assert_int_equal(atomic_load(&actor->number[0]), -first);
+    assert_int_equal(atomic_load(&actor->number[1]), -second);
+    actor_wait_closed(actor);
+    raw_close(fd);
+}
+
+static struct stage *engine_stage(const struct stage_way *way)
+{
+    return stage_begin(way, &(struct stage_options){.handler.on_data = engine_judge,
+                                                    .engine = {.memory_max = ENGINE_MAX,
+                                                               .recv_bufs = 16,
+                                                               .recv_buf_bytes = 4096,
+                                                               .conns_max = 1000},
+                                                    .server = {.watchdog_ms = 20,
+                                                               .conn = {.send_buf_bytes = 1,
+                                                                        .send_bytes_max = MB,
+                                                                        .send_low_bytes = LOW}}});
+}
+
+static void an_engines_queues_end_at_their_low_mark_from_70_percent_on(const struct stage_way *way)
+{
+    struct stage *stage = engine_stage(way);
+    sally_buf *buf = weight(stage, 66);
+    engine_says(stage, 0, 0);
+    sally_buf_release(buf);
+    buf = weight(stage, 73);
+    engine_says(stage, 0, SALLY_EFULL);
+    sally_buf_release(buf);
+    engine_says(stage, 0, 0);
+    stage_end(stage);
+}
+
+/* Who was there is served with what is small; who comes waits until there is room. */
+static void an_engines_newcomers_wait_from_85_percent_on(const struct stage_way *way)
+{
+    struct stage *stage = engine_stage(way);
+    struct actor *before, *later;
+    int old = stage_client(stage, 0, &before);
+    sally_buf *buf = weight(stage, 83);
+    int young = stage_client(stage, 0, &later); /* not yet */
+    raw_close(young);
+    actor_wait_closed(later);
+    sally_buf_release(buf);
+    buf = weight(stage, 88);
+    assert_true(raw_send(old, "x", 1)); /* 80,000 bytes are big for an empty queue */
+    STAGE_WAIT(atomic_load(&before->number[2]) == 1);
+    assert_int_equal(atomic_load(&before->number[0]), -SALLY_ENOMEM);
+    assert_int_equal(atomic_load(&before->number[1]), 0);
+    int waits = raw_connect(stage->address, 0);
+    assert_true(waits >= 0);
+    for (int i = 0; i < 10; i++) stage_nap(); /* it may not open, however long that is */
+    assert_int_equal(atomic_load(&stage->opened), 2);
+    sally_buf_release(buf);
+    STAGE_WAIT(atomic_load(&stage->opened) == 3);
+    raw_close(old);
+    raw_close(waits);
+    stage_end(stage);
+}
+
+static void an_engines_worst_is_closed_from_95_percent_on(const struct stage_way *way)
+{
+    struct stage *stage = engine_stage(way);
+    struct actor *worst, *good;
+    int hog = stage_client(stage, 1, &worst), fd = stage_client(stage, 0, &good);
+    for (uint64_t n = 1; n <= 4; n++) { /* until it holds what sockets don't take */
+        assert_true(raw_send(hog, "h", 1));
+        STAGE_WAIT(atomic_load(&worst->number[2]) == n);
+    }
+    sally_buf *buf = weight(stage, 92);
+    for (int i = 0; i < 5; i++) stage_nap();
+    assert_false(atomic_load(&worst->closed));
+    sally_buf_release(buf);
+    buf = weight(stage, 97);
+    assert_int_equal(actor_wait_closed(worst)->reason, SALLY_CLOSE_MEMORY);
+    sally_buf_release(buf);
+    assert_false(atomic_load(&good->closed));
+    raw_close(hog);
+    raw_close(fd);
+    stage_end(stage);
+}
+
 /* ---- What is sent to many ---- */
 
 struct told {
@@ -228,7 +433,6 @@ static void who_has_no_room_by_a_budget_is_slow(const struct stage_way *way)
     assert_int_equal(report.closed, 1);
     assert_int_equal(report.failed, 0);
     assert_int_equal(actor_wait_closed(full)->reason, SALLY_CLOSE_TOO_SLOW);
-    assert_int_equal(atomic_load(&full->drains), 0); /* it was refused nothing itself */
     raw_close(reader);
     raw_close(good);
     stage_end(stage);
@@ -250,6 +454,11 @@ static const struct stage_test tests[] = {
     STAGE_TEST(hogs_never_pass_the_engines_budget_and_good_clients_are_served),
     STAGE_TEST(a_servers_budget_is_its_own),
     STAGE_TEST_ON(above_its_levels_a_queue_takes_less_and_less, 1),
+    STAGE_TEST_ON(from_70_percent_on_a_queue_ends_at_its_low_mark, 1),
+    STAGE_TEST_ON(from_95_percent_on_the_worst_is_closed_and_no_other, 1),
+    STAGE_TEST_ON(an_engines_queues_end_at_their_low_mark_from_70_percent_on, 1),
+    STAGE_TEST_ON(an_engines_newcomers_wait_from_85_percent_on, 1),
+    STAGE_TEST_ON(an_engines_worst_is_closed_from_95_percent_on, 1),
     STAGE_TEST_ON(who_has_no_room_by_a_budget_is_slow, 1),
     STAGE_TEST_ON(a_budget_too_small_to_live_is_refused, 1),
 };

@@ -18,8 +18,8 @@ FORM = (10_000, 40, 256 * MIB, 256 * 1024) if tool.LONG else (300, 3, 8 * MIB, 6
 GOODS = 10
 SEED = 20261121
 PERCENT = 101
-# What is in the process and not in the engine's account: the program and its libraries, and what the
-# C library keeps of blocks below 128 KiB, which in the short form is as much as the budget.
+# What is in the process and not in the engine's account: the program and its libraries, and what
+# the C library keeps of blocks below 128 KiB, in the short form nearly as much as the budget.
 APART = 10 * MIB
 
 
