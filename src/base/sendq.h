@@ -62,8 +62,8 @@ uint32_t sendq_drop_unit(struct sendq *queue, struct sendq_pools *pools, unsigne
 unsigned sendq_gather_slow(const struct sendq *queue, struct span *spans, unsigned max);
 void sendq_consume_slow(struct sendq *queue, struct sendq_pools *pools, size_t n);
 
-/* A copy behind all that is queued, where it needs neither memory nor a second chunk: nearly always.
- * False: nothing has happened. len > 0. */
+/* A copy behind all that is queued, where it needs neither memory nor a second chunk, as nearly
+ * always. False: nothing has happened. len > 0. */
 static inline bool sendq_copy_simple(struct sendq *queue, struct sendq_pools *pools,
                                      const void *data, size_t len)
 {

@@ -86,8 +86,8 @@ _Static_assert(sizeof(struct conn_extra) <= 64, "an idle connection with a frami
 
 #define CONN_MS_MAX ((UINT64_C(1) << 48) - 1) /* 8900 years */
 
-/* Hot, from the top to bytes_out: what a request touches. Warm: user, the timer. Cold: beginning and
- * end. Many of these are alive and idle, so times have 48 bits and what
+/* Hot, from the top to bytes_out: what a request touches. Warm: user, the timer. Cold: beginning
+ * and end. Many of these are alive and idle, so times have 48 bits and what
  * is short lies beside them; what few connections need is not here but behind `extra`. */
 struct sally_conn {
     struct port_sock sock; /* first: the slot is in it */

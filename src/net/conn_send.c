@@ -314,7 +314,7 @@ static __attribute__((noinline)) void conn__flush_all(sally_conn *conn, bool at_
     }
 }
 
-/* The system took less than all of the one segment, or refused it: `took` as port_send_now has it. */
+/* The system took less than all of the one segment, or refused it: `took` is port_send_now's. */
 static __attribute__((noinline)) void conn__took_part(sally_conn *conn, int64_t took, int sys_error)
 {
     if (took < 0) {

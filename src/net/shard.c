@@ -347,8 +347,8 @@ static ALWAYS_INLINE uint64_t shard__next_ms(const struct shard *shard)
 uint64_t shard_next_ms(const struct shard *shard) { return shard__next_ms(shard); }
 
 /* What a turn seldom finds, in one test: mail, the rest of a message to many, connections that were
- * marked meanwhile, listeners that wait, buffers that other threads released, the end of the engine,
- * a budget. */
+ * marked meanwhile, listeners that wait, buffers that other threads released, a budget, the end of
+ * the engine. */
 static ALWAYS_INLINE bool shard__has_more(const struct shard *shard)
 {
     const sally_engine *engine = shard->engine;

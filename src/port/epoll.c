@@ -132,12 +132,6 @@ static int64_t epoll_poll_fd(struct port *base)
     return port->epoll_fd;
 }
 
-/* Nothing is due, and nobody waits for a buffer. */
-static inline bool is_calm(const struct epoll_port *port)
-{
-    return !(port->due_head | port->starved_head);
-}
-
 /* How long to sleep, in epoll's terms. */
 static NEVER_INLINE int sleep_ms(const struct epoll_port *port, uint32_t timeout_ms)
 {
@@ -146,8 +140,7 @@ static NEVER_INLINE int sleep_ms(const struct epoll_port *port, uint32_t timeout
     if (port->starved_head && port->bufs.out < port->bufs.out_max && timeout_ms > RETRY_MS)
         return RETRY_MS;
     if (port->bufs.kept > BUFS_IDLE && timeout_ms > IDLE_MS) return IDLE_MS;
-    if (timeout_ms == PORT_FOREVER) return -1;
-    return timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms;
+    return timeout_ms == PORT_FOREVER ? -1 : timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms;
 }
 
 /* What the last wait found and nobody took yet comes first: asking again would put those who were
@@ -162,19 +155,16 @@ static int epoll_wait_port(struct port *base, uint32_t timeout_ms)
     /* what is due needs no look at the kernel, which has its turn with the next wait */
     port->asked = !port->due_head || !port->asked;
     if (!port->asked) return 0;
-    bool forever = timeout_ms == PORT_FOREVER && is_calm(port) && port->bufs.kept <= BUFS_IDLE;
+    bool forever =
+        timeout_ms == PORT_FOREVER && epoll_is_calm(port) && port->bufs.kept <= BUFS_IDLE;
     int count = linux_epoll_wait(port->epoll_fd, port->ready, EPOLL_READY_MAX,
                                  forever ? -1 : sleep_ms(port, timeout_ms));
     if (count > 0) {
         port->count = (uint32_t)count;
         return 0;
     }
-    if (count == 0) {
-        if (timeout_ms && port->bufs.kept > BUFS_IDLE) pool_trim(&port->bufs, BUFS_IDLE);
-    } else if (count != -EINTR) {
-        return SALLY_ESYSTEM;
-    }
-    return 0;
+    if (count == 0 && timeout_ms && port->bufs.kept > BUFS_IDLE) pool_trim(&port->bufs, BUFS_IDLE);
+    return count == 0 || count == -EINTR ? 0 : SALLY_ESYSTEM;
 }
 
 /* Each call is made when it is started: nothing waits to be submitted. */
@@ -428,12 +418,13 @@ static NEVER_INLINE bool file_take(struct port_sock *sock, struct port_event *ev
 static bool send_take(struct port_sock *sock, struct port_event *event)
 {
     const struct epoll_own *own = own_of(sock);
+    const int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
     ssize_t sent;
     if (!sock->own32) return file_take(sock, event);
     do {
-        sent = send((int)sock->handle, own->send_data, sock->own32, MSG_NOSIGNAL | MSG_DONTWAIT);
-    } while (sent < 0 && errno == EINTR);
-    int sys = sent < 0 ? errno : 0;
+        sent = linux_send((int)sock->handle, own->send_data, sock->own32, flags);
+    } while (sent == -EINTR);
+    int sys = sent < 0 ? (int)-sent : 0;
     if (sys == EAGAIN) return false;
     int err = sent > 0 ? 0 : sys ? os_error_map(sys) : SALLY_ESYSTEM;
     event_final(event, sock, PORT_SEND, err, sys);
@@ -551,7 +542,7 @@ static NEVER_INLINE unsigned take_more(struct epoll_port *port, struct port_even
                                        unsigned max)
 {
     unsigned count = take_any(port, events, max);
-    port->port.emptied = port->next == port->count && is_calm(port);
+    port->port.emptied = port->next == port->count && epoll_is_calm(port);
     return count;
 }
 
@@ -565,15 +556,14 @@ static NEVER_INLINE unsigned take_none(struct epoll_port *port, struct port_sock
 static unsigned epoll_take(struct port *base, struct port_event *events, unsigned max)
 {
     struct epoll_port *port = epoll_of(base);
-    bool simple = is_calm(port) && port->next != port->count && pool_keeps(&port->bufs);
-    struct port_sock *sock = simple ? ready_plain_recv(port) : NULL;
+    bool any = epoll_is_calm(port) && port->next != port->count && pool_keeps(&port->bufs);
+    struct port_sock *sock = any ? ready_plain_recv(port) : NULL;
     if (!sock) return take_more(port, events, max);
     void *data = pool_take_kept(&port->bufs);
     base->emptied = ++port->next == port->count; /* nearly always we get here */
     ssize_t got = recv_once(port, sock, data);
     if (got <= 0) return take_none(port, sock, data, events, max, got);
-    (void)recv_got(port, sock, data, got, events);
-    return 1;
+    return recv_got(port, sock, data, got, events);
 }
 
 static void epoll_buf_release(struct port *base, uint32_t buf, const void *data)

@@ -103,6 +103,12 @@ static inline uint32_t ops_parked(struct port_sock *sock)
     return sock->in_flight & ~(uint32_t)own_of(sock)->due;
 }
 
+/* Nothing is due, and nobody waits for a buffer. */
+static inline bool epoll_is_calm(const struct epoll_port *port)
+{
+    return !(port->due_head | port->starved_head);
+}
+
 static inline void assert_owner(const struct epoll_port *port)
 {
     assert(port->owner == &os_thread_mark);

@@ -226,13 +226,11 @@ static NEVER_INLINE void resolve_own(struct uring *uring, unsigned kind, uint32_
     }
 }
 
-static inline bool resolve(struct uring *uring, struct port_sock *sock, unsigned kind, int res,
-                           uint32_t flags, struct port_event *event)
+static NEVER_INLINE bool resolve(struct uring *uring, struct port_sock *sock, unsigned kind,
+                                 int res, uint32_t flags, struct port_event *event)
 {
     switch (kind) {
-    case PORT_RECV:
-        return uring_recv_plain(uring, sock, res, flags, event) ||
-               uring_recv_done(uring, sock, res, flags, event);
+    case PORT_RECV: return uring_recv_done(uring, sock, res, flags, event);
     case PORT_SEND: return uring_send_done(uring, sock, res, event);
     case PORT_ACCEPT: return uring_accept_done(uring, sock, res, flags, event);
     default: return uring_connect_done(uring, sock, res, event);
@@ -254,8 +252,10 @@ static inline bool take_completion(struct uring *uring, struct port_event *event
     uint32_t index = (uint32_t)user_data & ((1u << SLOTS_INDEX_BITS) - 1);
     if (kind < PORT_CLOSE) {
         struct port_sock *sock = slots_find(uring->port.socks, index, (uint32_t)(user_data >> 32));
-        if (sock && uring_own(sock)->armed & PORT_BIT(kind))
-            return resolve(uring, sock, kind, res, flags, event);
+        if (sock && uring_own(sock)->armed & PORT_BIT(kind)) {
+            bool plain = kind == PORT_RECV && uring_recv_plain(uring, sock, res, flags, event);
+            return plain || resolve(uring, sock, kind, res, flags, event);
+        }
     } else if (kind == URING_FILE) {
         struct port_sock *sock = slots_find(uring->port.socks, index, (uint32_t)(user_data >> 32));
         if (sock && (uring_own(sock)->armed & PORT_BIT(PORT_SEND)) && uring_is_file(sock))
