@@ -575,8 +575,9 @@ SALLY_API uint32_t sally_conn_queued(const sally_conn *conn);
 /* As sally_conn_send, by id: the bytes are copied and travel to the connection's shard; one
  * thread's sends keep their order, and each call's bytes stay together. SALLY_ENOCONN for an id
  * that has gone; when it goes after 0 was returned, the bytes go with it. SALLY_EFULL when the
- * connection's queue, with what travels to it, or the shard's mailbox has no
- * room; SALLY_ELIMIT when len is more than send_bytes_max; SALLY_ENOMEM. [any] */
+ * connection's queue, with what travels to it, or the shard's mailbox has no room: then on_drain
+ * follows, when there is room and the queue is low. SALLY_ELIMIT when len is more than
+ * send_bytes_max, or than mailbox_bytes_max can hold; SALLY_ENOMEM. [any] */
 SALLY_API int sally_send(sally_engine *engine, sally_id id, const void *data, size_t len);
 
 /* As sally_conn_close and sally_conn_abort. SALLY_ENOCONN, SALLY_ENOMEM, SALLY_EFULL. [any] */

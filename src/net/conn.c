@@ -159,6 +159,7 @@ void conn_open(sally_conn *conn)
     if (conn->out.bytes) shard_mark_dirty(conn->shard, conn); /* sent by id before it was open */
     if (conn->policy->client) client_on_open(conn->policy->client, conn);
     if (conn->policy->handler.on_open) conn->policy->handler.on_open(conn);
+    if (conn_has(conn, CONN_DRAIN_DUE)) conn_owe_drain(conn);
     conn_update_reading(conn);
     conn_update_timer(conn);
 }

@@ -270,6 +270,8 @@ int conn_send_ref(sally_conn *conn, const void *data, size_t len, sendq_release 
 void conn_on_sent(sally_conn *conn, const struct port_event *event);
 void conn_flush(sally_conn *conn);
 void conn_drop_queue(sally_conn *conn);
+/* on_drain, at once or as soon as it may be told: open, and the queue low. */
+void conn_owe_drain(sally_conn *conn);
 /* Bytes that other threads sent have gone: their account has room again. */
 void conn_return_foreign(sally_conn *conn, size_t bytes);
 

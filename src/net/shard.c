@@ -78,6 +78,7 @@ int shard_create(struct shard **out, sally_engine *engine, unsigned index)
     }
     mailbox_init(&shard->mailbox, &engine->mem, options->mailbox_letters_max,
                  options->mailbox_bytes_max);
+    refusals_init(&shard->refusals);
     shard->inbound = mem_zalloc(&engine->mem, capacity * sizeof *shard->inbound);
     err = shard->inbound ? shard__port(shard) : SALLY_ENOMEM;
     if (err) {
