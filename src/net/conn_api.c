@@ -189,8 +189,8 @@ static void spans_copy(unsigned char *to, const struct span *spans, unsigned cou
     }
 }
 
-/* There is no place for a send of len bytes that take so many in the mailbox: there never is one, or
- * on_drain will tell. */
+/* There is no place for a send of len bytes that take so many in the mailbox: there never is one,
+ * or on_drain will tell. */
 static int id__no_room(struct shard *shard, sally_id id, size_t len, size_t bytes, int err)
 {
     if (inbound_never_fits(&shard->inbound[id_slot(id)], len)) return SALLY_ELIMIT;
