@@ -439,7 +439,8 @@ typedef struct sally_server_options {
  *   "127.0.0.1:0"     any free port; sally_server_address tells which
  *   "*:5002"          all addresses, IPv4 and IPv6
  *   "host:5002"       every address of the name; the system resolves it, which may take its time
- *   "unix:/path"      a Unix socket (unix(7)); a dead one's file is replaced
+ *   "unix:/path"      a Unix socket (unix(7)); a dead one's file is replaced; of several that start
+ *                     on it at once one has it (flock(2) on the folder, held for that moment)
  *   "unix:@name"      Linux' abstract names
  *   "fd:3"            a listening socket handed to the program; taken over when the call succeeds
  * SALLY_EINVAL, SALLY_EADDRESS, SALLY_ENONAME, SALLY_EADDRINUSE, SALLY_EADDRNOTAVAIL, SALLY_EACCES,

@@ -177,8 +177,8 @@ static int server__open(sally_server *server, const struct address *address)
     err = listener_create(&listener, server, listening, shard, handle);
     if (err) {
         /* a given descriptor stays its giver's */
+        listening_remove_file(listening); /* while nobody can take it for a dead one's */
         if (address->kind != ADDRESS_FD) port_refuse(shard->port, handle, PORT_CLOSE_FIN);
-        listening_remove_file(listening);
         server__forget(server, listening);
         return err;
     }
