@@ -246,6 +246,17 @@ static bool conn__was_refused(const sally_conn *conn)
            (conn->reason == SALLY_CLOSE_MESSAGE_TOO_LONG || conn->reason == SALLY_CLOSE_MALFORMED);
 }
 
+/* The library closed it gently for a cause of its own, and all has gone out: that cause stays,
+ * however the peer takes its leave. What still waits to go out is lost by such an end, which is the
+ * more telling cause then. */
+static bool conn__had_said_all(const sally_conn *conn, sally_close_reason now)
+{
+    bool ours = conn->reason == SALLY_CLOSE_MAX_AGE || conn->reason == SALLY_CLOSE_SHUTDOWN;
+    bool leave = now == SALLY_CLOSE_LINGER_TIMEOUT || now == SALLY_CLOSE_PEER_RESET ||
+                 now == SALLY_CLOSE_NETWORK;
+    return conn->state == CONN_LINGERING && conn->has_reason && ours && leave;
+}
+
 void conn_close_by_us(sally_conn *conn)
 {
     bool answers = conn_has(conn, CONN_EOF); /* the peer began */
@@ -273,6 +284,7 @@ void conn_end(sally_conn *conn, enum port_close_mode mode, sally_close_reason re
               int sys_error)
 {
     if (conn->state >= CONN_ENDING) return;
+    if (conn__had_said_all(conn, reason)) reason = (sally_close_reason)conn->reason;
     if (!conn__was_refused(conn)) conn__tell_reason(conn, reason, error, sys_error);
     wheel_cancel(&conn->shard->wheel, &conn->timer);
     bool dialing = conn->state == CONN_DIALING;
