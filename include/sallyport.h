@@ -266,6 +266,8 @@ typedef struct sally_stop_report {
     uint32_t cut;          /* of those, aborted at the end */
     uint64_t bytes_unsent; /* dropped by the cut */
     uint32_t took_ms;
+    uint32_t jobs;     /* of connections, under way when it began */
+    uint32_t jobs_cut; /* of connections, when those were cut */
 } sally_stop_report;
 
 typedef struct sally_engine_stats {
@@ -319,9 +321,10 @@ SALLY_API int sally_engine_run(sally_engine *engine) SALLY_MUST_USE;
  * [any] */
 SALLY_API int sally_engine_stop(sally_engine *engine);
 
-/* Stops gently: servers stop accepting, every connection is closed as by sally_conn_close, and what
- * is still there after `timeout_ms` is cut (SALLY_CLOSE_DRAIN_TIMEOUT). Then the engine stops.
- * Returns at once. A second call can shorten the time, not extend it. [any] */
+/* Stops gently: servers stop accepting, every connection is closed as by sally_conn_close, one with
+ * jobs under way (sallyport/work.h) when they have come back, and what is still there after
+ * `timeout_ms` is cut (SALLY_CLOSE_DRAIN_TIMEOUT). Then the engine stops. Returns at once. A second
+ * call can shorten the time, not extend it. [any] */
 SALLY_API int sally_engine_drain(sally_engine *engine, uint32_t timeout_ms);
 
 /* How the drain or stop went; SALLY_ESTATE before the engine has stopped. [any] */
@@ -439,8 +442,7 @@ typedef struct sally_server_options {
  *   "127.0.0.1:0"     any free port; sally_server_address tells which
  *   "*:5002"          all addresses, IPv4 and IPv6
  *   "host:5002"       every address of the name; the system resolves it, which may take its time
- *   "unix:/path"      a Unix socket (unix(7)); a dead one's file is replaced; of several that start
- *                     on it at once one has it (flock(2) on the folder, held for that moment)
+ *   "unix:/path"      a Unix socket (unix(7)); a dead one's file is replaced (one by one: flock(2))
  *   "unix:@name"      Linux' abstract names
  *   "fd:3"            a listening socket handed to the program; taken over when the call succeeds
  * SALLY_EINVAL, SALLY_EADDRESS, SALLY_ENONAME, SALLY_EADDRINUSE, SALLY_EADDRNOTAVAIL, SALLY_EACCES,

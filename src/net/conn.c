@@ -89,7 +89,9 @@ struct addr conn_peer(const sally_conn *conn)
 static void conn__unname(sally_conn *conn)
 {
     struct shard *shard = conn->shard;
-    inbound_close(&shard->inbound[conn->sock.slot.index]);
+    struct inbound *account = &shard->inbound[conn->sock.slot.index];
+    inbound_close(account);
+    if (account->jobs) account->jobs = 0; /* they will find nobody */
     slots_give(&shard->slots, conn);
 }
 
@@ -296,6 +298,37 @@ void conn_end(sally_conn *conn, enum port_close_mode mode, sally_close_reason re
         conn_drop_held(conn);
     carry_close(conn_carry(conn), &conn->shard->engine->mem);
     if (!closing) port_close(conn->shard->port, &conn->sock, mode);
+}
+
+/* ---- Jobs ---- */
+
+uint32_t conn_jobs(const sally_conn *conn)
+{
+    return conn->shard->inbound[conn->sock.slot.index].jobs;
+}
+
+void conn_job_begun(sally_conn *conn) { conn->shard->inbound[conn->sock.slot.index].jobs++; }
+
+void conn_job_ended(struct shard *shard, sally_id id)
+{
+    sally_conn *conn = shard_find(shard, id);
+    if (!conn || conn->sock.role != ROLE_CONN) return;
+    assert(conn_jobs(conn));
+    shard->inbound[id_slot(id)].jobs--;
+    /* open though a drain has begun: it was left so for its jobs */
+    if (!conn_jobs(conn) && conn->state == CONN_OPEN && shard->stop_seen == STOP_DRAIN)
+        conn_close(conn, SALLY_CLOSE_SHUTDOWN);
+}
+
+void conn_close_after_jobs(sally_conn *conn)
+{
+    if (conn->state != CONN_OPEN || !conn_jobs(conn)) {
+        conn_close(conn, SALLY_CLOSE_SHUTDOWN);
+        return;
+    }
+    conn->flags |= CONN_PAUSED;
+    record_add_more(conn, RECORD_PAUSED);
+    conn_update_reading(conn);
 }
 
 static sally_close_reason reason_of(int error)

@@ -154,6 +154,14 @@ struct addr conn_peer(const sally_conn *conn);
 
 void conn_on_event(sally_conn *conn, const struct port_event *event);
 
+/* A job of it was taken, and has been told; see sallyport/work.h. The shard. */
+void conn_job_begun(sally_conn *conn);
+void conn_job_ended(struct shard *shard, sally_id id);
+uint32_t conn_jobs(const sally_conn *conn);
+
+/* As conn_close, when its jobs have come back; until then it reads no more. */
+void conn_close_after_jobs(sally_conn *conn);
+
 /* Everything that may be waiting to be done, in the turn in which it was marked. */
 void conn_progress(sally_conn *conn);
 

@@ -28,6 +28,7 @@ struct inbound {
     _Atomic uint32_t framing; /* of the slot's present owner: its number, 0: none */
     uint32_t refused_next;    /* see refusals.h */
     uint32_t refused_generation;
+    uint32_t jobs; /* the shard's: of the present owner, whose done has not been called */
 };
 
 /* Written only when it changes, so that memory nobody needs stays untouched. */
