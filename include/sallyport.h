@@ -266,6 +266,8 @@ typedef struct sally_stop_report {
     uint32_t cut;          /* of those, aborted at the end */
     uint64_t bytes_unsent; /* dropped by the cut */
     uint32_t took_ms;
+    uint32_t jobs;     /* of connections, under way when it began */
+    uint32_t jobs_cut; /* of connections, when those were cut */
 } sally_stop_report;
 
 typedef struct sally_engine_stats {
@@ -319,9 +321,10 @@ SALLY_API int sally_engine_run(sally_engine *engine) SALLY_MUST_USE;
  * [any] */
 SALLY_API int sally_engine_stop(sally_engine *engine);
 
-/* Stops gently: servers stop accepting, every connection is closed as by sally_conn_close, and what
- * is still there after `timeout_ms` is cut (SALLY_CLOSE_DRAIN_TIMEOUT). Then the engine stops.
- * Returns at once. A second call can shorten the time, not extend it. [any] */
+/* Stops gently: servers stop accepting, every connection is closed as by sally_conn_close, one with
+ * jobs under way (sallyport/work.h) when they have come back, and what is still there after
+ * `timeout_ms` is cut (SALLY_CLOSE_DRAIN_TIMEOUT). Then the engine stops. Returns at once. A second
+ * call can shorten the time, not extend it. [any] */
 SALLY_API int sally_engine_drain(sally_engine *engine, uint32_t timeout_ms);
 
 /* How the drain or stop went; SALLY_ESTATE before the engine has stopped. [any] */
@@ -444,7 +447,7 @@ typedef struct sally_server_options {
  *   "127.0.0.1:0"     any free port; sally_server_address tells which
  *   "*:5002"          all addresses, IPv4 and IPv6
  *   "host:5002"       every address of the name; the system resolves it, which may take its time
- *   "unix:/path"      a Unix socket (unix(7)); a dead one's file is replaced
+ *   "unix:/path"      a Unix socket (unix(7)); a dead one's file is replaced (one by one: flock(2))
  *   "unix:@name"      Linux' abstract names
  *   "fd:3"            a listening socket handed to the program; taken over when the call succeeds
  * SALLY_EINVAL, SALLY_EADDRESS, SALLY_ENONAME, SALLY_EADDRINUSE, SALLY_EADDRNOTAVAIL, SALLY_EACCES,
@@ -584,8 +587,9 @@ SALLY_API uint32_t sally_conn_queued(const sally_conn *conn);
 /* As sally_conn_send, by id: the bytes are copied and travel to the connection's shard; one
  * thread's sends keep their order, and each call's bytes stay together. SALLY_ENOCONN for an id
  * that has gone; when it goes after 0 was returned, the bytes go with it. SALLY_EFULL when the
- * connection's queue, with what travels to it, or the shard's mailbox has no
- * room; SALLY_ELIMIT when len is more than send_bytes_max; SALLY_ENOMEM. [any] */
+ * connection's queue, with what travels to it, or the shard's mailbox has no room: then on_drain
+ * follows, when there is room and the queue is low. SALLY_ELIMIT when len is more than
+ * send_bytes_max, or than mailbox_bytes_max can hold; SALLY_ENOMEM. [any] */
 SALLY_API int sally_send(sally_engine *engine, sally_id id, const void *data, size_t len);
 
 /* As sally_conn_close and sally_conn_abort. SALLY_ENOCONN, SALLY_ENOMEM, SALLY_EFULL. [any] */

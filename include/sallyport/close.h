@@ -40,6 +40,10 @@ extern "C" {
     X(TOO_SLOW, "no room in its send queue for what was sent to many")                             \
     X(BANNED, "its address was banned")
 
+/* What ended it. A peer that after a gentle close reads too slowly, resets or does not finish in
+ * time is told in place of LOCAL and PEER_CLOSED; MALFORMED and MESSAGE_TOO_LONG stay. MAX_AGE and
+ * SHUTDOWN stay as soon as all that was queued has gone out, and `error` tells how the peer took
+ * it: 0, SALLY_ETIMEDOUT, SALLY_ERESET. */
 typedef enum sally_close_reason {
 #define SALLY__ENUM(name, sentence) SALLY_CLOSE_##name,
     SALLY_CLOSE_REASONS(SALLY__ENUM)

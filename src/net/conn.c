@@ -90,7 +90,9 @@ struct addr conn_peer(const sally_conn *conn)
 static void conn__unname(sally_conn *conn)
 {
     struct shard *shard = conn->shard;
-    inbound_close(&shard->inbound[conn->sock.slot.index]);
+    struct inbound *account = &shard->inbound[conn->sock.slot.index];
+    inbound_close(account);
+    if (account->jobs) account->jobs = 0; /* they will find nobody */
     slots_give(&shard->slots, conn);
 }
 
@@ -167,6 +169,7 @@ void conn_open(sally_conn *conn)
     if (conn->policy->framing) conn_update_waits(conn);       /* it may have to be asked for */
     if (conn->policy->client) client_on_open(conn->policy->client, conn);
     if (conn->policy->handler.on_open) conn->policy->handler.on_open(conn);
+    if (conn_has(conn, CONN_DRAIN_DUE)) conn_owe_drain(conn);
     conn_update_reading(conn);
     conn_update_timer(conn);
 }
@@ -253,6 +256,17 @@ static bool conn__was_refused(const sally_conn *conn)
            (conn->reason == SALLY_CLOSE_MESSAGE_TOO_LONG || conn->reason == SALLY_CLOSE_MALFORMED);
 }
 
+/* The library closed it gently for a cause of its own, and all has gone out: that cause stays,
+ * however the peer takes its leave. What still waits to go out is lost by such an end, which is the
+ * more telling cause then. */
+static bool conn__had_said_all(const sally_conn *conn, sally_close_reason now)
+{
+    bool ours = conn->reason == SALLY_CLOSE_MAX_AGE || conn->reason == SALLY_CLOSE_SHUTDOWN;
+    bool leave = now == SALLY_CLOSE_LINGER_TIMEOUT || now == SALLY_CLOSE_PEER_RESET ||
+                 now == SALLY_CLOSE_NETWORK;
+    return conn->state == CONN_LINGERING && conn->has_reason && ours && leave;
+}
+
 void conn_close_by_us(sally_conn *conn)
 {
     bool answers = conn_has(conn, CONN_EOF); /* the peer began */
@@ -281,6 +295,7 @@ void conn_end(sally_conn *conn, enum port_close_mode mode, sally_close_reason re
               int sys_error)
 {
     if (conn->state >= CONN_ENDING) return;
+    if (conn__had_said_all(conn, reason)) reason = (sally_close_reason)conn->reason;
     if (!conn__was_refused(conn)) conn__tell_reason(conn, reason, error, sys_error);
     wheel_cancel(&conn->shard->wheel, &conn->timer);
     bool dialing = conn->state == CONN_DIALING;
@@ -293,6 +308,37 @@ void conn_end(sally_conn *conn, enum port_close_mode mode, sally_close_reason re
     throttle_end(conn);
     carry_close(conn_carry(conn), &conn->shard->engine->mem);
     if (!closing) port_close(conn->shard->port, &conn->sock, mode);
+}
+
+/* ---- Jobs ---- */
+
+uint32_t conn_jobs(const sally_conn *conn)
+{
+    return conn->shard->inbound[conn->sock.slot.index].jobs;
+}
+
+void conn_job_begun(sally_conn *conn) { conn->shard->inbound[conn->sock.slot.index].jobs++; }
+
+void conn_job_ended(struct shard *shard, sally_id id)
+{
+    sally_conn *conn = shard_find(shard, id);
+    if (!conn || conn->sock.role != ROLE_CONN) return;
+    assert(conn_jobs(conn));
+    shard->inbound[id_slot(id)].jobs--;
+    /* open though a drain has begun: it was left so for its jobs */
+    if (!conn_jobs(conn) && conn->state == CONN_OPEN && shard->stop_seen == STOP_DRAIN)
+        conn_close(conn, SALLY_CLOSE_SHUTDOWN);
+}
+
+void conn_close_after_jobs(sally_conn *conn)
+{
+    if (conn->state != CONN_OPEN || !conn_jobs(conn)) {
+        conn_close(conn, SALLY_CLOSE_SHUTDOWN);
+        return;
+    }
+    conn->flags |= CONN_PAUSED;
+    record_add_more(conn, RECORD_PAUSED);
+    conn_update_reading(conn);
 }
 
 static sally_close_reason reason_of(int error)

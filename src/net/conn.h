@@ -160,6 +160,14 @@ struct addr conn_peer(const sally_conn *conn);
 
 void conn_on_event(sally_conn *conn, const struct port_event *event);
 
+/* A job of it was taken, and has been told; see sallyport/work.h. The shard. */
+void conn_job_begun(sally_conn *conn);
+void conn_job_ended(struct shard *shard, sally_id id);
+uint32_t conn_jobs(const sally_conn *conn);
+
+/* As conn_close, when its jobs have come back; until then it reads no more. */
+void conn_close_after_jobs(sally_conn *conn);
+
 /* Everything that may be waiting to be done, in the turn in which it was marked. */
 void conn_progress(sally_conn *conn);
 
@@ -292,6 +300,8 @@ void conn_flush(sally_conn *conn);
  * is queued has its limit; else it has to be looked at. */
 bool conn_flush_plain(sally_conn *conn);
 void conn_drop_queue(sally_conn *conn);
+/* on_drain, at once or as soon as it may be told: open, and the queue low. */
+void conn_owe_drain(sally_conn *conn);
 /* Bytes that other threads sent have gone: their account has room again. */
 void conn_return_foreign(sally_conn *conn, size_t bytes);
 

@@ -189,14 +189,26 @@ static ALWAYS_INLINE void spans_copy(unsigned char *to, const struct span *spans
     }
 }
 
+/* There is no place for a send of len bytes that take so many in the mailbox: there never is one,
+ * or on_drain will tell. */
+static int id__no_room(struct shard *shard, sally_id id, size_t len, size_t bytes, int err)
+{
+    if (inbound_never_fits(&shard->inbound[id_slot(id)], len)) return SALLY_ELIMIT;
+    if (bytes > shard->mailbox.bytes_max) return SALLY_ELIMIT;
+    if (err == SALLY_EFULL) refusals_note(shard, id);
+    return err;
+}
+
 /* The lock of the mailbox is held for the accounts; the copy is made without it. */
 static int id__send_big(struct shard *shard, sally_id id, const struct span *spans, unsigned count,
                         size_t all)
 {
     struct inbound *account = &shard->inbound[id_slot(id)];
     struct mem *mem = &shard->engine->mem;
+    bool never = all > SIZE_MAX - sizeof(struct letter_big) ||
+                 sizeof(struct letter_big) + all > shard->mailbox.bytes_max;
     os_lock_take(&shard->mailbox.lock);
-    int err = inbound_charge(account, id_generation(id), all);
+    int err = never ? SALLY_ELIMIT : inbound_charge(account, id_generation(id), all);
     os_lock_give(&shard->mailbox.lock);
     if (err) return err;
     uint32_t len = (uint32_t)all; /* no more than send_bytes_max */
@@ -214,7 +226,10 @@ static int id__send_big(struct shard *shard, sally_id id, const struct span *spa
 fail:
     os_lock_take(&shard->mailbox.lock);
     inbound_undo(account, id_generation(id), len);
+    /* others may have been refused for these bytes, which will never be gone */
+    bool owed = err == SALLY_EFULL || inbound_is_refused(account);
     os_lock_give(&shard->mailbox.lock);
+    if (owed) refusals_note(shard, id);
     return err;
 }
 
@@ -227,7 +242,7 @@ static ALWAYS_INLINE int id__send(struct shard *shard, sally_id id, const struct
     struct inbound *account = &shard->inbound[id_slot(id)];
     int err;
     struct letter_send *send = id__begin(shard, sizeof *send + len, &err);
-    if (!send) return inbound_never_fits(account, len) ? SALLY_ELIMIT : err;
+    if (!send) return id__no_room(shard, id, len, sizeof *send + len, err);
     err = inbound_charge(account, id_generation(id), len);
     if (err) {
         mailbox_cancel(&shard->mailbox);

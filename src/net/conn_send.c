@@ -210,6 +210,13 @@ static void conn__low(sally_conn *conn)
         conn->policy->handler.on_drain(conn);
 }
 
+void conn_owe_drain(sally_conn *conn)
+{
+    conn->flags |= CONN_DRAIN_DUE;
+    if (conn->state == CONN_OPEN && conn->out.bytes <= conn->policy->send_low_bytes)
+        conn__low(conn);
+}
+
 static __attribute__((noinline)) void conn__tell_took(sally_conn *conn, size_t bytes)
 {
     if (conn->policy->handler.on_sent) conn->policy->handler.on_sent(conn, bytes);

@@ -488,6 +488,8 @@ int sally_engine_stop_report(sally_engine *engine, sally_stop_report *report)
         .finished = conns > cut ? conns - cut : 0,
         .cut = cut,
         .bytes_unsent = atomic_load(&engine->stop_unsent),
+        .jobs = atomic_load(&engine->stop_jobs),
+        .jobs_cut = atomic_load(&engine->stop_jobs_cut),
         .took_ms = (uint32_t)atomic_load(&engine->stop_took_ms),
     };
     return 0;

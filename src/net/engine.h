@@ -52,6 +52,8 @@ struct sally_engine {
     atomic_uint shards_left; /* that have not ended */
     atomic_uint stop_conns;
     atomic_uint stop_cut;
+    atomic_uint stop_jobs;
+    atomic_uint stop_jobs_cut;
     _Atomic uint64_t stop_unsent;
     _Atomic uint64_t stop_took_ms;
     atomic_uint timer_turn; /* the shard for the next timer that no shard starts */

@@ -26,6 +26,9 @@ struct inbound {
     _Atomic uint32_t limit; /* of the slot's present owner: its bytes_max exclusive-or the default,
                                 and INBOUND_REFUSED */
     _Atomic uint32_t framing; /* of the slot's present owner: its number, 0: none */
+    uint32_t refused_next;    /* see refusals.h */
+    uint32_t refused_generation;
+    uint32_t jobs; /* the shard's: of the present owner, whose done has not been called */
 };
 
 /* Written only when it changes, so that memory nobody needs stays untouched. */
@@ -112,10 +115,16 @@ static inline void inbound_return(struct inbound *account, uint32_t len)
     atomic_store(&account->gone, gone + len);
 }
 
+/* Any thread: whether somebody was refused and not told yet. */
+static inline bool inbound_is_refused(struct inbound *account)
+{
+    return atomic_load(&account->limit) & INBOUND_REFUSED;
+}
+
 /* The owner's shard: whether somebody was refused since the last time. */
 static inline bool inbound_was_refused(struct inbound *account)
 {
-    if (!(atomic_load(&account->limit) & INBOUND_REFUSED)) return false;
+    if (!inbound_is_refused(account)) return false;
     atomic_fetch_and(&account->limit, ~INBOUND_REFUSED);
     return true;
 }

@@ -180,8 +180,8 @@ static int server__open(sally_server *server, const struct address *address)
     err = listener_create(&listener, server, listening, shard, handle);
     if (err) {
         /* a given descriptor stays its giver's */
+        listening_remove_file(listening); /* while nobody can take it for a dead one's */
         if (address->kind != ADDRESS_FD) port_refuse(shard->port, handle, PORT_CLOSE_FIN);
-        listening_remove_file(listening);
         server__forget(server, listening);
         return err;
     }
@@ -191,29 +191,39 @@ static int server__open(sally_server *server, const struct address *address)
     return 0;
 }
 
-/* A host name listens on each of its addresses; none may fail. */
-static int server__open_name(sally_server *server, const struct address *address)
-{
-    const struct host *host = &server->engine->host;
+/* What a text of an address stands for: one address, or all of a host name. */
+struct places {
+    unsigned count;
+    struct address first; /* if it was no name */
+    bool named;
     struct addr addrs[RESOLVER_ADDRS];
-    unsigned count = 0;
-    int err =
-        host->resolve(host->ctx, address->host, address->ip.port, addrs, RESOLVER_ADDRS, &count);
-    for (unsigned i = 0; !err && i < count; i++) {
-        struct address one = {.kind = ADDRESS_IP, .ip = addrs[i]};
+};
+
+/* Without the engine's lock, for the system's resolver may take its time. */
+static int server__find(sally_engine *engine, const char *text, struct places *places)
+{
+    const struct host *host = &engine->host;
+    int err = address_parse(&places->first, text);
+    if (err) return err;
+    if (engine_stopping(engine)) return SALLY_ESTATE;
+    places->count = 1;
+    places->named = places->first.kind == ADDRESS_NAME;
+    if (!places->named) return 0;
+    return host->resolve(host->ctx, places->first.host, places->first.ip.port, places->addrs,
+                         RESOLVER_ADDRS, &places->count);
+}
+
+/* None of them may fail. Under the lock. */
+static int server__add(sally_server *server, const struct places *places)
+{
+    if (engine_stopping(server->engine) || atomic_load(&server->closed)) return SALLY_ESTATE;
+    if (!places->named) return server__open(server, &places->first);
+    int err = 0;
+    for (unsigned i = 0; !err && i < places->count; i++) {
+        struct address one = {.kind = ADDRESS_IP, .ip = places->addrs[i]};
         err = server__open(server, &one);
     }
     return err;
-}
-
-static int server__add(sally_server *server, const char *text)
-{
-    struct address address;
-    int err = address_parse(&address, text);
-    if (err) return err;
-    if (engine_stopping(server->engine) || atomic_load(&server->closed)) return SALLY_ESTATE;
-    return address.kind == ADDRESS_NAME ? server__open_name(server, &address)
-                                        : server__open(server, &address);
 }
 
 int sally_listen(sally_engine *engine, const char *address, const sally_handler *handler,
@@ -223,11 +233,17 @@ int sally_listen(sally_engine *engine, const char *address, const sally_handler 
     sally_server *server;
     int err = server_create(&server, engine, handler, options);
     if (err) return err;
+    struct places places;
+    err = server__find(engine, address, &places);
+    if (err) {
+        server_destroy(server);
+        return err;
+    }
     os_lock_take(&engine->lock);
     if (engine->server_count == ENGINE_SERVERS_MAX)
         err = SALLY_ELIMIT;
     else
-        err = server__add(server, address);
+        err = server__add(server, &places);
     bool begun = server->address_count > 0; /* some listener is with its shard: the engine's now */
     if (begun) {
         server->next = engine->servers;
@@ -253,8 +269,11 @@ int sally_listen(sally_engine *engine, const char *address, const sally_handler 
 int sally_server_add(sally_server *server, const char *address)
 {
     if (!server || !address) return SALLY_EINVAL;
+    struct places places;
+    int err = server__find(server->engine, address, &places);
+    if (err) return err;
     os_lock_take(&server->engine->lock);
-    int err = server__add(server, address);
+    err = server__add(server, &places);
     os_lock_give(&server->engine->lock);
     return err;
 }

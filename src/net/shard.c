@@ -81,6 +81,7 @@ int shard_create(struct shard **out, sally_engine *engine, unsigned index)
     }
     mailbox_init(&shard->mailbox, &engine->mem, options->mailbox_letters_max,
                  options->mailbox_bytes_max);
+    refusals_init(&shard->refusals);
     shard->inbound = mem_zalloc(&engine->mem, capacity * sizeof *shard->inbound);
     err = shard->inbound ? shard__port(shard) : SALLY_ENOMEM;
     if (err) {
@@ -276,14 +277,20 @@ void shard_each_conn(struct shard *shard, void (*fn)(sally_conn *conn, void *arg
 static void stop__gently(sally_conn *conn, void *arg)
 {
     (void)arg;
-    if (conn->state != CONN_NEW) conn_close(conn, SALLY_CLOSE_SHUTDOWN);
+    if (conn->state == CONN_NEW) return;
+    if (conn_jobs(conn)) atomic_fetch_add(&conn->shard->engine->stop_jobs, conn_jobs(conn));
+    conn_close_after_jobs(conn);
 }
 
 static void stop__cut(sally_conn *conn, void *arg)
 {
     (void)arg;
     if (conn->state == CONN_NEW || conn->state >= CONN_ENDING) return;
-    bool drained = atomic_load(&conn->shard->engine->stop_deadline_ms) != 0;
+    sally_engine *engine = conn->shard->engine;
+    bool drained = atomic_load(&engine->stop_deadline_ms) != 0;
+    if (conn_jobs(conn)) atomic_fetch_add(&engine->stop_jobs_cut, conn_jobs(conn));
+    if (conn_jobs(conn) && conn->shard->stop_seen == STOP_NO)
+        atomic_fetch_add(&engine->stop_jobs, conn_jobs(conn));
     if (!conn->policy->guest) conn->cut = true;
     conn_end(conn, conn->out.bytes ? PORT_CLOSE_RST : PORT_CLOSE_FIN,
              drained ? SALLY_CLOSE_DRAIN_TIMEOUT : SALLY_CLOSE_SHUTDOWN, SALLY_ECANCELED, 0);

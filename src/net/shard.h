@@ -16,6 +16,7 @@
 #include "base/wheel.h"
 #include "net/engine.h"
 #include "net/inbound.h"
+#include "net/refusals.h"
 #include "os/thread.h"
 #include "port/port.h"
 #include "sallyport/client.h"
@@ -106,6 +107,7 @@ struct shard {
     _Atomic uint64_t letters_refused;
     _Atomic(sally_buf *) returned; /* kept receive buffers that other threads released */
     struct inbound *inbound;       /* one a slot: bytes from other threads */
+    struct refusals refusals;      /* of sends that found the mailbox full */
     _Atomic(struct user_timers *) user_timers; /* NULL: there never was one */
 };
 

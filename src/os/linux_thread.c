@@ -5,11 +5,11 @@
 #include <assert.h>
 #include <errno.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "os/linux_mask.h"
 #include "sallyport/error.h"
 
 enum { THREAD_NAME_MAX = 16 }; /* the kernel's, with the end */
@@ -41,26 +41,16 @@ static void *thread__main(void *arg)
     return NULL;
 }
 
-/* All that somebody sends. Not those that the thread's own faults raise: the kernel kills a process
- * at once when such a one is blocked, and the program's crash handler would never run. */
-static void signals_sent(sigset_t *set)
-{
-    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
-    sigfillset(set);
-    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(set, faults[i]);
-}
-
 int os_thread_start(struct os_thread *thread, const char *name, void (*body)(void *arg), void *arg)
 {
     struct start start = {.body = body, .arg = arg};
     snprintf(start.name, sizeof start.name, "%.*s", THREAD_NAME_MAX - 1, name);
     os_gate_init(&start.begun);
     /* the mask is inherited, so no signal finds a moment between start and block */
-    sigset_t blocked, before;
-    signals_sent(&blocked);
-    must_be_0(pthread_sigmask(SIG_SETMASK, &blocked, &before));
+    sigset_t before;
+    linux_mask(&before);
     int err = pthread_create(&thread->id, NULL, thread__main, &start);
-    must_be_0(pthread_sigmask(SIG_SETMASK, &before, NULL));
+    linux_unmask(&before);
     if (!err) os_gate_wait(&start.begun);
     os_gate_free(&start.begun);
     if (!err) return 0;

@@ -18,6 +18,7 @@
 
 #include "os/address.h"
 #include "os/error.h"
+#include "os/linux_folder_lock.h"
 #include "sallyport/error.h"
 
 enum {
@@ -228,9 +229,9 @@ static int listen_any(uint16_t port_number, const struct port_listen_options *op
     return listen_ip(&any, options);
 }
 
-/* True when nobody serves the socket's file any more and it has been removed. A server that has
- * bound and not yet listens looks dead too: two that start at the same instant on one path may take
- * it from each other. Anything that isn't a socket stays. */
+/* True when nobody serves the socket's file any more and it has been removed. Anything that isn't a
+ * socket stays. Under the folder's lock: a server that has bound and not yet listens looks dead
+ * too, and what was found dead may be another's by the time it is removed. */
 static bool unix_removed_dead(const union linux_sockaddr *sockaddr, socklen_t len)
 {
     struct stat before, now;
@@ -258,8 +259,8 @@ static int unix_bind(int fd, const union linux_sockaddr *sockaddr, socklen_t len
 
 /* The permissions are set between bind and listen: nobody can connect before listen, so there is no
  * moment with wider ones, and the umask, which belongs to the whole process, stays as it is. */
-static int listen_unix(const char *path, const struct port_listen_options *options,
-                       port_handle *handle, int *sys_error)
+static int unix_open(const char *path, const struct port_listen_options *options,
+                     port_handle *handle, int *sys_error)
 {
     union linux_sockaddr sockaddr;
     socklen_t len = path_to(path, &sockaddr);
@@ -276,6 +277,23 @@ static int listen_unix(const char *path, const struct port_listen_options *optio
 fail:;
     int err = close_failed(fd, sys_error);
     if (is_file) unlink(sockaddr.un.sun_path);
+    return err;
+}
+
+/* A file's one is made under the lock of its folder, from the look at a dead one's file to the
+ * moment from which it can be seen to be alive. So of several that start at once on a path one has
+ * it. Where a folder has no such lock they may still take it from each other. */
+static int listen_unix(const char *path, const struct port_listen_options *options,
+                       port_handle *handle, int *sys_error)
+{
+    char whole[ADDRESS_HOST_MAX + 1];
+    size_t len = strnlen(path, ADDRESS_HOST_MAX);
+    memcpy(whole, path, len);
+    whole[len] = 0;
+    int lock = whole[0] == '@' ? FOLDER_LOCK_NONE : linux_folder_lock(whole);
+    if (lock == FOLDER_LOCK_BUSY) return failed(EADDRINUSE, sys_error);
+    int err = unix_open(path, options, handle, sys_error);
+    linux_folder_unlock(lock);
     return err;
 }
 

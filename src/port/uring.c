@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "os/linux_mask.h"
 #include "port/linux_alarm.h"
 #include "port/linux_sock.h"
 #include "sallyport/error.h"
@@ -78,7 +79,11 @@ static int create(struct port **port, const struct port_config *config, uint32_t
     uring->told_fd = -1;
     uring->holds.epoll_fd = -1;
     uring->pid = getpid();
+    /* a registration that a signal ended would look like a kernel that lacks something */
+    sigset_t signals;
+    linux_mask(&signals);
     int err = create_parts(uring, config);
+    linux_unmask(&signals);
     if (err) {
         uring_dispose(uring);
         return err;

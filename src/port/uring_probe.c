@@ -14,7 +14,7 @@
 
 /* --- why not --- */
 
-enum { REFUSAL_MAX = 192, SETUP_TRIES = 8, KNOWN = 1u << 31 };
+enum { REFUSAL_MAX = 192, KNOWN = 1u << 31 };
 
 static _Thread_local char refusal[REFUSAL_MAX];
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "os/address.h"
+#include "os/linux_mask.h"
 #include "port/linux_sock.h"
 #include "port/uring.h"
 #include "sallyport/error.h"
@@ -249,7 +250,7 @@ static int trial_create(struct trial *trial, struct mem *mem, uint32_t features_
     return err;
 }
 
-int uring_trial(struct mem *mem, uint32_t features_off)
+static int trial_whole(struct mem *mem, uint32_t features_off)
 {
     struct trial trial = {0};
     for (unsigned i = 0; i < CLIENTS; i++) trial.clients[i].fd = -1;
@@ -267,5 +268,16 @@ int uring_trial(struct mem *mem, uint32_t features_off)
         rc = UNTRIABLE; /* no memory, no descriptors: the real port will say so */
     }
     slots_free(&trial.socks);
+    return rc;
+}
+
+/* Not among signals: they would end its connects and use up its rounds, and what is found is
+ * remembered as what the kernel can do. */
+int uring_trial(struct mem *mem, uint32_t features_off)
+{
+    sigset_t signals;
+    linux_mask(&signals);
+    int rc = trial_whole(mem, features_off);
+    linux_unmask(&signals);
     return rc;
 }

@@ -37,8 +37,10 @@ static void job__tell(struct job *job, sally_conn *conn, int status)
 static void job__home(struct letter_call *call, struct shard *shard)
 {
     struct job *job = job_of_call(call);
-    sally_conn *conn = shard ? letter_open_conn(shard, job->conn) : NULL;
+    sally_id id = job->conn;
+    sally_conn *conn = shard ? letter_open_conn(shard, id) : NULL;
     job__tell(job, conn, conn ? job->status : SALLY_ENOCONN);
+    if (shard) conn_job_ended(shard, id); /* after its last words */
 }
 
 void job_finish(struct job *job)
@@ -187,7 +189,9 @@ int sally_work(sally_conn *conn, sally_pool *pool, sally_work_fn work, sally_don
                       .conn = id,
                       .door = shard->engine->door,
                       .needs_conn = options && options->needs_conn};
-    return pool__submit(pool, &job, pool__wait_ms(pool, options), name);
+    int err = pool__submit(pool, &job, pool__wait_ms(pool, options), name);
+    if (!err) conn_job_begun(conn);
+    return err;
 }
 
 int sally_pool_cancel(sally_pool *pool, sally_job name)

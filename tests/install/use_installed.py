@@ -12,10 +12,26 @@ import subprocess
 import sys
 import tempfile
 
-# Ten lines that a user would write; they are C and C++ alike.
+# What a user would write, C and C++ alike.
 PROGRAM = """#include <sallyport.h>
 #include <sallyport/error.h>
 #include <stdio.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+/* names that the library has inside */
+int door_close(void);
+int mem_alloc(void);
+int conn_send(void);
+int port_create(void);
+int wheel_set;
+int door_close(void) { return 1; }
+int mem_alloc(void) { return door_close(); }
+int conn_send(void) { return mem_alloc(); }
+int port_create(void) { return conn_send() + wheel_set; }
+#ifdef __cplusplus
+}
+#endif
 int main(void)
 {
     sally_engine *engine = NULL;
@@ -23,7 +39,7 @@ int main(void)
     if (!err) err = sally_listen(engine, "nonsense", NULL, NULL, NULL);
     printf("%s %s\\n", sally_version_string(), sally_strerror(err));
     sally_engine_destroy(engine);
-    return err == SALLY_EINVAL || err == SALLY_EADDRESS ? 0 : 1;
+    return (err == SALLY_EINVAL || err == SALLY_EADDRESS) && port_create() == 1 ? 0 : 1;
 }
 """
 

@@ -78,7 +78,7 @@ def compile_change(build, folder, change, link):
     if output in link:
         link[link.index(output)] = str(target)
     else:  # before the library, whose own object is then not taken
-        link.insert(link.index("lib/libsallyport.a"), str(target))
+        link.insert(link.index("lib/libsallyport_internal.a"), str(target))
 
 
 def run(program, tests):

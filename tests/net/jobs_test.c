@@ -446,7 +446,82 @@ static void jobs_connections_and_workers_come_and_go(const struct stage_way *way
     stage_end(stage);
 }
 
+/* ---- A drain ---- */
+
+/* Its answers go out first, and nothing more is read meanwhile. */
+static void a_drain_lets_jobs_come_back(const struct stage_way *way)
+{
+    enum { JOBS = 3 };
+    struct office office;
+    struct os_gate gate;
+    os_gate_init(&gate);
+    struct stage *stage = office_begin(way, &office, &gate, NULL, (struct stage_options){0});
+    struct actor *busy, *idle;
+    int fds[2] = {stage_client(stage, 0, &busy), stage_client(stage, 0, &idle)};
+    for (unsigned i = 0; i < JOBS; i++) {
+        assert_true(raw_send(fds[0], "a", 1));
+        STAGE_WAIT(atomic_load(&office.taken) == i + 1);
+    }
+    assert_int_equal(sally_engine_drain(stage->engine, STAGE_LIMIT_MS), 0);
+    assert_string_equal(raw_end_name(raw_read_to_end(fds[1], NULL)), "FIN");
+    raw_close(fds[1]);
+    actor_wait_closed(idle);
+    assert_true(raw_send(fds[0], "b", 1));
+    char answer[JOBS + 1];
+    long early = raw_recv_now(fds[0], answer, 1);
+    os_gate_open(&gate);
+    assert_true(raw_read(fds[0], answer, JOBS));
+    assert_memory_equal(answer, "AAA", JOBS);
+    assert_string_equal(raw_end_name(raw_read_to_end(fds[0], NULL)), "FIN");
+    raw_close(fds[0]);
+    assert_int_equal(early, -1);
+    assert_int_equal(actor_wait_closed(busy)->reason, SALLY_CLOSE_SHUTDOWN);
+    assert_int_equal(sally_engine_wait(stage->engine), 0);
+    sally_stop_report report;
+    assert_int_equal(sally_engine_stop_report(stage->engine, &report), 0);
+    assert_int_equal(report.jobs, JOBS);
+    assert_int_equal(report.jobs_cut, 0);
+    assert_int_equal(report.finished, 2);
+    assert_int_equal(atomic_load(&office.taken), JOBS);
+    assert_int_equal(atomic_load(&office.ok), JOBS);
+    office_end(&office, stage);
+    os_gate_free(&gate);
+}
+
+/* The drain's time is over first, or a stop comes: the connection is cut, the job told so. */
+static void jobs_that_do_not_end_are_cut_with_their_connection(const struct stage_way *way)
+{
+    for (int by_stop = 0; by_stop < 3; by_stop++) {
+        struct office office;
+        struct os_gate gate;
+        os_gate_init(&gate);
+        struct stage *stage = office_begin(way, &office, &gate, NULL, (struct stage_options){0});
+        struct actor *actor;
+        int fd = stage_client(stage, 0, &actor);
+        assert_true(raw_send(fd, "a", 1));
+        STAGE_WAIT(atomic_load(&office.began) == 1);
+        uint32_t limit_ms = by_stop ? STAGE_LIMIT_MS : 50;
+        if (by_stop < 2) assert_int_equal(sally_engine_drain(stage->engine, limit_ms), 0);
+        if (by_stop) assert_int_equal(sally_engine_stop(stage->engine), 0);
+        const sally_close_info *info = actor_wait_closed(actor);
+        assert_int_equal(info->reason, by_stop ? SALLY_CLOSE_SHUTDOWN : SALLY_CLOSE_DRAIN_TIMEOUT);
+        assert_int_equal(sally_engine_wait(stage->engine), 0);
+        sally_stop_report report;
+        assert_int_equal(sally_engine_stop_report(stage->engine, &report), 0);
+        assert_int_equal(report.jobs, 1);
+        assert_int_equal(report.jobs_cut, 1);
+        assert_int_equal(report.cut, 1);
+        os_gate_open(&gate);
+        raw_close(fd);
+        office_end(&office, stage);
+        assert_int_equal(atomic_load(&office.gone), 1);
+        os_gate_free(&gate);
+    }
+}
+
 static const struct stage_test tests[] = {
+    STAGE_TEST(a_drain_lets_jobs_come_back),
+    STAGE_TEST_ON(jobs_that_do_not_end_are_cut_with_their_connection, 2),
     STAGE_TEST(a_result_comes_back_to_its_connection),
     STAGE_TEST_ON(results_arrive_though_the_mailbox_is_full, 1),
     STAGE_TEST(blocked_jobs_hold_up_nobody),

@@ -45,7 +45,7 @@ def build(tree, changed, options):
     support = sorted((ROOT / "tests/sim/support").glob("*.c"))
     support += sorted((ROOT / "tests/support").glob("*.c"))
     must([options.cc, *FLAGS, *includes, ROOT / "tests/sim/swarm_test.c", *support,
-          *(tree / file for file in changed), options.build / "lib/libsallyport.a",
+          *(tree / file for file in changed), options.build / "lib/libsallyport_internal.a",
           "-lcmocka", "-luring", "-lpthread", "-o", program])
     return program
 

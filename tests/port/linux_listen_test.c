@@ -13,10 +13,15 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "os/limits.h"
@@ -259,6 +264,113 @@ static void dead_unix_socket_is_replaced_and_a_live_one_is_not(void **state)
     unlink(path.host);
 }
 
+/* --- two at once --- */
+
+enum { STARTERS = 2, STARTS = 600, BARRIER_TRIES = 20000000 };
+
+struct starters {
+    atomic_uint arrived;
+    atomic_int results[STARTERS];
+    atomic_uint failed;
+};
+
+/* All of them, within a moment; false when one of them is missing. */
+static bool starters_meet(struct starters *starters, unsigned *meetings)
+{
+    unsigned want = ++*meetings * STARTERS;
+    atomic_fetch_add(&starters->arrived, 1);
+    for (int i = 0; i < BARRIER_TRIES && atomic_load(&starters->arrived) < want; i++)
+        if (i % 100 == 99) sched_yield();
+    return atomic_load(&starters->arrived) >= want;
+}
+
+/* A starter's part: the same path again and again, on which a dead server's file lies. */
+static bool starter_run(struct starters *starters, unsigned self, const struct address *path)
+{
+    unsigned meetings = 0;
+    for (unsigned round = 0; round < STARTS; round++) {
+        port_handle handle = -1;
+        if (self == 0) {
+            if (linux_listen(NULL, path, &plain, &handle, NULL) != 0) return false;
+            close((int)handle);
+        }
+        if (!starters_meet(starters, &meetings)) return false;
+        int err = linux_listen(NULL, path, &plain, &handle, NULL);
+        atomic_store(&starters->results[self], err);
+        if (!starters_meet(starters, &meetings)) return false;
+        /* one has it, it is reached there, and the other was told so */
+        int other = atomic_load(&starters->results[1 - self]);
+        union linux_sockaddr sockaddr;
+        socklen_t len;
+        int fd = linux_connect_socket(path, NULL, NULL, &sockaddr, &len, NULL);
+        bool reached = connect(fd, &sockaddr.any, len) == 0;
+        bool good =
+            reached && (err == 0) != (other == 0) && (err ? err : other) == SALLY_EADDRINUSE;
+        close(fd);
+        if (!starters_meet(starters, &meetings)) return false;
+        if (!err) close((int)handle);
+        if (!err) unlink(path->host);
+        if (!starters_meet(starters, &meetings)) return false;
+        if (!good) atomic_fetch_add(&starters->failed, 1);
+    }
+    return true;
+}
+
+static void of_two_that_start_on_a_dead_path_one_has_it(void **state)
+{
+    (void)state;
+    struct address path = path_in_folder("both");
+    struct starters *starters =
+        mmap(NULL, sizeof *starters, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(starters, MAP_FAILED);
+    uint32_t open = os_descriptors_open();
+    fflush(NULL);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) _exit(starter_run(starters, 1, &path) ? 0 : 1);
+    bool met = starter_run(starters, 0, &path);
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(met && status == 0);
+    assert_int_equal(atomic_load(&starters->failed), 0);
+    assert_int_equal(os_descriptors_open(), open);
+    munmap(starters, sizeof *starters);
+}
+
+/* Who holds the folder's lock for good holds nobody up for good, and nothing is left open. */
+static void a_folder_that_stays_locked_is_told_as_in_use(void **state)
+{
+    (void)state;
+    struct address path = path_in_folder("locked");
+    port_handle handle = -1;
+    int sys = 0;
+    int lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(flock(lock, LOCK_EX), 0);
+    uint32_t open = os_descriptors_open();
+    assert_int_equal(linux_listen(NULL, &path, &plain, &handle, &sys), SALLY_EADDRINUSE);
+    assert_int_equal(sys, EADDRINUSE);
+    assert_int_equal(os_descriptors_open(), open);
+    assert_int_not_equal(access(path.host, F_OK), 0);
+    close(lock);
+    assert_int_equal(linux_listen(NULL, &path, &plain, &handle, &sys), 0);
+    close((int)handle);
+    unlink(path.host);
+}
+
+/* A folder that may be written and not read has no lock, and serves all the same. */
+static void a_folder_that_can_not_be_read_serves(void **state)
+{
+    (void)state;
+    struct address path = path_in_folder("blind");
+    port_handle handle = -1;
+    assert_int_equal(chmod(folder, 0300), 0);
+    int err = linux_listen(NULL, &path, &plain, &handle, NULL);
+    assert_int_equal(chmod(folder, 0700), 0);
+    assert_int_equal(err, 0);
+    close((int)handle);
+    unlink(path.host);
+}
+
 static void live_unix_socket_with_a_full_queue_is_not_taken_for_dead(void **state)
 {
     (void)state;
@@ -439,6 +551,9 @@ int main(void)
         cmocka_unit_test(backlog_of_zero_is_the_systems_maximum),
         cmocka_unit_test(unix_socket_has_the_permissions_asked_for_whatever_the_umask),
         cmocka_unit_test(dead_unix_socket_is_replaced_and_a_live_one_is_not),
+        cmocka_unit_test(a_folder_that_stays_locked_is_told_as_in_use),
+        cmocka_unit_test(a_folder_that_can_not_be_read_serves),
+        cmocka_unit_test(of_two_that_start_on_a_dead_path_one_has_it),
         cmocka_unit_test(live_unix_socket_with_a_full_queue_is_not_taken_for_dead),
         cmocka_unit_test(what_is_not_a_socket_is_never_removed),
         cmocka_unit_test(path_too_long_or_empty_is_an_error_of_the_address),

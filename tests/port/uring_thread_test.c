@@ -55,6 +55,25 @@ static void test_a_thousand_signals_a_second_do_no_harm(void **state)
     rig_close(&rig);
 }
 
+/* What it finds of the kernel is remembered for the life of the process. */
+static void test_a_trial_among_signals_finds_what_it_finds_without(void **state)
+{
+    (void)state;
+    struct mem mem;
+    uint32_t off = 0;
+    mem_init(&mem);
+    assert_int_equal(uring_choose(&mem, 0, uring_trial, &off), 0);
+    woken_port = NULL;
+    alarms_every(50);
+    for (int i = 0; i < 20; i++) {
+        uint32_t found = UINT32_MAX;
+        assert_int_equal(uring_choose(&mem, 0, uring_trial, &found), 0);
+        assert_int_equal(found, off);
+    }
+    alarms_every(0);
+    assert_int_equal(mem_in_use(&mem), 0);
+}
+
 static void test_a_signal_handler_may_wake_the_port(void **state)
 {
     (void)state;
@@ -245,6 +264,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_thousand_signals_a_second_do_no_harm),
+        cmocka_unit_test(test_a_trial_among_signals_finds_what_it_finds_without),
         cmocka_unit_test(test_a_signal_handler_may_wake_the_port),
         cmocka_unit_test(test_no_wake_up_of_eight_threads_is_lost),
         cmocka_unit_test(test_a_wake_up_survives_the_end_of_its_poll),

@@ -439,6 +439,46 @@ static void every_kind_of_fault_does_something(void **state)
     }
 }
 
+/* ---- From outside, with the mailbox full ---- */
+
+static sally_id known;
+static unsigned drains;
+
+static void on_open_known(sally_conn *conn) { known = sally_conn_id(conn); }
+
+static void on_drain(sally_conn *conn)
+{
+    drains++;
+    assert_int_equal(sally_conn_id(conn), known);
+}
+
+/* E8, with nothing queued and with the connection's queue full of what the mailbox let in. */
+static void who_found_the_mailbox_full_is_told_when_it_is_read(void **state)
+{
+    enum { LETTERS = 4 };
+    (void)state;
+    sally_engine *engine;
+    sally_sim *sim = NULL;
+    assert_int_equal(sally_sim_create(&sim, 1, NULL), 0);
+    sally_engine_options options = {.shards = 2, .mailbox_letters_max = LETTERS};
+    assert_int_equal(sally_sim_engine(sim, &options, &engine), 0);
+    sally_handler handler = {.on_open = on_open_known, .on_drain = on_drain};
+    assert_int_equal(sally_listen(engine, SERVER, &handler, NULL, NULL), 0);
+    sally_sim_peer *peer = sally_sim_dial(sim, SERVER);
+    sally_sim_run(sim, 100);
+    drains = 0;
+    for (unsigned round = 1; round <= 3; round++) {
+        for (int i = 0; i < LETTERS; i++) assert_int_equal(sally_send(engine, known, "x", 1), 0);
+        for (int i = 0; i < 2; i++)
+            assert_int_equal(sally_send(engine, known, "x", 1), SALLY_EFULL);
+        assert_int_equal(drains, round - 1);
+        sally_sim_run(sim, 100);
+        assert_int_equal(drains, round);
+        assert_int_equal(received(peer), round * LETTERS);
+    }
+    end(sim, engine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -458,6 +498,7 @@ int main(void)
         cmocka_unit_test(a_server_without_connections_recovers_from_exhaustion),
         cmocka_unit_test(an_allocation_fails_when_it_is_told_to),
         cmocka_unit_test(every_kind_of_fault_does_something),
+        cmocka_unit_test(who_found_the_mailbox_full_is_told_when_it_is_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

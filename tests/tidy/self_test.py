@@ -85,13 +85,13 @@ def make(folder, files):
         path.write_text(text)
 
 
-def judge(rule, files, lists, shared=None):
+def judge(rule, files, lists, **libraries):
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder) / "root"
         root.mkdir()
         make(root, files)
         make(pathlib.Path(folder) / "lists", lists)
-        tree = tidy.Tree(root, shared=shared, lists=pathlib.Path(folder) / "lists")
+        tree = tidy.Tree(root, lists=pathlib.Path(folder) / "lists", **libraries)
         return getattr(tidy, rule)(tree)
 
 
@@ -102,16 +102,30 @@ def check_symbols():
         subprocess.run(["gcc", "-shared", "-fPIC", "-x", "c", "-", "-o", library], check=True,
                        input="int sally_f(void) { return 0; }\n", text=True)
         header = {"include/x.h": PUBLIC % " [any]"}
-        yield "symbols kept", judge("symbols", header, {"symbols.txt": "sally_f\n"}, library) == []
-        yield "symbol not listed", bool(judge("symbols", header, {"symbols.txt": ""}, library))
-        yield "symbol gone", bool(
-            judge("symbols", header, {"symbols.txt": "sally_f\nsally_g\n"}, library))
-        yield "symbol not public", bool(judge("symbols", {}, {"symbols.txt": "sally_f\n"}, library))
+        for what, files, listed, kept in (
+                ("symbols kept", header, "sally_f\n", True),
+                ("symbol not listed", header, "", False),
+                ("symbol gone", header, "sally_f\nsally_g\n", False),
+                ("symbol not public", {}, "sally_f\n", False)):
+            found = judge("symbols", files, {"symbols.txt": listed}, shared=library)
+            yield what, (found == []) == kept
+
+
+def check_static_symbols():
+    with tempfile.TemporaryDirectory() as folder:
+        library = f"{folder}/lib.o"
+        subprocess.run(["gcc", "-c", "-x", "c", "-", "-o", library], check=True, text=True,
+                       input="int sally_f(void) { return 0; }\nint inner;\nstatic int own;\n"
+                             "int *sally_g(void) { return &own; }\n")
+        for listed, kept in (("inner\nsally_f\nsally_g\n", True), ("sally_f\nsally_g\n", False),
+                             ("inner\nsally_f\nsally_g\nsally_h\n", False)):
+            found = judge("static_symbols", {}, {"symbols.txt": listed}, static=library)
+            yield f"static_symbols of {listed.split()}", (found == []) == kept
 
 
 def main():
     bad = []
-    tested = {"symbols"}
+    tested = {"symbols", "static_symbols"}
     for number, (rule, breaking, keeping, lists) in enumerate(CASES):
         tested.add(rule)
         if rule == "format_clean" and not shutil.which("clang-format-14"):
@@ -122,11 +136,11 @@ def main():
         kept = judge(rule, keeping, lists)
         if kept:
             bad.append(f"case {number}: {rule} fails a tree that keeps it: {kept}")
-    bad += [what for what, good in check_symbols() if not good]
+    bad += [what for what, good in (*check_symbols(), *check_static_symbols()) if not good]
     bad += [f"{rule.__name__}: no case" for rule in tidy.RULES if rule.__name__ not in tested]
     for line in bad:
         print(line)
-    print(f"{len(CASES) + 4} cases, {len(bad)} wrong")
+    print(f"{len(CASES) + 7} cases, {len(bad)} wrong")
     return 1 if bad else 0
 
 

@@ -69,9 +69,10 @@ class Skip(Exception):
 
 
 class Tree:
-    def __init__(self, root, shared=None, cc="gcc", build=None, lists=HERE):
+    def __init__(self, root, shared=None, cc="gcc", build=None, lists=HERE, static=None):
         self.root = pathlib.Path(root)
         self.shared = shared
+        self.static = static
         self.cc = cc
         self.build = build
         self.lists = pathlib.Path(lists)
@@ -308,6 +309,18 @@ def symbols(tree):
     return bad
 
 
+def static_symbols(tree):
+    """The static library's names are a program's too, so it has none but the public ones."""
+    if not tree.static:
+        raise Skip("no static library was given")
+    listed = (tree.lists / "symbols.txt").read_text().split()
+    done = subprocess.run(["nm", "-g", "--defined-only", str(tree.static)], capture_output=True,
+                          text=True, check=True)
+    found = sorted({line.split()[2] for line in done.stdout.splitlines() if len(line.split()) == 3})
+    bad = [f"{s}: global in the static library and not public" for s in found if s not in listed]
+    return bad + [f"{s}: public and not in the static library" for s in listed if s not in found]
+
+
 def tool_headers(tree):
     """cmd/ and examples/ are programs like a user's: public headers only."""
     bad = []
@@ -428,8 +441,8 @@ def parity_test_exists(tree, test):
 
 
 RULES = (function_length, file_length, platform_if, network_headers, banned_calls, headers_alone,
-         include_guards, documented, symbols, tool_headers, format_clean, plain_text,
-         tests_registered, parity)
+         include_guards, documented, symbols, static_symbols, tool_headers, format_clean,
+         plain_text, tests_registered, parity)
 
 
 def main():
@@ -438,6 +451,7 @@ def main():
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--root", default=HERE.parent.parent)
     parser.add_argument("--shared")
+    parser.add_argument("--static")
     parser.add_argument("--cc", default="gcc")
     parser.add_argument("--build")
     args = parser.parse_args()
@@ -446,7 +460,7 @@ def main():
         return 0 if args.list else 2
     rule = next(rule for rule in RULES if rule.__name__ == args.rule)
     try:
-        bad = rule(Tree(args.root, args.shared, args.cc, args.build))
+        bad = rule(Tree(args.root, args.shared, args.cc, args.build, static=args.static))
     except Skip as why:
         print(f"skipped: {why}")
         return 77

@@ -9,7 +9,8 @@ set(others "^(documents|install|planted|scenario|tidy|tool|win32)/"
     # of descriptors, signals and files that only Linux' peers have
     "^net/(accept|backlog|close|connect|drain|engine_life|exhaustion|foreign_loop|listen|memory)_"
     "^net/(admission|newcomers|pause|send|watchdog)_|^admission/bans_"
-    "^net/(age_heartbeat|client|client_end|profile|time_limits|timer)_|^net/(bandwidth|rate)_test")
+    "^net/(age_heartbeat|interrupted|client|client_end|profile|time_limits|timer)_"
+    "^net/(bandwidth|rate)_test")
 list(JOIN others "|" others)
 
 file(GLOB cmocka_files win32/cmocka/support/*.c)
@@ -50,7 +51,7 @@ foreach(program ${programs})
     get_filename_component(folder ${program} DIRECTORY)
     add_executable(${target} ${program})
     target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src)
-    target_link_libraries(${target} PRIVATE win32_cmocka sallyport ws2_32)
+    target_link_libraries(${target} PRIVATE win32_cmocka sallyport_internal ws2_32)
     string(REPLACE "/" "_" support "support_${folder}")
     file(GLOB support_files CONFIGURE_DEPENDS ${folder}/support/*.c)
     list(FILTER support_files EXCLUDE REGEX "/(linux|epoll|uring)[^/]*$|_(posix|linux)\\.c$")
@@ -94,7 +95,7 @@ foreach(program ${programs})
         # without pools, which would hand a block out again before anybody sees it written to.
         add_executable(test_port_guarded ${program} ${PROJECT_SOURCE_DIR}/src/base/pool.c)
         target_include_directories(test_port_guarded PRIVATE ${PROJECT_SOURCE_DIR}/src)
-        target_link_libraries(test_port_guarded PRIVATE win32_cmocka sallyport ws2_32 ${support})
+        target_link_libraries(test_port_guarded PRIVATE win32_cmocka sallyport_internal ws2_32 ${support})
         set(program_of_iocp_packets test_port_guarded)
         foreach(column iocp iocp_packets iocp_plain sim)
             set(of_column ${target})

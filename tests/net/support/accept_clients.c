@@ -1,6 +1,7 @@
 /* The raw clients of accept_tools.h: blocking sockets with time limits. They belong to the thread
  * that made them; no memory. */
 #include "net/support/accept_tools.h"
+#include "net/support/raw.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -223,11 +224,11 @@ void hang_up_all(int *fds, unsigned count)
 
 static int bound(char *address)
 {
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in in;
     socklen_t len = sizeof in;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     check(fd >= 0);
-    check(bind(fd, (struct sockaddr *)&in, sizeof in) == 0);
+    check(raw_bind(fd));
     check(getsockname(fd, (struct sockaddr *)&in, &len) == 0);
     snprintf(address, TEXT_MAX, "127.0.0.1:%u", ntohs(in.sin_port));
     return fd;

@@ -13,7 +13,13 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-enum { RAW_LIMIT_S = 30, RAW_PIECE = 64 * 1024, FDS_MAX = 65536 };
+enum {
+    RAW_LIMIT_S = 30,
+    RAW_PIECE = 64 * 1024,
+    FDS_MAX = 65536,
+    RAW_PORT_MIN = 10000,
+    RAW_PORTS = 10000,
+};
 
 /* ---- Making ---- */
 
@@ -68,13 +74,28 @@ int raw_connect(const char *text, int recv_buf_bytes)
     return -1;
 }
 
-int raw_listen(char *buf, size_t size, int backlog)
+/* The system's choice, as a rule. It refuses when each port of its range is some connection's that
+ * went out from here and waits out its time (RFC 9293 section 3.6.1), though another program made
+ * it: then one from below the range (ip(7), ip_local_port_range), which no connection takes by
+ * itself. */
+bool raw_bind(int fd)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) == 0) return true;
+    unsigned first = (unsigned)getpid();
+    for (unsigned i = 0; errno == EADDRINUSE && i < RAW_PORTS; i++) {
+        address.sin_port = htons((uint16_t)(RAW_PORT_MIN + (first + i) % RAW_PORTS));
+        if (bind(fd, (struct sockaddr *)&address, sizeof address) == 0) return true;
+    }
+    return false;
+}
+
+int raw_listen(char *buf, size_t size, int backlog)
+{
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return -1;
     limits_set(fd);
-    if (bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, backlog) == 0) {
+    if (raw_bind(fd) && listen(fd, backlog) == 0) {
         raw_address(fd, buf, size);
         return fd;
     }

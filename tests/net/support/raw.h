@@ -12,6 +12,9 @@
  * handshake so that it bounds the window; 0: the system's. */
 int raw_connect(const char *address, int recv_buf_bytes);
 
+/* Binds to a free port of 127.0.0.1. False when there is none. */
+bool raw_bind(int fd);
+
 /* Listens on a free port of 127.0.0.1; the address goes to buf. -1 when it fails. */
 int raw_listen(char *buf, size_t size, int backlog);
 

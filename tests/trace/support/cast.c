@@ -163,7 +163,9 @@ static void on_timer(sally_conn *conn) { plain(conn, "timer"); }
 
 static bool on_timeout(sally_conn *conn, sally_timeout which)
 {
-    static const char *const names[] = {"FIRST_BYTE", "IDLE", "WRITE"};
+    static const char *const names[] = {"FIRST_BYTE", "IDLE",       "WRITE",     "MESSAGE",
+                                        "IDLE_READ",  "IDLE_WRITE", "SEND_RATE", "RECV_RATE",
+                                        "AGE",        "HEARTBEAT"};
     struct party *party = enter(conn, "timeout");
     bool close = true;
     if (party) {

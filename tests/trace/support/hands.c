@@ -25,17 +25,13 @@ struct option {
 #define DIAL(member)   offsetof(sally_connect_options, member)
 #define ENGINE(member) offsetof(sally_engine_options, member)
 
-static const struct option conn_options[] = {{"first_byte", CONN(first_byte_ms), false},
-                                             {"idle", CONN(idle_ms), false},
-                                             {"write_stall", CONN(write_stall_ms), false},
-                                             {"linger", CONN(linger_ms), false},
-                                             {"send_max", CONN(send_bytes_max), false},
-                                             {"high", CONN(send_high_bytes), false},
-                                             {"low", CONN(send_low_bytes), false},
-                                             {"no_auto_pause", CONN(no_auto_pause), true},
-                                             {"send_buf", CONN(send_buf_bytes), false},
-                                             {"recv_buf", CONN(recv_buf_bytes), false},
-                                             {NULL, 0, false}};
+static const struct option conn_options[] = {
+    {"first_byte", CONN(first_byte_ms), false},   {"idle", CONN(idle_ms), false},
+    {"write_stall", CONN(write_stall_ms), false}, {"linger", CONN(linger_ms), false},
+    {"age", CONN(limits.max_age_ms), false},      {"send_max", CONN(send_bytes_max), false},
+    {"high", CONN(send_high_bytes), false},       {"low", CONN(send_low_bytes), false},
+    {"no_auto_pause", CONN(no_auto_pause), true}, {"send_buf", CONN(send_buf_bytes), false},
+    {"recv_buf", CONN(recv_buf_bytes), false},    {NULL, 0, false}};
 static const struct option server_options[] = {{"conns_max", SERVER(conns_max), false},
                                                {"at_limit", SERVER(at_limit), false},
                                                {"watchdog", SERVER(watchdog_ms), false},
