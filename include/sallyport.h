@@ -421,6 +421,7 @@ typedef struct sally_server_options {
     uint32_t watchdog_ms; /* how often listeners are checked for progress; 0: 1000 */
     const sally_admission
         *admission; /* bans, limits for each address, rates, strikes; NULL: none */
+    const sally_proxy_options *proxy; /* whose PROXY headers are read; NULL: nobody's */
 
     /* Newcomers wait in the port until their first bytes have come: who says nothing costs a
      * descriptor, but no connection, no place in conns_max and no callback. One that says nothing

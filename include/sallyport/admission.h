@@ -213,6 +213,9 @@ typedef enum sally_refusal {
     SALLY_REFUSED_LIMIT,         /* conns_max of the server or the engine */
     SALLY_REFUSED_CLOSING,       /* it waited when the server closed or paused closed */
     SALLY_REFUSED_NO_MEMORY,
+    SALLY_REFUSED_PROXY_UNTRUSTED, /* with sallyport/proxy.h: its address is no trusted proxy's */
+    SALLY_REFUSED_PROXY_MALFORMED, /* what it began with was no header, or not a whole one */
+    SALLY_REFUSED_PROXY_LATE,      /* no whole header in time, or more wait than may */
     SALLY_REFUSALS
 } sally_refusal;
 

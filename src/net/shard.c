@@ -277,7 +277,7 @@ static void stop__cut(sally_conn *conn, void *arg)
     (void)arg;
     if (conn->state == CONN_NEW || conn->state >= CONN_ENDING) return;
     bool drained = atomic_load(&conn->shard->engine->stop_deadline_ms) != 0;
-    if (!conn->policy->guest) conn->flags |= CONN_CUT;
+    if (!conn_is_unknown(conn)) conn->flags |= CONN_CUT;
     conn_end(conn, conn->out.bytes ? PORT_CLOSE_RST : PORT_CLOSE_FIN,
              drained ? SALLY_CLOSE_DRAIN_TIMEOUT : SALLY_CLOSE_SHUTDOWN, SALLY_ECANCELED, 0);
 }

@@ -1,6 +1,5 @@
 /* The header of the PROXY protocol: golden bytes written by hand from the specification, every
  * split, what is no header, and mutations against a second reader that sees all of it at once. */
-#include <arpa/inet.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,20 +8,10 @@
 
 #include <cmocka.h>
 
-#include "filter/proxy_header.h"
+#include "filter/support/proxy_model.h"
 #include "os/address.h"
 
-enum { HEADER_MAX = 4096, TEXT = 128 };
-
 /* ---- Reading, in pieces ---- */
-
-struct told {
-    enum proxy_answer answer;
-    size_t used;
-    unsigned version;
-    char source[TEXT];
-    char dest[TEXT];
-};
 
 /* Pieces have memory of their own of just that size, so that a sanitizer sees who looks behind. */
 static enum proxy_answer feed(struct proxy_header *header, const uint8_t *data, size_t len,
@@ -156,75 +145,77 @@ static void mapped_addresses_are_ipv4(void **state)
                 "192.0.2.8:443");
 }
 
+static const char *const bad_lines[] = {
+    "GET / HTTP/1.0\r\n",
+    "P\r\n",
+    "PROXY\r\n",
+    "PROXY \r\n",
+    "proxy TCP4 1.2.3.4 5.6.7.8 1 2\r\n",
+    "PROXYTCP4 1.2.3.4 5.6.7.8 1 2\r\n",
+    "PROXY  TCP4 1.2.3.4 5.6.7.8 1 2\r\n",
+    "PROXY TCP4\r\n",
+    "PROXY TCP4 \r\n",
+    "PROXY TCP4 1.2.3.4\r\n",
+    "PROXY TCP4 1.2.3.4 5.6.7.8\r\n",
+    "PROXY TCP4 1.2.3.4 5.6.7.8 1\r\n",
+    "PROXY TCP4 1.2.3.4 5.6.7.8 1 \r\n",
+    "PROXY TCP4 1.2.3.4 5.6.7.8 1 2 \r\n",
+    "PROXY TCP4 1.2.3.4 5.6.7.8 1 2 3\r\n",
+    "PROXY TCP4  1.2.3.4 5.6.7.8 1 2\r\n",
+    "PROXY TCP4 1.2.3.4  5.6.7.8 1 2\r\n",
+    "PROXY TCP4 1.2.3.4 5.6.7.8  1 2\r\n",
+    "PROXY TCP4 1.2.3.4\t5.6.7.8 1 2\r\n",
+    "PROXY TCP5 1.2.3.4 5.6.7.8 1 2\r\n",
+    "PROXY UDP4 1.2.3.4 5.6.7.8 1 2\r\n",
+    "PROXY UNKNOWNX\r\n",
+    "PROXY unknown\r\n",
+    "PROXY TCP44 1.2.3.4 5.6.7.8 1 2\r\n",
+    "PROXY TCP4 1.2.3 5.6.7.8 1 2\r\n",
+    "PROXY TCP4 01.2.3.4 5.6.7.8 1 2\r\n",
+    "PROXY TCP4 1.2.3.04 5.6.7.8 1 2\r\n",
+    "PROXY TCP4 1.2.3.256 5.6.7.8 1 2\r\n",
+    "PROXY TCP4 0x1.2.3.4 5.6.7.8 1 2\r\n",
+    "PROXY TCP4 1.2.3.4. 5.6.7.8 1 2\r\n",
+    "PROXY TCP4 1.2.3.4 5.6.7.8:1 1 2\r\n",
+    "PROXY TCP4 localhost 5.6.7.8 1 2\r\n",
+    "PROXY TCP4 ::1 ::2 1 2\r\n",
+    "PROXY TCP4 1.2.3.4 ::2 1 2\r\n",
+    "PROXY TCP4 ::ffff:1.2.3.4 5.6.7.8 1 2\r\n",
+    "PROXY TCP6 1.2.3.4 5.6.7.8 1 2\r\n",
+    "PROXY TCP6 ::1 5.6.7.8 1 2\r\n",
+    "PROXY TCP6 ::1::2 ::2 1 2\r\n",
+    "PROXY TCP6 :1 ::2 1 2\r\n",
+    "PROXY TCP6 1:2:3:4:5:6:7:8:9 ::2 1 2\r\n",
+    "PROXY TCP6 12345::1 ::2 1 2\r\n",
+    "PROXY TCP6 fe80::1%lo ::2 1 2\r\n",
+    "PROXY TCP6 [::1] ::2 1 2\r\n",
+    "PROXY TCP4 1.2.3.4 5.6.7.8 65536 2\r\n",
+    "PROXY TCP4 1.2.3.4 5.6.7.8 1 65536\r\n",
+    "PROXY TCP4 1.2.3.4 5.6.7.8 99999 2\r\n",
+    "PROXY TCP4 1.2.3.4 5.6.7.8 4294967297 2\r\n",
+    "PROXY TCP4 1.2.3.4 5.6.7.8 01 2\r\n",
+    "PROXY TCP4 1.2.3.4 5.6.7.8 1 00\r\n",
+    "PROXY TCP4 1.2.3.4 5.6.7.8 -1 2\r\n",
+    "PROXY TCP4 1.2.3.4 5.6.7.8 +1 2\r\n",
+    "PROXY TCP4 1.2.3.4 5.6.7.8 1x 2\r\n",
+    "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\n",
+    "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\r\n",
+    "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\rX\n",
+    "PROXY TCP4 1.2.3.4 5.6.7.8 1\n 2\r\n",
+    "PROXY UNKNOWN\n",
+    "PROXY UNKNOWN \r \r\n",
+    /* 108 bytes: one more than there may be */
+    "PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff "
+    "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535 \r\n",
+    "PROXY TCP6 0000:0000:0000:0000:0000:ffff:192.168.100.200 "
+    "0000:0000:0000:0000:0000:ffff:192.168.100.200 65535 65535\r\n",
+};
+
 static void a_line_that_is_not_exactly_one_is_refused(void **state)
 {
     (void)state;
-    static const char *const bad[] = {
-        "GET / HTTP/1.0\r\n",
-        "P\r\n",
-        "PROXY\r\n",
-        "PROXY \r\n",
-        "proxy TCP4 1.2.3.4 5.6.7.8 1 2\r\n",
-        "PROXYTCP4 1.2.3.4 5.6.7.8 1 2\r\n",
-        "PROXY  TCP4 1.2.3.4 5.6.7.8 1 2\r\n",
-        "PROXY TCP4\r\n",
-        "PROXY TCP4 \r\n",
-        "PROXY TCP4 1.2.3.4\r\n",
-        "PROXY TCP4 1.2.3.4 5.6.7.8\r\n",
-        "PROXY TCP4 1.2.3.4 5.6.7.8 1\r\n",
-        "PROXY TCP4 1.2.3.4 5.6.7.8 1 \r\n",
-        "PROXY TCP4 1.2.3.4 5.6.7.8 1 2 \r\n",
-        "PROXY TCP4 1.2.3.4 5.6.7.8 1 2 3\r\n",
-        "PROXY TCP4  1.2.3.4 5.6.7.8 1 2\r\n",
-        "PROXY TCP4 1.2.3.4  5.6.7.8 1 2\r\n",
-        "PROXY TCP4 1.2.3.4 5.6.7.8  1 2\r\n",
-        "PROXY TCP4 1.2.3.4\t5.6.7.8 1 2\r\n",
-        "PROXY TCP5 1.2.3.4 5.6.7.8 1 2\r\n",
-        "PROXY UDP4 1.2.3.4 5.6.7.8 1 2\r\n",
-        "PROXY UNKNOWNX\r\n",
-        "PROXY unknown\r\n",
-        "PROXY TCP44 1.2.3.4 5.6.7.8 1 2\r\n",
-        "PROXY TCP4 1.2.3 5.6.7.8 1 2\r\n",
-        "PROXY TCP4 01.2.3.4 5.6.7.8 1 2\r\n",
-        "PROXY TCP4 1.2.3.04 5.6.7.8 1 2\r\n",
-        "PROXY TCP4 1.2.3.256 5.6.7.8 1 2\r\n",
-        "PROXY TCP4 0x1.2.3.4 5.6.7.8 1 2\r\n",
-        "PROXY TCP4 1.2.3.4. 5.6.7.8 1 2\r\n",
-        "PROXY TCP4 1.2.3.4 5.6.7.8:1 1 2\r\n",
-        "PROXY TCP4 localhost 5.6.7.8 1 2\r\n",
-        "PROXY TCP4 ::1 ::2 1 2\r\n",
-        "PROXY TCP4 1.2.3.4 ::2 1 2\r\n",
-        "PROXY TCP4 ::ffff:1.2.3.4 5.6.7.8 1 2\r\n",
-        "PROXY TCP6 1.2.3.4 5.6.7.8 1 2\r\n",
-        "PROXY TCP6 ::1 5.6.7.8 1 2\r\n",
-        "PROXY TCP6 ::1::2 ::2 1 2\r\n",
-        "PROXY TCP6 :1 ::2 1 2\r\n",
-        "PROXY TCP6 1:2:3:4:5:6:7:8:9 ::2 1 2\r\n",
-        "PROXY TCP6 12345::1 ::2 1 2\r\n",
-        "PROXY TCP6 fe80::1%lo ::2 1 2\r\n",
-        "PROXY TCP6 [::1] ::2 1 2\r\n",
-        "PROXY TCP4 1.2.3.4 5.6.7.8 65536 2\r\n",
-        "PROXY TCP4 1.2.3.4 5.6.7.8 1 65536\r\n",
-        "PROXY TCP4 1.2.3.4 5.6.7.8 99999 2\r\n",
-        "PROXY TCP4 1.2.3.4 5.6.7.8 4294967297 2\r\n",
-        "PROXY TCP4 1.2.3.4 5.6.7.8 01 2\r\n",
-        "PROXY TCP4 1.2.3.4 5.6.7.8 1 00\r\n",
-        "PROXY TCP4 1.2.3.4 5.6.7.8 -1 2\r\n",
-        "PROXY TCP4 1.2.3.4 5.6.7.8 +1 2\r\n",
-        "PROXY TCP4 1.2.3.4 5.6.7.8 1x 2\r\n",
-        "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\n",
-        "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\r\n",
-        "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\rX\n",
-        "PROXY TCP4 1.2.3.4 5.6.7.8 1\n 2\r\n",
-        "PROXY UNKNOWN\n",
-        "PROXY UNKNOWN \r \r\n",
-        /* 108 bytes: one more than there may be */
-        "PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff "
-        "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535 \r\n",
-        "PROXY TCP6 0000:0000:0000:0000:0000:ffff:192.168.100.200 "
-        "0000:0000:0000:0000:0000:ffff:192.168.100.200 65535 65535\r\n",
-    };
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) assert_bad_line(bad[i]);
+    for (size_t i = 0; i < sizeof bad_lines / sizeof bad_lines[0]; i++)
+        assert_bad_line(bad_lines[i]);
     static const char zero[] = "PROXY TCP4 1.2.3.4\0 5.6.7.8 1 2\r\n";
     assert_malformed(zero, sizeof zero - 1);
     static const char zero_port[] = "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\0\r\n";
@@ -245,7 +236,6 @@ static void a_line_without_an_end_is_refused_at_its_limit(void **state)
 
 /* ---- Version 2 ---- */
 
-#define SIGNATURE 0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a
 /* 192.0.2.7:4711 to 198.51.100.9:443 */
 #define V4 192, 0, 2, 7, 198, 51, 100, 9, 0x12, 0x67, 0x01, 0xbb
 /* [2001:db8::7]:4711 to [2001:db8::9]:443 */
@@ -394,7 +384,7 @@ static void the_cap_is_of_the_whole_header(void **state)
     }
 }
 
-/* ---- A second reader ---- */
+/* ---- Against a second reader ---- */
 
 struct lot {
     uint64_t state;
@@ -408,60 +398,6 @@ static uint32_t lot_below(struct lot *lot, uint32_t below)
     return below ? (uint32_t)((x ^ x >> 31) >> 32) % below : 0;
 }
 
-static const char *model_ip(int family, const void *ip, unsigned port, char *text)
-{
-    const uint8_t *bytes = ip;
-    char plain[INET6_ADDRSTRLEN];
-    bool mapped = family == AF_INET6 && memcmp(bytes, "\0\0\0\0\0\0\0\0\0\0\xff\xff", 12) == 0;
-    if (mapped) {
-        family = AF_INET;
-        bytes += 12;
-    }
-    inet_ntop(family, bytes, plain, sizeof plain);
-    snprintf(text, TEXT, family == AF_INET ? "%s:%u" : "[%s]:%u", plain, port);
-    return text;
-}
-
-static bool model_port(const char *text, unsigned *port)
-{
-    char again[8];
-    if (strlen(text) > 5 || sscanf(text, "%5u", port) != 1) return false;
-    snprintf(again, sizeof again, "%u", *port);
-    return strcmp(again, text) == 0 && *port < 65536;
-}
-
-/* A line without its end. */
-static bool model_line(const char *line, struct told *told)
-{
-    char kind[108], from[108], to[108], port[2][108], again[600];
-    unsigned ports[2];
-    uint8_t ips[2][16];
-    strcpy(told->source, "-");
-    strcpy(told->dest, "-");
-    if (strcmp(line, "PROXY UNKNOWN") == 0 || strncmp(line, "PROXY UNKNOWN ", 14) == 0) return true;
-    if (sscanf(line, "PROXY %107s %107s %107s %107s %107s", kind, from, to, port[0], port[1]) != 5)
-        return false;
-    snprintf(again, sizeof again, "PROXY %s %s %s %s %s", kind, from, to, port[0], port[1]);
-    int family = strcmp(kind, "TCP4") == 0 ? AF_INET : AF_INET6;
-    if (strcmp(again, line) || (family == AF_INET6 && strcmp(kind, "TCP6")) ||
-        inet_pton(family, from, ips[0]) != 1 || inet_pton(family, to, ips[1]) != 1 ||
-        !model_port(port[0], &ports[0]) || !model_port(port[1], &ports[1]))
-        return false;
-    model_ip(family, ips[0], ports[0], told->source);
-    model_ip(family, ips[1], ports[1], told->dest);
-    return true;
-}
-
-static uint32_t model_crc(const uint8_t *bytes, size_t len, size_t hole)
-{
-    uint32_t crc = ~0u;
-    for (size_t i = 0; i < len; i++) {
-        crc ^= i >= hole && i < hole + 4 ? 0u : bytes[i];
-        for (int bit = 0; bit < 8; bit++) crc = crc & 1 ? crc >> 1 ^ 0x82f63b78u : crc >> 1;
-    }
-    return ~crc;
-}
-
 static void there_is_one_checksum(void **state)
 {
     (void)state;
@@ -471,73 +407,6 @@ static void there_is_one_checksum(void **state)
     assert_malformed(bytes, sizeof bytes);
     for (size_t i = 0; i < 4; i++) bytes[16 + 15 + i] = bytes[sizeof bytes - 4 + i];
     assert_malformed(bytes, sizeof bytes);
-}
-
-static bool model_values(const uint8_t *bytes, size_t at, size_t len)
-{
-    size_t sum_at = 0;
-    while (at < len) {
-        if (len - at < 3) return false;
-        size_t value = (size_t)(bytes[at + 1] << 8 | bytes[at + 2]);
-        if (len - at - 3 < value) return false;
-        if (bytes[at] == 3) {
-            if (value != 4 || sum_at) return false;
-            sum_at = at + 3;
-        }
-        at += 3 + value;
-    }
-    if (!sum_at) return true;
-    uint32_t told = (uint32_t)bytes[sum_at] << 24 | (uint32_t)bytes[sum_at + 1] << 16 |
-                    (uint32_t)bytes[sum_at + 2] << 8 | bytes[sum_at + 3];
-    return told == model_crc(bytes, len, sum_at);
-}
-
-static bool model_binary(const uint8_t *bytes, size_t len, struct told *told)
-{
-    static const uint8_t signature[] = {SIGNATURE};
-    if (len < 16 || memcmp(bytes, signature, 12)) return false;
-    size_t rest = (size_t)(bytes[14] << 8 | bytes[15]);
-    unsigned family = bytes[13] >> 4, protocol = bytes[13] & 15;
-    if (16 + rest > HEADER_MAX || 16 + rest > len) return false;
-    told->used = 16 + rest;
-    strcpy(told->source, "-");
-    strcpy(told->dest, "-");
-    if (bytes[12] == 0x20) return true;
-    if (bytes[12] != 0x21 || family > 3 || protocol > 2) return false;
-    if (!family || !protocol) return true;
-    size_t addresses = family == 1 ? 12 : family == 2 ? 36 : 216;
-    if (rest < addresses || !model_values(bytes, 16 + addresses, told->used)) return false;
-    if (family == 3) return true;
-    size_t ip = family == 1 ? 4 : 16;
-    const uint8_t *ports = bytes + 16 + 2 * ip;
-    int af = family == 1 ? AF_INET : AF_INET6;
-    model_ip(af, bytes + 16, (unsigned)(ports[0] << 8 | ports[1]), told->source);
-    model_ip(af, bytes + 16 + ip, (unsigned)(ports[2] << 8 | ports[3]), told->dest);
-    return true;
-}
-
-/* Whether a whole header is at the beginning of these bytes. */
-static bool model(const uint8_t *bytes, size_t len, struct told *told)
-{
-    memset(told, 0, sizeof *told);
-    told->answer = PROXY_DONE;
-    if (len && bytes[0] != 'P') {
-        told->version = 2;
-        return model_binary(bytes, len, told);
-    }
-    char line[108];
-    size_t end = 0;
-    for (; end < len && end < 107 && bytes[end] != '\r' && bytes[end] != '\n'; end++) {
-        line[end] = (char)bytes[end];
-    }
-    if (end + 2 > len || end + 2 > 107 || bytes[end] != '\r' || bytes[end + 1] != '\n')
-        return false;
-    line[end] = 0;
-    bool unknown = end >= 13 && memcmp(line, "PROXY UNKNOWN", 13) == 0;
-    if (strlen(line) != end && !(unknown && line[13] == ' ')) return false;
-    told->version = 1;
-    told->used = end + 2;
-    return model_line(line, told);
 }
 
 static size_t draw_header(struct lot *lot, uint8_t *bytes)
