@@ -56,8 +56,9 @@ struct sally_proxy_options {
                                   sent again */
     uint32_t header_bytes_max; /* of version 2's whole header; 0: 4096; 232 to 65551, else
                                   SALLY_EINVAL. Version 1's has at most 107 */
-    uint32_t waiting_max; /* connections of this server whose header is not there; when one more
-                             comes, the one that waits longest on its shard is reset; 0: 1024 */
+    uint32_t waiting_max; /* connections of this server whose header is not there; each shard has
+                             its part, rounded up; when one more comes to it, the one that waits
+                             longest is reset; 0: 1024 */
 };
 
 /* The socket's own peer, which is the proxy where there was a header; else as sally_conn_peer.

@@ -27,35 +27,43 @@ static struct proxies *conn__proxies(const sally_conn *conn)
 
 /* ---- Those that wait, in order ---- */
 
+static struct greeting_list *conn__list(const sally_conn *conn)
+{
+    return &conn__proxies(conn)->lists[conn->shard->index];
+}
+
 static void greeting__list(sally_conn *conn)
 {
-    struct shard *shard = conn->shard;
+    struct greeting_list *list = conn__list(conn);
     struct greeting *greeting = conn__greeting(conn);
-    greeting->prev = shard->greeting_last;
-    if (shard->greeting_last)
-        conn__greeting(shard->greeting_last)->next = conn;
+    greeting->prev = list->last;
+    if (list->last)
+        conn__greeting(list->last)->next = conn;
     else
-        shard->greeting_first = conn;
-    shard->greeting_last = conn;
+        list->first = conn;
+    list->last = conn;
+    list->count++;
     greeting->waits = true;
-    atomic_fetch_add(&shard->engine->greetings, 1);
+    atomic_fetch_add(&conn__proxies(conn)->waiting, 1);
+    atomic_fetch_add(&conn->shard->engine->greetings, 1);
 }
 
 static void greeting__unlist(sally_conn *conn)
 {
-    struct shard *shard = conn->shard;
+    struct greeting_list *list = conn__list(conn);
     struct greeting *greeting = conn__greeting(conn);
     if (!greeting->waits) return;
     if (greeting->prev)
         conn__greeting(greeting->prev)->next = greeting->next;
     else
-        shard->greeting_first = greeting->next;
+        list->first = greeting->next;
     if (greeting->next)
         conn__greeting(greeting->next)->prev = greeting->prev;
     else
-        shard->greeting_last = greeting->prev;
+        list->last = greeting->prev;
+    list->count--;
     greeting->waits = false;
-    atomic_fetch_sub(&shard->engine->greetings, 1);
+    atomic_fetch_sub(&conn->shard->engine->greetings, 1);
     atomic_fetch_sub(&conn__proxies(conn)->waiting, 1);
 }
 
@@ -320,25 +328,15 @@ bool greeting_make(sally_conn *conn, const struct newcomer *newcomer)
     return true;
 }
 
-/* Room for one more, by the one of this server that has waited longest here; itself if there is no
- * other. */
-static void greeting__push_out(const sally_server *server, sally_conn *oldest)
-{
-    while (oldest->policy->server != server) oldest = conn__greeting(oldest)->next;
-    greeting__refuse(oldest, SALLY_REFUSED_PROXY_LATE, SALLY_CLOSE_FIRST_BYTE_TIMEOUT);
-}
-
 void greeting_begin(sally_conn *conn, const struct span *first)
 {
-    struct shard *shard = conn->shard;
-    struct proxies *proxies = conn__proxies(conn);
+    const struct greeting_list *list = conn__list(conn);
     conn->state = CONN_GREETING;
     greeting__list(conn);
-    if (atomic_fetch_add(&proxies->waiting, 1) >= proxies->waiting_max)
-        greeting__push_out(conn->policy->server, shard->greeting_first);
-    if (conn->state != CONN_GREETING) return;
+    if (list->count > conn__proxies(conn)->waiting_max)
+        greeting__refuse(list->first, SALLY_REFUSED_PROXY_LATE, SALLY_CLOSE_FIRST_BYTE_TIMEOUT);
     conn_update_timer(conn);
-    port_recv(shard->port, &conn->sock);
+    port_recv(conn->shard->port, &conn->sock);
     if (first->len) greeting__bytes(conn, first->data, first->len);
 }
 

@@ -3,8 +3,8 @@
  * judged: bans, limits of its address, on_accept. Then conn_open makes a connection of it, or it is
  * reset, or sent off with the farewell. In that time its state is CONN_GREETING.
  *
- * Bounded by the time (sally_proxy_options.header_ms), by the number (waiting_max: the one that
- * waits longest on this shard goes first), and where on_accept delays it, by the limits for that.
+ * Bounded by the time (sally_proxy_options.header_ms), by the number (waiting_max: each shard has
+ * its part, and who waits longest goes first), and where on_accept delays it, by the limits for that.
  * All of it belongs to the connection's shard. */
 #ifndef NET_GREETING_H
 #define NET_GREETING_H
@@ -17,8 +17,8 @@
 struct greeting {
     struct proxy_header header;
     const struct listening *address; /* that it came to */
-    sally_conn *next;                /* of the shard's that wait for a header, */
-    sally_conn *prev;                /* in the order in which they came */
+    sally_conn *next;                /* in the list of those that wait */
+    sally_conn *prev;
     uint64_t came_ms;
     uint64_t due_ms; /* of the header; delayed: when on_accept is asked again */
     uint32_t delays;

@@ -40,12 +40,22 @@ static int read_trusted(const char *text, struct proxies *proxies, struct cidr *
     return proxies->count || proxies->unix_peers ? 0 : SALLY_ENETWORK;
 }
 
-static size_t proxies_bytes(uint32_t count)
+static size_t proxies_bytes(unsigned shards, uint32_t count)
 {
-    return sizeof(struct proxies) + count * sizeof(struct cidr);
+    return sizeof(struct proxies) + shards * sizeof(struct greeting_list) +
+           count * sizeof(struct cidr);
 }
 
-int proxies_create(struct proxies **out, struct mem *mem, const sally_proxy_options *options)
+/* Each shard has its part, rounded up: where one is slow, those of the others don't take its own
+ * places. */
+static uint32_t waiting_max_of(const sally_proxy_options *options, unsigned shards)
+{
+    uint32_t all = options->waiting_max ? options->waiting_max : WAITING_MAX;
+    return all / shards + (all % shards != 0);
+}
+
+int proxies_create(struct proxies **out, struct mem *mem, unsigned shards,
+                   const sally_proxy_options *options)
 {
     struct proxies counted = {.count = 0};
     uint32_t bytes_max =
@@ -55,13 +65,15 @@ int proxies_create(struct proxies **out, struct mem *mem, const sally_proxy_opti
         return SALLY_EINVAL;
     int err = options->trusted ? read_trusted(options->trusted, &counted, NULL) : SALLY_ENETWORK;
     if (err) return err;
-    struct proxies *proxies = mem_zalloc(mem, proxies_bytes(counted.count));
+    struct proxies *proxies = mem_zalloc(mem, proxies_bytes(shards, counted.count));
     if (!proxies) return SALLY_ENOMEM;
     proxies->mem = mem;
+    proxies->shards = shards;
     proxies->header_ms = options->header_ms ? options->header_ms : HEADER_MS;
     proxies->header_bytes_max = bytes_max;
-    proxies->waiting_max = options->waiting_max ? options->waiting_max : WAITING_MAX;
+    proxies->waiting_max = waiting_max_of(options, shards);
     proxies->plain = options->untrusted == SALLY_UNTRUSTED_PLAIN;
+    proxies->trusted = (struct cidr *)(void *)(proxies->lists + shards);
     (void)read_trusted(options->trusted, proxies, proxies->trusted); /* as before */
     *out = proxies;
     return 0;
@@ -69,7 +81,7 @@ int proxies_create(struct proxies **out, struct mem *mem, const sally_proxy_opti
 
 void proxies_destroy(struct proxies *proxies)
 {
-    if (proxies) mem_free(proxies->mem, proxies, proxies_bytes(proxies->count));
+    if (proxies) mem_free(proxies->mem, proxies, proxies_bytes(proxies->shards, proxies->count));
 }
 
 bool proxies_trust(const struct proxies *proxies, const struct addr *peer)

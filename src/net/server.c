@@ -91,7 +91,8 @@ static int server_create(sally_server **out, sally_engine *engine, const sally_h
     if (!err && gate_is_wanted(handler, &server->options))
         err = gate_create(&server->gate, engine, &server->options);
     if (!err && server->options.proxy)
-        err = proxies_create(&server->proxies, &engine->mem, server->options.proxy);
+        err = proxies_create(&server->proxies, &engine->mem, engine->shard_count,
+                             server->options.proxy);
     server->options.proxy = NULL;
     server->options.admission = NULL;    /* the gate has a copy */
     server->options.conn.framing = NULL; /* the program's; the policy has its own */

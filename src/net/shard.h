@@ -88,8 +88,6 @@ struct shard {
     struct cast_part *cast;         /* the message to many that it is working on; NULL: none */
     struct membership *cast_member; /* of a group's: the next that gets it */
     uint32_t cast_cost;             /* spent in this turn */
-    sally_conn *greeting_first;     /* connections that wait for a proxy's header, see greeting.h */
-    sally_conn *greeting_last;
     struct wheel wheel;
     struct timer trim; /* the mailbox may keep memory that nobody needs */
     struct slots slots;
