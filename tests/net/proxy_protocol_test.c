@@ -18,7 +18,7 @@ static void the_client_is_who_the_header_names(const struct setting *setting)
     house_open(setting);
     int fd = client_of(PROXY, 7);
     check_who(fd, "203.0.113.7:4711", "198.51.100.1:443");
-    check_equal(strcmp(house.judged, "203.0.113.7:4711"), 0);
+    check_equal(strcmp(house_judged().peer, "203.0.113.7:4711"), 0);
     hang_up(fd);
     fd = client_via(PROXY, "PROXY TCP6 2001:db8::7 2001:db8::9 4711 443\r\n");
     check_who(fd, "[2001:db8::7]:4711", "[2001:db8::9]:443");
@@ -60,7 +60,7 @@ static void who_is_not_named_has_the_sockets_address(const struct setting *setti
         snprintf(wanted, sizeof wanted, "%d\n", SALLY_ESTATE);
         check_heard(fds[i], wanted);
     }
-    check_equal(house.address_conns, 0);
+    check_equal(house_judged().address_conns, 0);
     check_equal(atomic_load(&house.tally.judged), 6);
     check_error(sally_server_cut_banned(house.server), 0);
     for (int i = 0; i < 6; i++) check(echoes(fds[i])); /* the ban is of the proxy's address */
@@ -250,8 +250,8 @@ static void clients_are_counted_and_not_their_proxy(const struct setting *settin
             fds[n][i] = client_of(PROXY, n);
             check(echoes(fds[n][i]));
         }
-    check_equal(house.address_conns, MAX - 1);
-    check_equal(house.server_conns, CLIENTS * MAX - 1);
+    check_equal(house_judged().address_conns, MAX - 1);
+    check_equal(house_judged().server_conns, CLIENTS * MAX - 1);
     check_reset(client_of(PROXY, 3));
     check_reset(client_of(OTHER_PROXY, 3));
     check_equal(refused(house.server, SALLY_REFUSED_ADDRESS_LIMIT), 2);

@@ -16,11 +16,11 @@ static void on_accept_judges_the_client(const struct setting *setting)
     house.admission.farewell = bye;
     house.admission.farewell_bytes = sizeof bye - 1;
     house.admission.delay_ms = 20;
-    house.verdict = SALLY_RESET;
+    atomic_store(&house.verdict, SALLY_RESET);
     house_open(setting);
     check_reset(client_of(PROXY, 7));
     check_equal(refused(house.server, SALLY_REFUSED_BY_HANDLER), 1);
-    house.verdict = SALLY_FAREWELL;
+    atomic_store(&house.verdict, SALLY_FAREWELL);
     int fd = client_of(PROXY, 7);
     check_heard(fd, bye);
     check_equal(hear_next(fd, LIMIT_S * 1000), HEARD_END);
@@ -28,8 +28,8 @@ static void on_accept_judges_the_client(const struct setting *setting)
     check_equal(refused(house.server, SALLY_REFUSED_BY_HANDLER), 2);
     check_equal(admission_stats(house.server).farewells, 1);
     check_equal(atomic_load(&house.tally.opened), 0);
-    house.verdict = SALLY_ALLOW;
-    house.patience = 3;
+    atomic_store(&house.verdict, SALLY_ALLOW);
+    atomic_store(&house.patience, 3);
     char first[TEXT_MAX + 8];
     snprintf(first, sizeof first, "%swho", line_of(9)); /* kept while it is delayed */
     fd = client_via(PROXY, first);
@@ -37,7 +37,7 @@ static void on_accept_judges_the_client(const struct setting *setting)
     check_equal(admission_stats(house.server).delayed_times, 3);
     check_equal(admission_stats(house.server).delayed, 0);
     hang_up(fd);
-    house.patience = 1000; /* never within delay_max_ms: here it goes by itself */
+    atomic_store(&house.patience, 1000); /* never within delay_max_ms: here it goes by itself */
     house_end();
 }
 
@@ -46,7 +46,7 @@ static void a_delayed_one_keeps_what_it_said_and_its_end(const struct setting *s
     char first[TEXT_MAX + 8];
     house_prepare();
     house.admission.delay_ms = 60;
-    house.patience = 1;
+    atomic_store(&house.patience, 1);
     house_open(setting);
     snprintf(first, sizeof first, "%sabc", line_of(9));
     int fd = client_via(PROXY, first);
@@ -56,7 +56,7 @@ static void a_delayed_one_keeps_what_it_said_and_its_end(const struct setting *s
     check_heard(fd, "abcdef");
     check_equal(hear_next(fd, LIMIT_S * 1000), HEARD_END);
     hang_up(fd);
-    house.patience = 1000; /* one resets while it is held, which may be seen or not */
+    atomic_store(&house.patience, 1000); /* one resets while it is held, which may be seen or not */
     fd = client_of(PROXY, 9);
     until(admission_stats(house.server).delayed == 1);
     hang_up_reset(fd);

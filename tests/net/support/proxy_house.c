@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -8,15 +9,28 @@
 
 struct house house;
 
+static pthread_mutex_t judged_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct judged judged;
+
 static sally_verdict on_accept(sally_server *server, const sally_accept_info *info)
 {
     struct tally *tally = sally_server_user(server);
-    snprintf(house.judged, sizeof house.judged, "%s", info->peer);
-    house.address_conns = info->address_conns;
-    house.server_conns = info->server_conns;
-    sally_verdict verdict = info->delays < house.patience ? SALLY_DELAY : house.verdict;
+    pthread_mutex_lock(&judged_lock);
+    snprintf(judged.peer, sizeof judged.peer, "%s", info->peer);
+    judged.address_conns = info->address_conns;
+    judged.server_conns = info->server_conns;
+    pthread_mutex_unlock(&judged_lock);
     atomic_fetch_add(&tally->judged, 1);
-    return verdict;
+    if (info->delays < atomic_load(&house.patience)) return SALLY_DELAY;
+    return (sally_verdict)atomic_load(&house.verdict);
+}
+
+struct judged house_judged(void)
+{
+    pthread_mutex_lock(&judged_lock);
+    struct judged copy = judged;
+    pthread_mutex_unlock(&judged_lock);
+    return copy;
 }
 
 static void answer_who(sally_conn *conn)
@@ -56,7 +70,7 @@ void house_prepare(void)
     house.options.admission = &house.admission;
     house.options.proxy = &house.proxy;
     house.where = "127.0.0.1:0";
-    house.verdict = SALLY_ALLOW;
+    atomic_store(&house.verdict, SALLY_ALLOW);
 }
 
 void house_open(const struct setting *setting)

@@ -1,7 +1,7 @@
 /* What tests of servers behind proxies share: a server that tells its clients who it thinks they
  * are, and clients behind proxies. Proxies are addresses of 127.0.0.0/8, of which those below
  * 127.0.0.64 are trusted; their clients are whoever the header says. One at a time; the test's
- * thread, but for what on_accept writes. */
+ * thread. */
 #ifndef NET_SUPPORT_PROXY_HOUSE_H
 #define NET_SUPPORT_PROXY_HOUSE_H
 
@@ -17,6 +17,13 @@ enum { PROXY = 5, OTHER_PROXY = 6, STRANGER = 77, ANSWER_MAX = 256 };
 #define HEADER_V2    HEADER__OF("\x21")
 #define HEADER_LOCAL HEADER__OF("\x20")
 
+/* What on_accept saw. */
+struct judged {
+    char peer[TEXT_MAX];
+    unsigned address_conns;
+    unsigned server_conns;
+};
+
 struct house {
     struct rig rig;
     struct tally tally;
@@ -27,11 +34,8 @@ struct house {
     sally_admission admission;
     sally_server_options options;
     const char *where;
-    sally_verdict verdict;   /* of on_accept */
-    char judged[ANSWER_MAX]; /* the peer that on_accept saw last; read when nothing comes */
-    unsigned address_conns;
-    unsigned server_conns;
-    unsigned patience; /* SALLY_DELAY is said so often first */
+    atomic_uint verdict;  /* of on_accept */
+    atomic_uint patience; /* SALLY_DELAY is said so often first */
 };
 
 extern struct house house;
@@ -41,6 +45,9 @@ extern struct house house;
 void house_prepare(void);
 void house_open(const struct setting *setting);
 void house_end(void);
+
+/* The last time. */
+struct judged house_judged(void);
 
 /* A client behind that proxy, with its first bytes; -1 when it was reset as early as that. */
 int client_via(unsigned proxy, const char *first);
