@@ -106,9 +106,9 @@ static void assert_malformed(const void *data, size_t len)
 {
     struct told told = read_all_ways(data, len);
     if (told.answer != PROXY_MALFORMED) {
-        print_error("not refused: ");
-        for (size_t i = 0; i < len; i++) print_error("%02x ", ((const uint8_t *)data)[i]);
-        print_error("\n");
+        fprintf(stderr, "not refused: ");
+        for (size_t i = 0; i < len; i++) fprintf(stderr, "%02x ", ((const uint8_t *)data)[i]);
+        fprintf(stderr, "\n");
     }
     assert_int_equal(told.answer, PROXY_MALFORMED);
 }
@@ -471,7 +471,7 @@ static void mutations_are_read_as_by_another_reader(void **state)
             read_in(bytes, len, lot_below(&lot, (uint32_t)header_len + 1), 1 + lot_below(&lot, 40));
         assert_same(&split, &all);
         if ((all.answer == PROXY_DONE) != good)
-            print_error("seed %llu\n", (unsigned long long)seed);
+            fprintf(stderr, "seed %llu\n", (unsigned long long)seed);
         assert_int_equal(all.answer == PROXY_DONE, good);
         if (good) assert_same(&all, &expected);
         whole += good;

@@ -26,6 +26,17 @@ static bool model_port(const char *text, unsigned *port)
     return strcmp(again, text) == 0 && *port < 65536;
 }
 
+/* Some systems take "10.09.0.1". */
+static bool model_has_octal(const char *text)
+{
+    const char *colon = strrchr(text, ':');
+    const char *at = colon ? colon + 1 : text;
+    if (!strchr(at, '.')) return false;
+    for (; at; at = strchr(at, '.') ? strchr(at, '.') + 1 : NULL)
+        if (at[0] == '0' && at[1] >= '0' && at[1] <= '9') return true;
+    return false;
+}
+
 /* A line without its end. */
 static bool model_line(const char *line, struct told *told)
 {
@@ -41,7 +52,8 @@ static bool model_line(const char *line, struct told *told)
     int family = strcmp(kind, "TCP4") == 0 ? AF_INET : AF_INET6;
     if (strcmp(again, line) || (family == AF_INET6 && strcmp(kind, "TCP6")) ||
         inet_pton(family, from, ips[0]) != 1 || inet_pton(family, to, ips[1]) != 1 ||
-        !model_port(port[0], &ports[0]) || !model_port(port[1], &ports[1]))
+        model_has_octal(from) || model_has_octal(to) || !model_port(port[0], &ports[0]) ||
+        !model_port(port[1], &ports[1]))
         return false;
     model_ip(family, ips[0], ports[0], told->source);
     model_ip(family, ips[1], ports[1], told->dest);
