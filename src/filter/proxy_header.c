@@ -212,10 +212,10 @@ static void address_take(struct proxy_header *header, uint8_t byte)
 
 /* ---- Version 2: types, lengths and values ---- */
 
-/* A head is whole: its value has to fit into what is left, and a checksum comes once. */
+/* A head is whole: a checksum has four bytes and comes once. A value that doesn't fit into what is
+ * left is seen at the end. */
 static bool tlv_begin(struct proxy_header *header)
 {
-    if (header->tlv_left > header->left) return false;
     if (header->tlv_type != TLV_CRC32C) return true;
     bool good = header->tlv_left == CRC_BYTES && !header->checked;
     header->checked = true;

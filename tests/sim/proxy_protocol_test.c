@@ -279,6 +279,29 @@ static void one_that_is_delayed_is_asked_for_again_in_its_time(void **state)
     end();
 }
 
+/* The end may come in one batch with the header, or while nothing is read. */
+static void the_end_of_one_that_is_delayed_comes_after_its_bytes(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        prepare(seed);
+        world.verdict = SALLY_DELAY;
+        assert_int_equal(try_begin(1), 0);
+        sally_sim_peer *peer = proxy_open();
+        say_text(peer, LINE "abc");
+        sally_sim_peer_finish(peer);
+        run_ms(500);
+        assert_int_equal(admission().delayed, 1);
+        world.verdict = SALLY_ALLOW;
+        run_ms(1000);
+        assert_received(peer, "abc");
+        assert_true(sally_sim_peer_finished(peer));
+        run_ms(1000);
+        assert_int_equal(world.closed, 1);
+        end();
+    }
+}
+
 /* ---- The number ---- */
 
 static void who_waits_longest_makes_room(void **state)
@@ -475,6 +498,7 @@ int main(void)
         cmocka_unit_test(the_limit_is_of_the_whole_header),
         cmocka_unit_test(the_first_byte_is_the_clients),
         cmocka_unit_test(one_that_is_delayed_is_asked_for_again_in_its_time),
+        cmocka_unit_test(the_end_of_one_that_is_delayed_comes_after_its_bytes),
         cmocka_unit_test(who_waits_longest_makes_room),
         cmocka_unit_test(every_count_comes_back_whatever_goes_wrong),
         cmocka_unit_test(each_newcomer_is_counted_once),
