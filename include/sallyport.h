@@ -485,7 +485,7 @@ typedef struct sally_server_stats {
     uint64_t exhausted_times;
     uint64_t stalled_times; /* the watchdog had to act */
     uint64_t silent; /* with accept_with_data: newcomers that were closed, or had gone, before they
-                        said anything */
+                        said anything; proxies that had gone before the first byte of a header */
 } sally_server_stats;
 
 /* [any] */

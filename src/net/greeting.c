@@ -154,7 +154,13 @@ static void greeting__open(sally_conn *conn)
 
 /* ---- Judging the client ---- */
 
-static void greeting__ask(sally_conn *conn);
+/* Whoever waits isn't let in any more, as in the lobbies of a listener. */
+static bool greeting__closes(const sally_conn *conn)
+{
+    const sally_server *server = conn->policy->server;
+    return engine_stopping(server->engine) || atomic_load(&server->closed) ||
+           atomic_load(&server->shut);
+}
 
 /* Meanwhile nothing more is read than what is on its way. */
 static void greeting__delay(sally_conn *conn)
@@ -207,12 +213,10 @@ static void greeting__turn_away(sally_conn *conn, sally_refusal why)
 /* As a newcomer's own address would be judged; whoever wasn't named is asked for alone. */
 static void greeting__judge(sally_conn *conn)
 {
-    sally_server *server = conn->policy->server;
-    struct gate *gate = server->gate;
+    struct gate *gate = conn->policy->server->gate;
     struct newcomer client = {.peer = conn_judged_peer(conn)};
     sally_refusal why;
-    if (engine_stopping(server->engine) || atomic_load(&server->closed) ||
-        atomic_load(&server->shut)) {
+    if (greeting__closes(conn)) {
         greeting__refuse(conn, SALLY_REFUSED_CLOSING, SALLY_CLOSE_SHUTDOWN);
     } else if (!gate) {
         greeting__open(conn);
@@ -267,13 +271,12 @@ static void greeting__bytes(sally_conn *conn, const void *data, size_t len)
 static void greeting__recv_ended(sally_conn *conn, const struct port_event *event)
 {
     conn->flags &= (uint16_t)~CONN_RECV_STOPPING;
-    if (event->error == SALLY_ECANCELED || event->bytes) {
-        if (conn__greeting(conn)->waits) port_recv(conn->shard->port, &conn->sock);
-    } else if (!event->error && !conn__greeting(conn)->waits) {
-        conn->flags |= CONN_EOF_HELD; /* while it is delayed: its bytes come first */
-    } else {
+    bool delayed = conn__greeting(conn)->delayed;
+    if (delayed && event->error == SALLY_ECANCELED) return; /* it reads on when it opens */
+    if (delayed && !event->error)
+        conn->flags |= CONN_EOF_HELD; /* its bytes come first */
+    else
         greeting__gone(conn, event->error, event->sys_error);
-    }
 }
 
 void greeting_on_event(sally_conn *conn, const struct port_event *event)
@@ -305,7 +308,9 @@ void greeting_on_timer(sally_conn *conn)
         return;
     }
     greeting__undelay(conn);
-    if (gate->bans && cidr_takes(&peer) && bans_refuse(gate->bans, &peer))
+    if (greeting__closes(conn))
+        greeting__refuse(conn, SALLY_REFUSED_CLOSING, SALLY_CLOSE_SHUTDOWN);
+    else if (gate->bans && cidr_takes(&peer) && bans_refuse(gate->bans, &peer))
         greeting__refuse(conn, SALLY_REFUSED_BANNED, SALLY_CLOSE_BANNED);
     else
         greeting__ask(conn);

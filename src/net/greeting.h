@@ -4,8 +4,8 @@
  * reset, or sent off with the farewell. In that time its state is CONN_GREETING.
  *
  * Bounded by the time (sally_proxy_options.header_ms), by the number (waiting_max: each shard has
- * its part, and who waits longest goes first), and where on_accept delays it, by the limits for that.
- * All of it belongs to the connection's shard. */
+ * its part, and who waits longest goes first), and where on_accept delays it, by the limits for
+ * that. All of it belongs to the connection's shard. */
 #ifndef NET_GREETING_H
 #define NET_GREETING_H
 

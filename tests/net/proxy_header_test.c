@@ -99,7 +99,7 @@ static void the_client_is_who_the_header_names(const struct stage_way *way)
     end(stage);
 }
 
-/* Also where each receive ends with its bytes and has to be started again. */
+/* Also where the port starts each receive again. */
 static void a_header_comes_byte_by_byte(const struct stage_way *way)
 {
     features_off = PORT_NO_MULTISHOT_RECV;

@@ -276,6 +276,17 @@ static void one_that_is_delayed_is_asked_for_again_in_its_time(void **state)
     assert_int_equal(sally_sim_peer_get_state(peer), SALLY_SIM_RESET);
     assert_int_equal(world.judged, judged);
     assert_int_equal(admission().refused_for[SALLY_REFUSED_BANNED], 1);
+    sally_bans_clear(world.bans);
+    peer = proxy_open(); /* nor when the server was closed meanwhile */
+    say_text(peer, LINE);
+    run_ms(200);
+    assert_int_equal(admission().delayed, 1);
+    judged = world.judged;
+    assert_int_equal(sally_server_close(world.server), 0);
+    run_ms(2000);
+    assert_int_equal(sally_sim_peer_get_state(peer), SALLY_SIM_RESET);
+    assert_int_equal(world.judged, judged);
+    assert_int_equal(admission().refused_for[SALLY_REFUSED_CLOSING], 1);
     end();
 }
 

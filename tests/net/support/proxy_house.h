@@ -40,8 +40,9 @@ struct house {
 
 extern struct house house;
 
-/* Options are set between the two. The server echoes; "who" is answered with the peer, the socket's
- * peer and whom the client connected to, "why" with sally_conn_why, "strike" with what that says. */
+/* Options are set between the two. The server echoes; "who" is answered with the peer, the
+ * socket's peer and whom the client connected to, "why" with sally_conn_why, "strike" with what
+ * that says. */
 void house_prepare(void);
 void house_open(const struct setting *setting);
 void house_end(void);
