@@ -290,6 +290,28 @@ static void one_that_is_delayed_is_asked_for_again_in_its_time(void **state)
     end();
 }
 
+/* In one batch with the header, where the shard gets its turns late: the receive that brought the
+ * header is over then, and must not be started again when the connection opens. */
+static void the_end_of_the_stream_may_come_with_the_header(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 100; seed++) {
+        prepare(seed);
+        assert_int_equal(try_begin(1), 0);
+        sally_sim_peer *peer = proxy_open();
+        sally_sim_set_faults(world.sim, &(sally_sim_faults){.stall = 500000});
+        say_text(peer, LINE "abc");
+        sally_sim_peer_finish(peer);
+        run_ms(5000);
+        sally_sim_set_faults(world.sim, NULL);
+        run_ms(1000);
+        assert_received(peer, "abc");
+        assert_true(sally_sim_peer_finished(peer));
+        assert_int_equal(world.closed, 1);
+        end();
+    }
+}
+
 /* The end may come in one batch with the header, or while nothing is read. */
 static void the_end_of_one_that_is_delayed_comes_after_its_bytes(void **state)
 {
@@ -509,6 +531,7 @@ int main(void)
         cmocka_unit_test(the_limit_is_of_the_whole_header),
         cmocka_unit_test(the_first_byte_is_the_clients),
         cmocka_unit_test(one_that_is_delayed_is_asked_for_again_in_its_time),
+        cmocka_unit_test(the_end_of_the_stream_may_come_with_the_header),
         cmocka_unit_test(the_end_of_one_that_is_delayed_comes_after_its_bytes),
         cmocka_unit_test(who_waits_longest_makes_room),
         cmocka_unit_test(every_count_comes_back_whatever_goes_wrong),
