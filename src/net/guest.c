@@ -55,7 +55,6 @@ void guest_take_over(sally_conn *conn, struct policy *policy, const void *farewe
     struct policy *before = conn->policy;
     wheel_cancel(&conn->shard->wheel, &conn->timer);
     limits_detach(conn);
-    conn_drop_held(conn);
     conn->policy = policy_ref(policy);
     conn->counted_server = false;
     server_release_conn(before->server);

@@ -303,8 +303,13 @@ static void silent_ones_strike_nobodys_proxy(const struct setting *setting)
     check(hear_next(fd, LIMIT_S * 1000) != HEARD_BYTES);
     hang_up(fd);
     until(atomic_load(&house.tally.closed) == 1);
+    fd = client_via(PROXY, "PROXY UNKNOWN\r\n"); /* nor does one that nobody is behind */
+    check(hear_next(fd, LIMIT_S * 1000) != HEARD_BYTES);
+    hang_up(fd);
+    until(atomic_load(&house.tally.closed) == 2);
     check_equal(sally_bans_check(house.bans, "203.0.113.7", NULL), 1);
     check_equal(sally_bans_check(house.bans, "127.0.0.5", NULL), 0);
+    check_equal(sally_bans_count(house.bans), 1);
     house_end();
 }
 
