@@ -10,9 +10,9 @@
  * before everything else (TLS will come after it); what follows is data, also another header.
  *
  * Whoever has not shown its header yet has a place in conns_max, is counted among the connections
- * of the server and of the engine, and has no callback. Once it has, the client's own address stands
- * for the connection everywhere: in bans, limits and rates of addresses, strikes, on_accept and
- * sally_conn_peer. The proxy's own address is never judged, so that its clients don't share one
+ * of the server and of the engine, and has no callback. Once it has, the client's own address
+ * stands for the connection everywhere: in bans, limits and rates of addresses, strikes, on_accept
+ * and sally_conn_peer. The proxy's own address is never judged, so that its clients don't share one
  * count, and strikes can't ban it. So with a proxy the order of admission.h is: the rate and the
  * limit of the server, the header, then the client's address, then on_accept, which runs on the
  * connection's shard.

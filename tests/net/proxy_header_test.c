@@ -108,7 +108,7 @@ static void a_header_comes_byte_by_byte(const struct stage_way *way)
     assert_true(fd >= 0);
     for (size_t at = 0; at + 1 < sizeof LINE; at++) {
         assert_int_equal(atomic_load(&stage->opened), 0);
-        assert_true(raw_send(fd, LINE + at, 1));
+        assert_true(raw_send(fd, &LINE[at], 1));
         stage_nap();
     }
     assert_read(fd, "203.0.113.7:4711 ");

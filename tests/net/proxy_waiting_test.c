@@ -249,18 +249,14 @@ static int try_listen(sally_proxy_options proxy)
     return sally_listen(house.rig.engine, "127.0.0.1:0", &handler, &options, NULL);
 }
 
+static const char too_long[] =
+    "1111:1111:1111:1111:1111:1111:1111:1111:1111:1111:1111:1111:1111:1111:1111";
+
 static void options_that_make_no_sense_are_refused(const struct setting *setting)
 {
-    static const char *const bad[] = {"",
-                                      ",",
-                                      "here",
-                                      "10.0.0.1/8",
-                                      "10.0.0.0/33",
-                                      "10.0.0.0/8;127.0.0.1",
-                                      "unix,x",
-                                      "*",
-                                      "1111:1111:1111:1111:1111:1111:1111:1111:1111:1111:1111:1111:"
-                                      "1111:1111:1111"};
+    static const char *const bad[] = {"",           ",",           "here",
+                                      "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/8;127.0.0.1",
+                                      "unix,x",     "*",           too_long};
     char many[SALLY_PROXY_NETWORKS_MAX * 8 + 16] = "";
     house_prepare();
     house_open(setting);

@@ -210,7 +210,7 @@ static void the_limit_is_of_the_whole_header(void **state)
         sally_sim_peer *peer = sally_sim_dial(world.sim, SERVER);
         run_ms(50);
         for (uint32_t ms = 0; ms + 100 < limit_ms; ms += 50) { /* its bytes don't prolong it */
-            if (ms < 1500) (void)sally_sim_peer_write(peer, LINE + ms / 50, 1);
+            if (ms < 1500) (void)sally_sim_peer_write(peer, &LINE[ms / 50], 1);
             run_ms(50);
         }
         assert_int_equal(sally_sim_peer_get_state(peer), SALLY_SIM_OPEN);
