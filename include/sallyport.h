@@ -429,6 +429,7 @@ typedef struct sally_server_options {
     uint32_t watchdog_ms; /* how often listeners are checked for progress; 0: 1000 */
     const sally_admission
         *admission; /* bans, limits for each address, rates, strikes; NULL: none */
+    const sally_proxy_options *proxy; /* whose PROXY headers are read; NULL: nobody's */
 
     /* Newcomers wait in the port until their first bytes have come: who says nothing costs a
      * descriptor, but no connection, no place in conns_max and no callback. One that says nothing
@@ -492,7 +493,7 @@ typedef struct sally_server_stats {
     uint64_t exhausted_times;
     uint64_t stalled_times; /* the watchdog had to act */
     uint64_t silent; /* with accept_with_data: newcomers that were closed, or had gone, before they
-                        said anything */
+                        said anything; proxies that had gone before the first byte of a header */
     uint32_t backlog_waiting; /* in the system's backlogs, at the watchdog's last tick; Linux' TCP
                                  (TCP_INFO, SO_MEMINFO) tells it and the next two, else 0 */
     uint32_t backlog_max;     /* how many may; the system may let one more wait */

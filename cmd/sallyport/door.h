@@ -7,11 +7,13 @@
 #include <stdint.h>
 
 #include "sallyport/admission.h"
+#include "sallyport/proxy.h"
 
 struct door {
     const char *bans_file; /* NULL: none */
     uint32_t conns_per_address;
     uint32_t connect_rate;
+    sally_proxy_options proxies; /* trusted NULL: nobody's header is read */
     sally_bans *bans;
 };
 

@@ -110,6 +110,11 @@ static const struct option_row rows[] = {
      AT(door.connect_rate), .min = 1, .max = RATE_MAX},
     {OPTION_TEXT, "bans", "FILE",
      "networks that may not connect, one a\nline; read again at SIGHUP", AT(door.bans_file)},
+    {OPTION_TEXT, "proxy-from", "NETWORKS",
+     "proxies, with commas between: each\nconnection of theirs begins with a PROXY\nheader, and "
+     "all "
+     "others are refused",
+     AT(door.proxies.trusted)},
     {OPTION_NUMBER, "backlog", "N", "newcomers the system queues; default:\nthe system's maximum",
      AT(backlog), .min = 1, .max = BACKLOG_MAX},
     {OPTION_SIZE, "send-max", "SIZE", "send queue of a connection (default 4m)", AT(send_bytes_max),
@@ -243,6 +248,7 @@ static sally_server_options server_options(const struct serve *serve,
         .at_limit = (sally_at_limit)serve->at_limit,
         .backlog = (int)serve->backlog,
         .admission = admission_is_asked_for(serve) ? admission : NULL,
+        .proxy = serve->door.proxies.trusted ? &serve->door.proxies : NULL,
         .accept_data_ms = serve->accept_data_ms,
     };
 }
@@ -271,6 +277,8 @@ static int listen_on(const struct texts *addresses, const sally_server_options *
         const char *address = addresses->items[i];
         int err = i == 0 ? sally_listen(engine, address, &handler, options, server)
                          : sally_server_add(*server, address);
+        if (err == SALLY_ENETWORK) /* no address is a network */
+            return fail(log, "--proxy-from ", options->proxy->trusted, err);
         if (err) return fail(log, "can't listen on ", address, err);
     }
     return EXIT_DONE;

@@ -22,7 +22,8 @@
  * (sally_admission_stats). It has been accepted by the system: what refuses before that, as
  * the conditional accept of Windows does, is not used on any system, so that all behave alike.
  *
- * Addresses are those of the system. IPv4-mapped IPv6 addresses (RFC 4291 section 2.5.5.2) are the
+ * Addresses are those of the system, or, behind trusted proxies, what those say of their clients
+ * (sallyport/proxy.h). IPv4-mapped IPv6 addresses (RFC 4291 section 2.5.5.2) are the
  * IPv4 ones everywhere here. IPv6 is counted, and banned by strikes, by /64, which is what one
  * subscriber has at least (RFC 6177), and counted by /48 as well. Peers of Unix sockets have no
  * address: nothing of this applies to them but step 3 and 4.
@@ -213,6 +214,9 @@ typedef enum sally_refusal {
     SALLY_REFUSED_LIMIT,         /* conns_max of the server or the engine */
     SALLY_REFUSED_CLOSING,       /* it waited when the server closed or paused closed */
     SALLY_REFUSED_NO_MEMORY,
+    SALLY_REFUSED_PROXY_UNTRUSTED, /* with sallyport/proxy.h: its address is no trusted proxy's */
+    SALLY_REFUSED_PROXY_MALFORMED, /* what it began with was no header, or not a whole one */
+    SALLY_REFUSED_PROXY_LATE,      /* no whole header in time, or more wait than may */
     SALLY_REFUSALS
 } sally_refusal;
 

@@ -20,10 +20,11 @@ typedef struct sally_engine sally_engine;
 typedef struct sally_server sally_server;
 typedef struct sally_conn sally_conn;
 typedef struct sally_buf sally_buf;
-typedef struct sally_framing sally_framing;     /* see sallyport/framing.h */
-typedef struct sally_rates sally_rates;         /* sallyport/rate.h */
-typedef struct sally_bans sally_bans;           /* sallyport/admission.h */
-typedef struct sally_admission sally_admission; /* sallyport/admission.h */
-typedef uint64_t sally_id;                      /* 0 names nothing */
+typedef struct sally_framing sally_framing;             /* see sallyport/framing.h */
+typedef struct sally_rates sally_rates;                 /* sallyport/rate.h */
+typedef struct sally_bans sally_bans;                   /* sallyport/admission.h */
+typedef struct sally_admission sally_admission;         /* sallyport/admission.h */
+typedef struct sally_proxy_options sally_proxy_options; /* sallyport/proxy.h */
+typedef uint64_t sally_id;                              /* 0 names nothing */
 
 #endif

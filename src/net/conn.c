@@ -10,10 +10,12 @@
 #include "net/dial.h"
 #include "net/flow.h"
 #include "net/gate.h"
+#include "net/greeting.h"
 #include "net/group.h"
 #include "net/guest.h"
 #include "net/inbound.h"
 #include "net/limits.h"
+#include "net/lobby.h"
 #include "net/record.h"
 #include "net/server.h"
 #include "net/throttle.h"
@@ -43,10 +45,15 @@ sally_conn *conn_name(struct shard *shard, const struct policy *policy)
 
 /* ---- The cold part ---- */
 
+static size_t conn__extra_bytes(const sally_conn *conn)
+{
+    return conn->proxied ? sizeof(struct conn_extra_proxied) : sizeof(struct conn_extra);
+}
+
 struct conn_extra *conn_extra(sally_conn *conn)
 {
     assert(conn->state != CONN_DIALING);
-    if (!conn->extra) conn->extra = mem_zalloc(&conn->shard->engine->mem, sizeof *conn->extra);
+    if (!conn->extra) conn->extra = mem_zalloc(&conn->shard->engine->mem, conn__extra_bytes(conn));
     return conn->extra;
 }
 
@@ -54,7 +61,7 @@ static void conn__free_extra(sally_conn *conn)
 {
     if (!conn->extra) return;
     assert(!conn->extra->held);
-    mem_free(&conn->shard->engine->mem, conn->extra, sizeof *conn->extra);
+    mem_free(&conn->shard->engine->mem, conn->extra, conn__extra_bytes(conn));
     conn->extra = NULL;
 }
 
@@ -96,6 +103,14 @@ static void conn__unname(sally_conn *conn)
     slots_give(&shard->slots, conn);
 }
 
+static bool conn__set_source(sally_conn *conn, uint32_t source)
+{
+    if (!source) return true;
+    if (!conn_extra(conn)) return false;
+    conn->extra->source = source;
+    return true;
+}
+
 static void adopt__unmake(sally_conn *conn)
 {
     limits_detach(conn);
@@ -105,53 +120,48 @@ static void adopt__unmake(sally_conn *conn)
 }
 
 /* NULL without room or memory. */
-static sally_conn *adopt__make(struct shard *shard, struct policy *policy)
+static sally_conn *adopt__make(struct shard *shard, struct policy *policy,
+                               const struct newcomer *newcomer)
 {
     sally_conn *conn = conn_name(shard, policy);
     if (!conn) return NULL;
     conn_init(conn, shard, policy);
-    if (limits_attach(conn) && throttle_attach(conn)) return conn;
+    conn->proxied = newcomer->proxied_at != NULL;
+    if (limits_attach(conn) && throttle_attach(conn) && conn_set_peer(conn, &newcomer->peer) &&
+        conn__set_source(conn, newcomer->source) &&
+        (!conn->proxied || greeting_make(conn, newcomer)))
+        return conn;
     adopt__unmake(conn);
     return NULL;
 }
 
-static bool conn__set_source(sally_conn *conn, uint32_t source)
+static void adopt__undo(struct shard *shard, struct policy *policy, const struct newcomer *newcomer)
 {
-    if (!source) return true;
-    if (!conn_extra(conn)) return false;
-    conn->extra->source = source;
-    return true;
-}
-
-static void adopt__undo(struct shard *shard, struct policy *policy, port_handle handle,
-                        uint32_t source)
-{
-    if (source) gate_leave(policy->server->gate, source);
-    port_refuse(shard->port, handle, PORT_CLOSE_RST);
+    counter_add(&shard->counters.refused, 1);
+    if (newcomer->source) gate_leave(policy->server->gate, newcomer->source);
+    port_refuse(shard->port, newcomer->handle, PORT_CLOSE_RST);
     atomic_fetch_sub(&shard->conns, 1);
     server_release_conn(policy->server);
     policy_release(policy);
 }
 
-void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
-                const struct addr *peer, uint32_t source, bool inherits, const struct span *first)
+void conn_adopt(struct shard *shard, struct policy *policy, const struct newcomer *newcomer,
+                bool inherits)
 {
-    sally_conn *conn = engine_stopping(shard->engine) ? NULL : adopt__make(shard, policy);
+    sally_conn *conn = NULL;
+    if (!engine_stopping(shard->engine)) conn = adopt__make(shard, policy, newcomer);
     if (!conn) {
-        counter_add(&shard->counters.refused, 1);
-        adopt__undo(shard, policy, handle, source);
+        adopt__undo(shard, policy, newcomer);
         return;
     }
     conn->counted_server = true;
-    if (!conn_set_peer(conn, peer) || !conn__set_source(conn, source)) {
-        counter_add(&shard->counters.refused, 1);
-        adopt__unmake(conn);
-        adopt__undo(shard, policy, handle, source);
+    port_attach(shard->port, &conn->sock, newcomer->handle, inherits ? NULL : &policy->sock);
+    if (conn->proxied) {
+        greeting_begin(conn, &newcomer->first);
         return;
     }
-    port_attach(shard->port, &conn->sock, handle, inherits ? NULL : &policy->sock);
     conn_open(conn);
-    if (first->len) conn_first_bytes(conn, first);
+    if (newcomer->first.len) conn_first_bytes(conn, &newcomer->first);
 }
 
 void conn_open(sally_conn *conn)
@@ -170,7 +180,10 @@ void conn_open(sally_conn *conn)
     if (conn->policy->client) client_on_open(conn->policy->client, conn);
     if (conn->policy->handler.on_open) conn->policy->handler.on_open(conn);
     if (conn_has(conn, CONN_DRAIN_DUE)) conn_owe_drain(conn);
-    conn_update_reading(conn);
+    if (conn->proxied) /* it reads already, and the end of that may be among the events at hand */
+        shard_mark_dirty(conn->shard, conn);
+    else
+        conn_update_reading(conn);
     conn_update_timer(conn);
 }
 
@@ -178,8 +191,11 @@ void conn_open(sally_conn *conn)
 
 void conn_on_event(sally_conn *conn, const struct port_event *event)
 {
-    if (conn->state == CONN_DIALING) {
-        dial_on_event(conn, event);
+    if (conn->state < CONN_OPEN) {
+        if (conn->state == CONN_GREETING)
+            greeting_on_event(conn, event);
+        else
+            dial_on_event(conn, event);
         return;
     }
     switch ((enum port_op)event->op) {
@@ -275,7 +291,7 @@ void conn_close_by_us(sally_conn *conn)
 
 void conn_close(sally_conn *conn, sally_close_reason reason)
 {
-    if (conn->state == CONN_NEW || conn->state == CONN_DIALING) {
+    if (conn->state < CONN_OPEN) {
         conn_end(conn, PORT_CLOSE_RST, reason, SALLY_ECANCELED, 0);
         return;
     }
@@ -306,6 +322,7 @@ void conn_end(sally_conn *conn, enum port_close_mode mode, sally_close_reason re
     else
         conn_drop_held(conn);
     throttle_end(conn);
+    if (conn->proxied) greeting_end(conn);
     carry_close(conn_carry(conn), &conn->shard->engine->mem);
     if (!closing) port_close(conn->shard->port, &conn->sock, mode);
 }
@@ -406,7 +423,7 @@ static void conn__tell_closed(sally_conn *conn, const sally_close_info *info)
     sally_client *client = conn->policy->client;
     bool opened = conn->on_open_ran;
     if (client) client_on_closing(client);
-    if (handler->on_close && (opened || !client)) handler->on_close(conn, info);
+    if (handler->on_close && (opened || (!client && !conn->proxied))) handler->on_close(conn, info);
     if (client) client_on_conn_end(client, opened, info);
 }
 
@@ -429,7 +446,7 @@ void conn_finish(sally_conn *conn)
         carry_free(conn->extra->carry, &shard->engine->mem);
         conn->extra->carry = NULL;
     }
-    if (!conn->policy->guest) counter_add(&shard->counters.closed, 1);
+    if (!conn_is_unknown(conn)) counter_add(&shard->counters.closed, 1);
     if (conn->cut) {
         atomic_fetch_add(&shard->engine->stop_cut, 1);
         atomic_fetch_add(&shard->engine->stop_unsent, info.bytes_unsent);

@@ -1,13 +1,14 @@
 /* A connection: from slot to slot. All of it belongs to its shard's thread.
  *
- * Life: (DIALING) OPEN DRAINING LINGERING ENDING, left in that order, steps may be left out.
+ * Life: (DIALING, GREETING) OPEN DRAINING LINGERING ENDING, left in that order, steps may be left
+ * out.
  *   begin   conn_close, conn_abort, or whatever ends it: no new data goes out to the handler
  *   join    ENDING: port_close has been called; operations in flight end
  *   finish  PORT_CLOSE: on_close, once and last; then the slot is given back and its generation
  *           moves on
  *
  * Files: conn.c life, conn_recv.c what comes, conn_send.c what goes, conn_time.c limits, dial.c
- * before it is open, conn_message.c messages, conn_api.c the public face. */
+ * and greeting.c before it is open, conn_message.c messages, conn_api.c the public face. */
 #ifndef NET_CONN_H
 #define NET_CONN_H
 
@@ -24,8 +25,9 @@
 #include "sallyport.h"
 
 enum conn_state {
-    CONN_NEW,     /* named, not yet begun on its shard; role is 0 too */
-    CONN_DIALING, /* being made */
+    CONN_NEW,      /* named, not yet begun on its shard; role is 0 too */
+    CONN_DIALING,  /* being made */
+    CONN_GREETING, /* a proxy's: its header is waited for, see greeting.h */
     CONN_OPEN,
     CONN_DRAINING,  /* closing gently: what is queued goes out */
     CONN_LINGERING, /* our FIN is sent; the peer's is waited for */
@@ -64,6 +66,7 @@ enum { SEND_SPANS_MAX = 64 }; /* of one call; the system's IOV_MAX is 1024 */
 struct dial;
 struct flow;
 struct limits;
+struct newcomer;
 /* What came while reading was paused. */
 struct held {
     struct sendq queue;
@@ -101,6 +104,7 @@ struct sally_conn {
     uint32_t by_id : 1;          /* its end was asked for by id */
     uint32_t cut : 1;            /* ended by the end of a drain or a stop */
     uint32_t on_open_ran : 1;    /* the handler knows the connection */
+    uint32_t proxied : 1;        /* a trusted proxy's: there is more behind extra */
     uint64_t active_ms : 48;     /* last byte in or out */
     uint16_t flags;
     uint64_t write_ms : 48; /* last time that the peer took a byte or the queue began; LINGERING:
@@ -140,12 +144,12 @@ sally_conn *conn_name(struct shard *shard, const struct policy *policy);
 /* Fills the slot; its shard. The policy reference becomes the connection's. */
 void conn_init(sally_conn *conn, struct shard *shard, struct policy *policy);
 
-/* A handle on this shard becomes an open connection; room has been reserved in engine, shard and
- * server, and `source` by the server's gate. The policy reference is taken over, also on failure,
- * after which everything reserved has been given back and the handle is refused. `inherits`: it has
- * the policy's socket options already. `first`: bytes that came with it, copied. */
-void conn_adopt(struct shard *shard, struct policy *policy, port_handle handle,
-                const struct addr *peer, uint32_t source, bool inherits, const struct span *first);
+/* A newcomer on this shard becomes an open connection, or a greeting; room has been reserved in
+ * engine, shard and server, and its source by the server's gate. The policy reference is taken
+ * over, also on failure, after which everything reserved has been given back and the handle is
+ * refused. `inherits`: it has the policy's socket options already. Its first bytes are copied. */
+void conn_adopt(struct shard *shard, struct policy *policy, const struct newcomer *newcomer,
+                bool inherits);
 
 /* It is connected: on_open, first read. */
 void conn_open(sally_conn *conn);
@@ -240,6 +244,11 @@ static inline void conn_set_state(sally_conn *conn, enum conn_state state)
     else
         conn->flags |= CONN_NOT_OPEN;
 }
+/* Its handler was never told of it and won't be told of its end. */
+static inline bool conn_is_unknown(const sally_conn *conn)
+{
+    return conn->policy->guest || (conn->proxied && !conn->on_open_ran);
+}
 static inline bool conn_alive(const sally_conn *conn)
 {
     return conn->state >= CONN_OPEN && conn->state <= CONN_LINGERING;
@@ -259,6 +268,10 @@ void conn_update_waits(sally_conn *conn);
 int conn_hold(sally_conn *conn, const void *data, size_t len);
 /* Bytes that came with the accept, right after conn_open. */
 void conn_first_bytes(sally_conn *conn, const struct span *first);
+/* What was held before it was open, right after conn_open. */
+void conn_deliver_first(sally_conn *conn);
+/* The rest of an event that ends the receive, once its bytes are handed out. */
+void conn_recv_ended(sally_conn *conn, const struct port_event *event);
 /* Hands out what was held while paused. */
 void conn_deliver_held(sally_conn *conn);
 void conn_drop_held(sally_conn *conn);

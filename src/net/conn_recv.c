@@ -198,24 +198,39 @@ void conn_on_bytes(sally_conn *conn, const struct port_event *event)
     if (err) conn_broken(conn, err, 0);
 }
 
-/* They came with the accept, before the connection was open: so they are given to it, or held where
- * on_open has paused reading, before any others. */
+/* They came before the connection was open: so they are given to it, or stay held where on_open has
+ * paused reading, before any others. */
+void conn_deliver_first(sally_conn *conn)
+{
+    if (conn->state != CONN_OPEN) return;
+    if (conn_has(conn, CONN_HELD)) {
+        uint32_t bytes = conn->extra->held->queue.bytes;
+        conn__count_in(conn, bytes);
+        if (conn_limits(conn)) limits_on_recv(conn, bytes);
+        if (conn_has(conn, CONN_FLOW)) flow_queued(conn);
+    }
+    conn_deliver_held(conn);
+}
+
 void conn_first_bytes(sally_conn *conn, const struct span *first)
 {
     if (conn->state != CONN_OPEN) return;
-    conn__count_in(conn, first->len);
-    if (conn_limits(conn)) limits_on_recv(conn, (uint32_t)first->len);
     int err = conn_hold(conn, first->data, first->len);
     if (err)
         conn_broken(conn, err, 0);
     else
-        conn_deliver_held(conn);
+        conn_deliver_first(conn);
 }
 
 void conn_on_recv(sally_conn *conn, const struct port_event *event)
 {
     if (event->bytes) conn_on_bytes(conn, event);
     if (event->more) return;
+    conn_recv_ended(conn, event);
+}
+
+void conn_recv_ended(sally_conn *conn, const struct port_event *event)
+{
     conn->flags &= (uint16_t)~CONN_RECV_STOPPING;
     if (!conn_alive(conn)) return;
     if (event->error == SALLY_ECANCELED || event->bytes)

@@ -6,6 +6,7 @@
 #include "net/dial.h"
 #include "net/flow.h"
 #include "net/gate.h"
+#include "net/greeting.h"
 #include "net/limits.h"
 #include "net/record.h"
 #include "net/throttle.h"
@@ -61,6 +62,7 @@ static uint64_t conn__due(sally_conn *conn)
 {
     switch ((enum conn_state)conn->state) {
     case CONN_DIALING: return dial_due_ms(conn);
+    case CONN_GREETING: return greeting_due_ms(conn);
     case CONN_OPEN: return open_due(conn);
     case CONN_DRAINING: return draining_due(conn);
     case CONN_LINGERING: return due_after(conn->write_ms, conn->policy->linger_ms);
@@ -142,6 +144,8 @@ void conn_on_timer(sally_conn *conn)
     if (conn_has(conn, CONN_FLOW)) throttle_on_timer(conn);
     if (conn->state == CONN_DIALING)
         dial_on_timer(conn);
+    else if (conn->state == CONN_GREETING)
+        greeting_on_timer(conn);
     else if (conn->state == CONN_OPEN)
         conn__open_limits(conn);
     else if (conn->state == CONN_DRAINING && write_due(conn) <= now)

@@ -442,7 +442,8 @@ static void engine__raise_stop(sally_engine *engine, enum stop_level level, uint
     int now = atomic_load(&engine->stop_level);
     if (now == STOP_NO) {
         atomic_store(&engine->stop_began_ms, engine_now_ms(engine));
-        atomic_store(&engine->stop_conns, atomic_load(&engine->conns));
+        unsigned greetings = atomic_load(&engine->greetings), conns = atomic_load(&engine->conns);
+        atomic_store(&engine->stop_conns, conns > greetings ? conns - greetings : 0);
     }
     uint64_t before = atomic_load(&engine->stop_deadline_ms);
     if (level == STOP_DRAIN && now <= STOP_DRAIN && (!before || deadline_ms < before))

@@ -42,10 +42,11 @@ struct sally_engine {
     atomic_bool has_budget; /* memory_max here or in a server */
     _Atomic(sally_server *) budgeted;
 
-    atomic_uint conns;   /* live, connecting ones and those handed from shard to shard among them */
-    atomic_uint guests;  /* see guest.h */
-    atomic_uint waiting; /* listeners that wait for room or resources */
-    atomic_int state;    /* sally_engine_state */
+    atomic_uint conns;  /* live, connecting ones and those handed from shard to shard among them */
+    atomic_uint guests; /* see guest.h */
+    atomic_uint greetings; /* of conns, those that wait for a proxy's header */
+    atomic_uint waiting;   /* listeners that wait for room or resources */
+    atomic_int state;      /* sally_engine_state */
     atomic_int stop_level;
     _Atomic uint64_t stop_deadline_ms; /* of the drain */
     _Atomic uint64_t stop_began_ms;

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "admission/bans.h"
-#include "net/conn.h"
+#include "net/greeting.h"
 #include "net/letter.h"
 #include "os/address.h"
 
@@ -249,7 +249,7 @@ bool conn_strike(sally_conn *conn, sally_strike kind, uint32_t weight)
 {
     const sally_server *server = conn->policy->server;
     if (!server || !server->gate) return false;
-    struct addr peer = conn_peer(conn);
+    struct addr peer = conn_judged_peer(conn);
     return gate_strike(server->gate, &peer, kind, weight, conn->shard->now_ms);
 }
 
@@ -257,7 +257,7 @@ int sally_conn_strike(sally_conn *conn, uint32_t weight)
 {
     if (!conn || !weight) return SALLY_EINVAL;
     const sally_server *server = conn->policy->server;
-    struct addr peer = conn_peer(conn);
+    struct addr peer = conn_judged_peer(conn);
     if (!server || !server->gate || !server->gate->strikes.max || !cidr_takes(&peer))
         return SALLY_ESTATE;
     return conn_strike(conn, SALLY_STRIKE_OWN, weight);
@@ -317,8 +317,9 @@ int sally_server_cut_banned(sally_server *server)
 static void conn__cut_if_banned(sally_conn *conn, const struct gate *gate)
 {
     if (!conn_alive(conn) || !conn->policy->server || conn->policy->server->gate != gate) return;
-    struct addr peer = conn_peer(conn);
-    if (bans_hold(gate->bans, &peer)) conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_BANNED, 0, 0);
+    struct addr peer = conn_judged_peer(conn);
+    if (cidr_takes(&peer) && bans_hold(gate->bans, &peer))
+        conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_BANNED, 0, 0);
 }
 
 void gate_cut_banned(const struct gate *gate, struct shard *shard)

@@ -22,6 +22,12 @@ int guest_policy_create(struct policy **policy, sally_engine *engine);
 bool guest_send_off(struct shard *shard, struct policy *policy, port_handle handle,
                     const struct addr *peer, const void *farewell, size_t bytes);
 
+/* A place for one more; false: there are too many, or the engine stops. */
+bool guest_reserve(sally_engine *engine);
+
+/* A connection that has not been opened becomes one, in a reserved place: it leaves its server. */
+void guest_take_over(sally_conn *conn, struct policy *policy, const void *farewell, size_t bytes);
+
 /* One has gone. */
 void guest_release(sally_engine *engine);
 

@@ -92,10 +92,8 @@ static void letter__post(struct shard *shard, const struct letter_post *post)
 
 static void letter__adopt(struct shard *shard, struct letter_adopt *adopt)
 {
-    struct span first = {adopt->first, adopt->first_len};
-    conn_adopt(shard, adopt->policy, adopt->handle, &adopt->peer, adopt->source, adopt->inherits,
-               &first);
-    mem_free(&shard->engine->mem, adopt, sizeof *adopt + adopt->first_len);
+    conn_adopt(shard, adopt->policy, &adopt->newcomer, adopt->inherits);
+    mem_free(&shard->engine->mem, adopt, sizeof *adopt + adopt->newcomer.first.len);
 }
 
 static void letter__cut(struct shard *shard, struct letter_cut *cut)

@@ -6,6 +6,7 @@
 
 #include "base/addr.h"
 #include "base/mailbox.h"
+#include "net/lobby.h"
 #include "net/resolver.h"
 #include "os/thread.h"
 #include "port/port.h"
@@ -34,13 +35,10 @@ struct shard;
 
 struct letter_adopt {
     struct letter letter;
-    port_handle handle;
-    struct addr peer;
-    uint32_t source;       /* what the server's gate gave for it */
-    struct policy *policy; /* a reference */
-    bool inherits;         /* as in struct listening */
-    uint32_t first_len;
-    unsigned char first[]; /* bytes that came with it */
+    struct newcomer newcomer; /* its first bytes are those here */
+    struct policy *policy;    /* a reference */
+    bool inherits;            /* as in struct listening */
+    unsigned char first[];
 };
 
 /* To end those of a server's connections whose address is banned. */

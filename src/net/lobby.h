@@ -11,14 +11,17 @@
 #include "base/span.h"
 #include "port/port.h"
 
+struct listening;
+
 struct newcomer {
     port_handle handle;
     struct addr peer;
     uint32_t source; /* what the server's gate gave for it; 0: nothing */
     uint32_t delays;
     uint64_t came_ms;
-    uint64_t due_ms;   /* delayed: when it is asked for again */
-    struct span first; /* bytes that came with it, the owner's */
+    uint64_t due_ms;                    /* delayed: when it is asked for again */
+    struct span first;                  /* bytes that came with it, the owner's */
+    const struct listening *proxied_at; /* a trusted proxy's: where it came in; else NULL */
 };
 
 struct lobby_seat;

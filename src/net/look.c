@@ -51,7 +51,7 @@ static void look__collect(struct shard *shard, struct letter_look *look)
         if (!sock) break;
         bool taken = atomic_load_explicit(&sock->slot.generation, memory_order_acquire) & 1;
         const sally_conn *conn = (sally_conn *)sock;
-        if (taken && sock->role == ROLE_CONN && !conn->policy->guest)
+        if (taken && sock->role == ROLE_CONN && !conn_is_unknown(conn))
             look__conn(conn, &look->infos[look->count++]);
     }
 }

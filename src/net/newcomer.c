@@ -7,16 +7,21 @@
 #include "net/conn.h"
 #include "net/gate.h"
 #include "net/letter.h"
+#include "net/proxies.h"
 #include "os/address.h"
+
+void newcomer_count_refused(sally_server *server, struct shard *shard, sally_refusal why)
+{
+    atomic_fetch_add(&server->refused, 1); /* first: the causes' sum is never more */
+    atomic_fetch_add(&server->refused_for[why], 1);
+    counter_add(&shard->counters.refused, 1);
+}
 
 static void newcomer__count(struct listener *listener, const struct newcomer *newcomer,
                             sally_refusal why)
 {
-    sally_server *server = listener->server;
-    atomic_fetch_add(&server->refused, 1); /* first: the causes' sum is never more */
-    atomic_fetch_add(&server->refused_for[why], 1);
-    counter_add(&listener->shard->counters.refused, 1);
-    if (newcomer->source) gate_leave(server->gate, newcomer->source);
+    newcomer_count_refused(listener->server, listener->shard, why);
+    if (newcomer->source) gate_leave(listener->server->gate, newcomer->source);
 }
 
 static void newcomer__refuse(struct listener *listener, const struct newcomer *newcomer,
@@ -51,18 +56,19 @@ static void newcomer__turn_away(struct listener *listener, const struct newcomer
         newcomer__refuse(listener, newcomer, why);
 }
 
-static sally_verdict newcomer__verdict(struct listener *listener, const struct newcomer *newcomer)
+sally_verdict newcomer_verdict(sally_server *server, const struct listening *address,
+                               const struct newcomer *newcomer)
 {
-    sally_server *server = listener->server;
     const sally_handler *handler = &server->policy->handler;
     if (!handler->on_accept) return SALLY_ALLOW;
     char peer_text[ADDRESS_TEXT_MAX], local_text[ADDRESS_TEXT_MAX];
     uint32_t live = gate_live(server->gate, &newcomer->peer);
     sally_accept_info info = {
         .peer = addr_format(&newcomer->peer, peer_text, sizeof peer_text),
-        .address = addr_format(&listener->address->local, local_text, sizeof local_text),
-        .server_conns = atomic_load(&server->conns),
-        .address_conns = live ? live - 1 : 0, /* it is counted already */
+        .address = addr_format(&address->local, local_text, sizeof local_text),
+        /* whose header was waited for has its place already */
+        .server_conns = atomic_load(&server->conns) - (newcomer->proxied_at != NULL),
+        .address_conns = newcomer->source && live ? live - 1 : live, /* it is counted already */
         .delays = newcomer->delays,
     };
     return handler->on_accept(server, &info);
@@ -75,8 +81,7 @@ static void newcomer__hand_over(struct listener *listener, const struct newcomer
     sally_engine *engine = server->engine;
     struct shard *shard = engine_pick_shard(engine);
     if (shard == listener->shard) {
-        conn_adopt(shard, policy_ref(server->policy), newcomer->handle, &newcomer->peer,
-                   newcomer->source, listener->address->inherits, &newcomer->first);
+        conn_adopt(shard, policy_ref(server->policy), newcomer, listener->address->inherits);
         return;
     }
     size_t bytes = sizeof(struct letter_adopt) + newcomer->first.len;
@@ -89,12 +94,10 @@ static void newcomer__hand_over(struct listener *listener, const struct newcomer
     }
     letter->letter.mail = (struct mail){(uint32_t)bytes, LETTER_ADOPT};
     letter->inherits = listener->address->inherits;
-    letter->handle = newcomer->handle;
-    letter->peer = newcomer->peer;
-    letter->source = newcomer->source;
+    letter->newcomer = *newcomer;
+    letter->newcomer.first.data = letter->first;
     letter->policy = policy_ref(server->policy);
-    letter->first_len = (uint32_t)newcomer->first.len;
-    if (letter->first_len) memcpy(letter->first, newcomer->first.data, letter->first_len);
+    if (newcomer->first.len) memcpy(letter->first, newcomer->first.data, newcomer->first.len);
     (void)shard_post(shard, &letter->letter, true); /* bounded by the places reserved */
 }
 
@@ -154,7 +157,7 @@ static void newcomer__delay(struct listener *listener, struct newcomer *newcomer
 
 static void newcomer__ask(struct listener *listener, struct newcomer *newcomer)
 {
-    switch (newcomer__verdict(listener, newcomer)) {
+    switch (newcomer_verdict(listener->server, listener->address, newcomer)) {
     case SALLY_ALLOW: newcomer__let_in(listener, newcomer); return;
     case SALLY_FAREWELL: newcomer__send_off(listener, newcomer, SALLY_REFUSED_BY_HANDLER); return;
     case SALLY_DELAY: newcomer__delay(listener, newcomer); return;
@@ -181,6 +184,20 @@ void newcomers_ask_again(struct listener *listener)
     }
 }
 
+/* Of a server with proxies: whether it is one's, which is judged when its header is there, or has
+ * been refused for being nobody's. */
+static bool newcomer__is_proxied(struct listener *listener, struct newcomer *newcomer)
+{
+    const struct proxies *proxies = listener->server->proxies;
+    if (proxies_trust(proxies, &newcomer->peer)) {
+        newcomer->proxied_at = listener->address;
+        newcomer__let_in(listener, newcomer);
+        return true;
+    }
+    if (!proxies->plain) newcomer__refuse(listener, newcomer, SALLY_REFUSED_PROXY_UNTRUSTED);
+    return !proxies->plain;
+}
+
 void newcomer_judge(struct listener *listener, struct newcomer *newcomer)
 {
     sally_server *server = listener->server;
@@ -193,6 +210,8 @@ void newcomer_judge(struct listener *listener, struct newcomer *newcomer)
         port_refuse(listener->shard->port, newcomer->handle, PORT_CLOSE_RST);
     } else if (listener->state != LISTENER_OPEN && listener->state != LISTENER_EXHAUSTED) {
         newcomer__refuse(listener, newcomer, SALLY_REFUSED_CLOSING);
+    } else if (server->proxies && newcomer__is_proxied(listener, newcomer)) {
+        return;
     } else if (!server->gate) {
         newcomer__let_in(listener, newcomer);
     } else if (gate_enter(server->gate, newcomer, listener->shard->now_ms, &why)) {

@@ -10,6 +10,13 @@
 /* The handle is taken over. */
 void newcomer_judge(struct listener *listener, struct newcomer *newcomer);
 
+/* What on_accept says of it; allowed where there is none. On any shard. */
+sally_verdict newcomer_verdict(sally_server *server, const struct listening *address,
+                               const struct newcomer *newcomer);
+
+/* One was refused, for that cause, on that shard. */
+void newcomer_count_refused(sally_server *server, struct shard *shard, sally_refusal why);
+
 /* As many of those parked as there is room for. */
 void newcomers_let_in(struct listener *listener);
 

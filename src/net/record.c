@@ -6,6 +6,9 @@
 
 #include "net/conn.h"
 #include "net/flow.h"
+#include "net/greeting.h"
+#include "os/address.h"
+#include "sallyport/proxy.h"
 
 enum { DELTA_BITS = 26 };
 #define DELTA_MAX ((1u << DELTA_BITS) - 1)
@@ -158,6 +161,10 @@ const char *sally_conn_why(const sally_conn *conn, char *buf, size_t size)
     line__add(&line, " after %u.%03u s; in %llu, out %llu, %s %u bytes", age / 1000, age % 1000,
               (unsigned long long)conn_bytes_in(conn), (unsigned long long)conn->bytes_out,
               conn->has_reason ? "unsent" : "queued", conn_unsent(conn));
+    if (conn_proxied(conn)) {
+        char proxy[ADDRESS_TEXT_MAX];
+        line__add(&line, "; by the proxy %s", sally_conn_socket_peer(conn, proxy, sizeof proxy));
+    }
     if (conn_flow(conn) && conn_flow(conn)->record) line__record(&line, conn_flow(conn)->record);
     return buf;
 }

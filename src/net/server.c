@@ -5,6 +5,7 @@
 
 #include "net/gate.h"
 #include "net/listener.h"
+#include "net/proxies.h"
 #include "os/address.h"
 #include "os/file.h"
 #include "os/limits.h"
@@ -91,6 +92,10 @@ static int server_create(sally_server **out, sally_engine *engine, const sally_h
     if (!err) err = policy_create(&server->policy, engine, server, handler, &server->options.conn);
     if (!err && gate_is_wanted(handler, &server->options))
         err = gate_create(&server->gate, engine, &server->options);
+    if (!err && server->options.proxy)
+        err = proxies_create(&server->proxies, &engine->mem, engine->shard_count,
+                             server->options.proxy);
+    server->options.proxy = NULL;
     server->options.admission = NULL;    /* the gate has a copy */
     server->options.conn.framing = NULL; /* the program's; the policy has its own */
     server->options.conn.rates = NULL;
@@ -112,6 +117,7 @@ void server_destroy(sally_server *server)
     }
     policy_release(server->policy);
     gate_destroy(server->gate);
+    proxies_destroy(server->proxies);
     mem_free(mem, server, sizeof *server);
 }
 

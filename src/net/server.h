@@ -14,6 +14,9 @@
 #include "sallyport.h"
 #include "sallyport/admission.h"
 
+struct gate;
+struct proxies;
+
 enum { SERVER_LISTENERS_MAX = 64 };
 
 /* One of its addresses, as the system has it. */
@@ -33,6 +36,7 @@ struct sally_server {
     sally_server *next; /* of the engine */
     struct policy *policy;
     struct gate *gate;            /* NULL: everybody is let in as far as there is room */
+    struct proxies *proxies;      /* NULL: nobody's header is read */
     sally_server_options options; /* with every default filled in */
     unsigned address_count;       /* under the engine's lock, as the addresses */
     struct listening addresses[SERVER_LISTENERS_MAX];

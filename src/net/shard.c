@@ -291,7 +291,7 @@ static void stop__cut(sally_conn *conn, void *arg)
     if (conn_jobs(conn)) atomic_fetch_add(&engine->stop_jobs_cut, conn_jobs(conn));
     if (conn_jobs(conn) && conn->shard->stop_seen == STOP_NO)
         atomic_fetch_add(&engine->stop_jobs, conn_jobs(conn));
-    if (!conn->policy->guest) conn->cut = true;
+    if (!conn_is_unknown(conn)) conn->cut = true;
     conn_end(conn, conn->out.bytes ? PORT_CLOSE_RST : PORT_CLOSE_FIN,
              drained ? SALLY_CLOSE_DRAIN_TIMEOUT : SALLY_CLOSE_SHUTDOWN, SALLY_ECANCELED, 0);
 }

@@ -1,8 +1,10 @@
 """How serving ends: drain with a report, a second signal, peers that don't finish, statistics."""
 import json
+import os
 import signal
 import socket
 
+import pytest
 import tool
 
 
@@ -67,6 +69,18 @@ def test_no_newcomer_is_served_during_the_drain(kind, shards):
                 pass
         report = server.wait()
     assert (report["conns"], report["cut"]) == (1, 0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_can_not_end_it(server):
+    """Who may end it from another program is who may send it a signal (kill(2))."""
+    kill = ("sh", "-c", f"kill -TERM {server.process.pid}")
+    done = tool.run(*kill, user=65534, capture_output=True, text=True, env={"LC_ALL": "C"})
+    assert done.returncode != 0 and "not permitted" in done.stderr
+    with tool.dial(server.port) as client:
+        tool.echo(client)
+    assert tool.run(*kill).returncode == 0
+    assert server.wait()["cut"] == 0
 
 
 def test_a_second_signal_cuts(kind, shards):

@@ -8,7 +8,7 @@ set(others "^(documents|install|planted|scenario|tidy|tool|win32)/"
     "^sim/violation"
     # of descriptors, signals and files that only Linux' peers have
     "^net/(accept|backlog|close|connect|drain|engine_life|exhaustion|foreign_loop|listen|memory)_"
-    "^net/(admission|newcomers|pause|send|watchdog)_|^admission/bans_"
+    "^net/(admission|newcomers|pause|proxy_protocol|proxy_waiting|send|watchdog)_|^admission/bans_"
     "^net/(age_heartbeat|interrupted|client|client_end|profile|time_limits|timer)_"
     "^net/(bandwidth|rate)_test")
 list(JOIN others "|" others)
@@ -57,7 +57,7 @@ foreach(program ${programs})
     list(FILTER support_files EXCLUDE REGEX "/(linux|epoll|uring)[^/]*$|_(posix|linux)\\.c$")
     list(FILTER support_files EXCLUDE REGEX "/(deviant|guard)\\.c$")
     if(folder STREQUAL "net")
-        list(FILTER support_files EXCLUDE REGEX "/(accept_|client_log|metered|timed)[^/]*$")
+        list(FILTER support_files EXCLUDE REGEX "/(accept_|client_log|metered|proxy_house|timed)[^/]*$")
         list(APPEND support_files win32/support/posix_win32.c)
         target_include_directories(${target} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/win32/posix)
         target_link_libraries(${target} PRIVATE pthread) # of the tests themselves
@@ -82,7 +82,7 @@ foreach(program ${programs})
         target_include_directories(${support} PRIVATE ${PROJECT_SOURCE_DIR}/include
             ${PROJECT_SOURCE_DIR}/src ${CMAKE_CURRENT_SOURCE_DIR}
             ${CMAKE_CURRENT_SOURCE_DIR}/win32/cmocka)
-        if(folder MATCHES "^(net|trace)$")
+        if(folder MATCHES "^(filter|net|trace)$")
             target_include_directories(${support} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/win32/posix)
             target_compile_definitions(${support} PRIVATE STAGE_SLOW=1)
         endif()

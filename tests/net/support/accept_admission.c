@@ -18,6 +18,7 @@ int dial_from(unsigned last, const char *address)
     struct sockaddr_storage to;
     socklen_t len = address_of(address, &to);
     if (connect(fd, (struct sockaddr *)&to, len) == 0) return fd;
+    if (errno == EINTR && connected_after_all(fd)) return fd;
     check(errno == ECONNRESET); /* refused before this thread ran again */
     hang_up(fd);
     return -1;

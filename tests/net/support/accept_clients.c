@@ -64,8 +64,7 @@ static int dial_socket(const struct sockaddr_storage *to, int flags)
     return fd;
 }
 
-/* The end of a uring interrupts what its maker's thread does; a connect goes on meanwhile. */
-static bool connected_after_all(int fd)
+bool connected_after_all(int fd)
 {
     struct pollfd poll_fd = {.fd = fd, .events = POLLOUT};
     int sys = 0;

@@ -186,6 +186,9 @@ uint16_t address_port(const char *address);
 /* A connected socket with time limits, or -1 with errno. */
 int dial_try(const char *address);
 int dial(const char *address);
+/* After EINTR: the end of a uring interrupts what its maker's thread does, and a connect goes on
+ * meanwhile. With errno. */
+bool connected_after_all(int fd);
 /* With a socket that was made before. */
 void dial_with_socket(int fd, const char *address);
 /* With a small receive buffer, so that what it doesn't read soon fills the way to it. */
