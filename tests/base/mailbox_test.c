@@ -433,9 +433,49 @@ static void bytes_past_the_limit_by_must_keep_others_out(void **state)
     box_free(&mailbox, &purse);
 }
 
+/* How many records of so many bytes are taken one after the other. */
+static unsigned records_taken(struct mailbox *mailbox, uint32_t bytes)
+{
+    unsigned taken = 0;
+    while (record_post(mailbox, taken + 1, bytes) >= 0) taken++;
+    return taken;
+}
+
+static void take_all(struct mailbox *mailbox)
+{
+    while (mailbox_take(mailbox)) continue;
+}
+
+static void limit_records(unsigned letters_max, uint32_t bytes_max)
+{
+    struct purse purse;
+    struct mailbox mailbox;
+    int err;
+    purse_init(&purse);
+    mailbox_init(&mailbox, &purse.mem, letters_max, bytes_max);
+    for (uint32_t bytes = 16; bytes <= 300; bytes += 7) {
+        unsigned fit = bytes_max / bytes < letters_max ? bytes_max / bytes : letters_max;
+        /* room that was found for a big one and not used is not room for many small ones */
+        assert_non_null(mailbox_begin(&mailbox, bytes_max, &err));
+        mailbox_cancel(&mailbox);
+        assert_int_equal(records_taken(&mailbox, bytes), fit);
+        assert_int_equal(record_post(&mailbox, 1, bytes_max), SALLY_EFULL);
+        take_all(&mailbox);
+    }
+    box_free(&mailbox, &purse);
+}
+
+static void records_are_limited_to_the_letter_and_to_the_byte(void **state)
+{
+    (void)state;
+    limit_records(7, 1000);
+    limit_records(1000, 1000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(records_are_limited_to_the_letter_and_to_the_byte),
         cmocka_unit_test(only_the_post_into_an_empty_mailbox_asks_for_a_wake_up),
         cmocka_unit_test(only_the_record_into_an_empty_mailbox_asks_for_a_wake_up),
         cmocka_unit_test(letters_and_records_come_in_the_order_of_posting),

@@ -90,7 +90,11 @@ static void an_alarm_for_nothing_is_followed_by_the_next(const struct stage_way 
 
 /* ---- Sends ---- */
 
-static void say_all(sally_conn *conn) { (void)sally_conn_shutdown(conn); }
+static void say_all(sally_conn *conn)
+{
+    (void)sally_conn_send(conn, "all", 3); /* its chunk is then there for the next send */
+    (void)sally_conn_shutdown(conn);
+}
 
 static void take_bytes(sally_conn *conn, const void *data, size_t len)
 {
@@ -104,8 +108,9 @@ static void a_late_send_by_id_does_not_end_who_said_all(const struct stage_way *
         way, &(struct stage_options){.handler.on_open = say_all, .handler.on_data = take_bytes});
     struct actor *actor;
     int fd = stage_client(stage, 0, &actor);
-    char none;
-    assert_int_equal(raw_read_some(fd, &none, 1), 0); /* our end has come */
+    char said[3];
+    assert_true(raw_read(fd, said, 3));
+    assert_int_equal(raw_read_some(fd, said, 1), 0); /* its end has come */
     for (unsigned i = 1; i <= 3; i++) {
         (void)sally_send(stage->engine, actor->id, "late", 4);
         assert_true(raw_send(fd, "g", 1));
