@@ -32,6 +32,8 @@ struct run {
     const uint8_t *piece;
     size_t piece_len;
     const struct framing *framing;
+    bool on_demand;
+    uint32_t wanted; /* on demand: the next message's bytes, which depend on those before */
 };
 
 static void *fuzz_alloc(void *user, size_t bytes)
@@ -56,13 +58,18 @@ static bool fuzz_take(void *ctx, const void *payload, size_t len, bool copied)
     run->told.hash = (run->told.hash ^ len) * 0x100000001b3u;
     for (size_t i = 0; i < len; i++) run->told.hash = (run->told.hash ^ bytes[i]) * 0x100000001b3u;
     run->told.messages++;
+    run->wanted = 1 + (uint32_t)(run->told.hash % run->framing->bytes_max);
     return run->told.hash & 8;
 }
 
 static void feed(struct run *run, struct mem *mem, const uint8_t *data, size_t len)
 {
-    const struct framer framer = {
-        .framing = run->framing, .mem = mem, .carry = &run->carry, .take = fuzz_take, .ctx = run};
+    const struct framer framer = {.framing = run->framing,
+                                  .mem = mem,
+                                  .carry = &run->carry,
+                                  .take = fuzz_take,
+                                  .ctx = run,
+                                  .wanted = run->on_demand ? &run->wanted : NULL};
     uint8_t *piece = malloc(len); /* of just that size: a sanitizer sees who looks behind it */
     if (!piece) abort();
     memcpy(piece, data, len);
@@ -85,7 +92,8 @@ static struct told run_in(const struct framing *framing, const uint8_t *data, si
                           size_t step)
 {
     struct mem mem;
-    struct run run = {.framing = framing};
+    struct run run = {
+        .framing = framing, .on_demand = framing->kind == &frame_demand_kind, .wanted = 1};
     mem_init(&mem);
     mem.alloc = fuzz_alloc;
     mem.free = fuzz_free;
@@ -146,7 +154,7 @@ static bool draw_framing(sally_reader *reader, sally_framing *plain)
         break;
     case SALLY_FRAMING_LINE: plain->send_crlf = flags & 4; break;
     case SALLY_FRAMING_CUSTOM: plain->decode = decode; break;
-    case SALLY_FRAMING_ON_DEMAND: /* not drawn: it reads nothing out of the bytes */
+    case SALLY_FRAMING_ON_DEMAND:
     case SALLY_FRAMING_NONE: break;
     }
     return !reader->error;

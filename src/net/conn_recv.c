@@ -6,6 +6,7 @@
 #include "net/budget.h"
 #include "net/conn.h"
 #include "net/flow.h"
+#include "net/greeting.h"
 #include "net/limits.h"
 #include "net/record.h"
 #include "net/throttle.h"
@@ -140,9 +141,8 @@ static void conn__deliver(sally_conn *conn, const struct port_event *event)
     if (!shard->lent.referred) port_buf_release(shard->port, event->buf, event->data);
 }
 
-/* Of one that is not plain: whether its handler gets the bytes now. Inlined it would be in the way
- * of those that are. */
-static __attribute__((noinline)) bool conn__takes(sally_conn *conn, uint32_t bytes)
+/* Whether its handler gets the bytes now. */
+static bool conn__takes(sally_conn *conn, uint32_t bytes)
 {
     if (conn_limits(conn)) limits_on_recv(conn, bytes);
     return conn->state == CONN_OPEN && !conn__paused(conn) && !conn_has(conn, CONN_HELD) &&
@@ -181,11 +181,16 @@ static inline void conn__count_in(sally_conn *conn, size_t bytes)
     counter_add(&conn->shard->counters.bytes_in, bytes);
 }
 
-void conn_on_bytes(sally_conn *conn, const struct port_event *event)
+/* Of one that is not plain. */
+static __attribute__((noinline)) void conn__bytes_special(sally_conn *conn,
+                                                          const struct port_event *event)
 {
-    struct shard *shard = conn->shard;
+    if (conn->state == CONN_GREETING) {
+        greeting_on_event(conn, event);
+        return;
+    }
     conn__count_in(conn, event->bytes);
-    if (conn_is_plain(conn) || conn__takes(conn, event->bytes)) {
+    if (conn__takes(conn, event->bytes)) {
         conn__deliver(conn, event);
         return;
     }
@@ -194,8 +199,18 @@ void conn_on_bytes(sally_conn *conn, const struct port_event *event)
         return;
     }
     int err = conn->state == CONN_OPEN ? conn_hold(conn, event->data, event->bytes) : 0;
-    port_buf_release(shard->port, event->buf, event->data);
+    port_buf_release(conn->shard->port, event->buf, event->data);
     if (err) conn_broken(conn, err, 0);
+}
+
+void conn_on_bytes(sally_conn *conn, const struct port_event *event)
+{
+    if (!conn_is_plain(conn)) {
+        conn__bytes_special(conn, event);
+        return;
+    }
+    conn__count_in(conn, event->bytes);
+    conn__deliver(conn, event);
 }
 
 /* They came before the connection was open: so they are given to it, or stay held where on_open has

@@ -172,8 +172,8 @@ static void epoll_flush(struct port *base) { (void)base; }
 
 /* --- handing out --- */
 
-static void event_final(struct port_event *event, struct port_sock *sock, enum port_op op,
-                        int error, int sys_error)
+void epoll_event_final(struct port_event *event, struct port_sock *sock, enum port_op op, int error,
+                       int sys_error)
 {
     sock->in_flight &= (uint8_t)~PORT_BIT(op);
     *event = (struct port_event){
@@ -197,7 +197,7 @@ static void event_due(struct port_event *event, struct port_sock *sock, enum por
         sys = own->out_errno;
     }
     own->due &= (uint8_t)~PORT_BIT(op);
-    event_final(event, sock, op, error, sys);
+    epoll_event_final(event, sock, op, error, sys);
 }
 
 /* What was ended outside port_take. PORT_CLOSE is a socket's last: not even the list is touched
@@ -259,7 +259,7 @@ static NEVER_INLINE bool recv_none(struct epoll_port *port, struct port_sock *so
     int sys = (int)-got;
     buf_give(port, data);
     if (sys == EAGAIN) return false;
-    event_final(event, sock, PORT_RECV, sys ? os_error_map(sys) : 0, sys);
+    epoll_event_final(event, sock, PORT_RECV, sys ? os_error_map(sys) : 0, sys);
     return true;
 }
 
@@ -308,86 +308,6 @@ static NEVER_INLINE bool starved_take(struct epoll_port *port, struct port_event
     return false;
 }
 
-/* Whether a failed accept cost one connection only. Linux hands on what the network has against the
- * connection that it took off the queue. */
-static bool accept_goes_on(int sys)
-{
-    switch (sys) {
-    case ECONNABORTED:
-    case ECONNRESET:
-    case EPROTO:
-    case ENOPROTOOPT:
-    case ENETDOWN:
-    case ENETUNREACH:
-    case EHOSTDOWN:
-    case EHOSTUNREACH:
-    case ENONET:
-    case ETIMEDOUT:
-    case EPERM: /* a firewall's rule */ return true;
-    default: return false;
-    }
-}
-
-static bool is_used_up(int sys)
-{
-    return sys == EMFILE || sys == ENFILE || sys == ENOBUFS || sys == ENOMEM;
-}
-
-static void event_accept_failed(struct port_event *event, struct port_sock *sock, int sys)
-{
-    int error = is_used_up(sys) ? SALLY_EEXHAUSTED : os_error_map(sys);
-    event_final(event, sock, PORT_ACCEPT, error, sys);
-    if (!accept_goes_on(sys)) return;
-    event->more = true;
-    sock->in_flight |= (uint8_t)PORT_BIT(PORT_ACCEPT);
-}
-
-/* With a listener that accepts with data: false when it is the listener's own matter. */
-static bool accept_held(struct linux_hold *hold, struct port_sock *sock, int fd,
-                        const union linux_sockaddr *from, socklen_t len, struct port_event *event)
-{
-    struct addr peer = {0};
-    if (fd < 0) return is_used_up(-fd) && linux_hold_cut(hold, event);
-    linux_addr_from(&peer, &from->any, len);
-    event->op = PORT_OPS; /* none */
-    (void)linux_hold_judge(hold, sock, fd, &peer, event);
-    return true;
-}
-
-/* Connections until there are none, the events are full, or the burst is over. */
-static unsigned accept_take(struct epoll_port *port, struct port_sock *sock,
-                            struct port_event *events, unsigned max)
-{
-    struct linux_hold *hold = sock->hears ? own_of(sock)->hold : NULL;
-    unsigned count = 0;
-    while (count < max && port->burst) {
-        union linux_sockaddr peer;
-        socklen_t len = sizeof peer;
-        port->burst--;
-        int fd = linux_accept((int)sock->handle, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd == -EINTR) continue;
-        if (fd == -EAGAIN) {
-            port->burst = 0;
-            break;
-        }
-        struct port_event *event = &events[count++];
-        if (hold && accept_held(hold, sock, fd, &peer, len, event)) {
-            if (event->op == PORT_OPS) count--;
-            continue;
-        }
-        if (fd < 0) {
-            event_accept_failed(event, sock, -fd);
-            if (event->more) continue;
-            port->burst = 0;
-            (void)epoll_arm(port, sock); /* out of the set until it is started again */
-            break;
-        }
-        *event = (struct port_event){.sock = sock, .op = PORT_ACCEPT, .more = true, .accepted = fd};
-        linux_addr_from(&event->peer, &peer.any, len);
-    }
-    return count;
-}
-
 /* The slot's name stays the same from one attempt to connect to the next, so this may be the event
  * of an earlier attempt's descriptor; but then the present one is not connected yet. */
 static bool connect_take(struct epoll_port *port, struct port_sock *sock, struct port_event *event)
@@ -401,7 +321,7 @@ static bool connect_take(struct epoll_port *port, struct port_sock *sock, struct
     if (!sys && err == SALLY_ENOCONN) return false;
     if (!err) err = linux_self_connected(fd);
     if (err) epoll_drop_fd(port, sock);
-    event_final(event, sock, PORT_CONNECT, err, sys);
+    epoll_event_final(event, sock, PORT_CONNECT, err, sys);
     return true;
 }
 
@@ -410,7 +330,7 @@ static NEVER_INLINE bool file_take(struct port_sock *sock, struct port_event *ev
     int sys;
     int64_t sent = linux_send_file((int)sock->handle, own_of(sock)->file, &sys);
     if (!sent) return false;
-    event_final(event, sock, PORT_SEND, sent < 0 ? (int)sent : 0, sys);
+    epoll_event_final(event, sock, PORT_SEND, sent < 0 ? (int)sent : 0, sys);
     event->bytes = sent < 0 ? 0 : (uint32_t)sent;
     return true;
 }
@@ -427,7 +347,7 @@ static bool send_take(struct port_sock *sock, struct port_event *event)
     int sys = sent < 0 ? (int)-sent : 0;
     if (sys == EAGAIN) return false;
     int err = sent > 0 ? 0 : sys ? os_error_map(sys) : SALLY_ESYSTEM;
-    event_final(event, sock, PORT_SEND, err, sys);
+    epoll_event_final(event, sock, PORT_SEND, err, sys);
     if (sent > 0) event->bytes = (uint32_t)sent;
     return true;
 }
@@ -447,7 +367,7 @@ static unsigned ready_in(struct epoll_port *port, struct port_sock *sock, struct
         port->burst = 0;
         return recv_take(port, sock, events);
     }
-    return accept_take(port, sock, events, max);
+    return epoll_accept_take(port, sock, events, max);
 }
 
 /* Newcomers that had to speak first, as many as of one listener. */

@@ -131,6 +131,14 @@ void epoll_drop_fd(struct epoll_port *port, struct port_sock *sock);
 void epoll_starve(struct epoll_port *port, struct port_sock *sock);
 void epoll_unstarve(struct epoll_port *port, struct port_sock *sock);
 
+/* An operation's last event. */
+void epoll_event_final(struct port_event *event, struct port_sock *sock, enum port_op op, int error,
+                       int sys_error);
+
+/* Connections until there are none, the events are full, or the burst is over; how many events. */
+unsigned epoll_accept_take(struct epoll_port *port, struct port_sock *sock,
+                           struct port_event *events, unsigned max);
+
 /* Makes port_fd readable, if somebody looks at it: something is there that epoll doesn't know. */
 void epoll_tell(struct epoll_port *port);
 

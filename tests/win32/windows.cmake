@@ -57,7 +57,8 @@ foreach(program ${programs})
     list(FILTER support_files EXCLUDE REGEX "/(linux|epoll|uring)[^/]*$|_(posix|linux)\\.c$")
     list(FILTER support_files EXCLUDE REGEX "/(deviant|guard)\\.c$")
     if(folder STREQUAL "net")
-        list(FILTER support_files EXCLUDE REGEX "/(accept_|client_log|metered|proxy_house|timed)[^/]*$")
+        list(FILTER support_files EXCLUDE REGEX
+            "/(accept_|client_log|metered|proxy_house|timed)[^/]*$")
         list(APPEND support_files win32/support/posix_win32.c)
         target_include_directories(${target} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/win32/posix)
         target_link_libraries(${target} PRIVATE pthread) # of the tests themselves
@@ -95,7 +96,8 @@ foreach(program ${programs})
         # without pools, which would hand a block out again before anybody sees it written to.
         add_executable(test_port_guarded ${program} ${PROJECT_SOURCE_DIR}/src/base/pool.c)
         target_include_directories(test_port_guarded PRIVATE ${PROJECT_SOURCE_DIR}/src)
-        target_link_libraries(test_port_guarded PRIVATE win32_cmocka sallyport_internal ws2_32 ${support})
+        target_link_libraries(test_port_guarded PRIVATE win32_cmocka sallyport_internal ws2_32
+            ${support})
         set(program_of_iocp_packets test_port_guarded)
         foreach(column iocp iocp_packets iocp_plain sim)
             set(of_column ${target})
