@@ -9,8 +9,10 @@
 
 #include <cmocka.h>
 
+#include "net/server.h"
 #include "sallyport/admission.h"
 #include "sallyport/proxy.h"
+#include "sallyport/rate.h"
 #include "sallyport/sim.h"
 
 enum { SEEDS = 80, PEERS = 40, WAITING_MAX = 8 };
@@ -411,6 +413,9 @@ static void storm_options(void)
     world.options.at_limit = (sally_at_limit)sally_sim_random(sim, 3);
     world.options.conn = (sally_conn_options){.first_byte_ms = 3000, .idle_ms = 5000};
     world.options.conn.limits.max_age_ms = sally_sim_random(sim, 2) ? 4000 : 0;
+    static const sally_rates rates = {.recv = {.bytes_s = 1000}, .send = {.bytes_s = 1000}};
+    world.options.conn.rates = sally_sim_random(sim, 2) ? &rates : NULL;
+    world.options.memory_max = sally_sim_random(sim, 2) ? 1 << 20 : 0;
 }
 
 static void storm(uint64_t seed)
@@ -441,6 +446,8 @@ static void storm(uint64_t seed)
         fail_msg("seed %llu: %u live, %u conns, %u addresses, %u delayed, %u waiting",
                  (unsigned long long)seed, world.opened - world.closed, all.conns, got.addresses,
                  got.delayed, sally_server_proxy_waiting(world.server));
+    if (atomic_load(&world.server->held))
+        fail_msg("seed %llu: memory is counted that nobody holds", (unsigned long long)seed);
     sally_sim_peer *peer = sally_sim_dial(world.sim, SERVER);
     run_ms(100);
     say_text(peer, "PROXY TCP4 203.0.113.99 1.1.1.1 1 1\r\nhello");
