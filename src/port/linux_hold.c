@@ -10,6 +10,7 @@
 
 #include "os/clock.h"
 #include "port/linux_alarm.h"
+#include "port/linux_call.h"
 #include "sallyport/error.h"
 
 enum { NS_PER_MS = 1000000, NOBODY = UINT16_MAX };
@@ -169,7 +170,7 @@ static int let_go(struct linux_hold *hold, uint16_t i)
 void linux_hold_close(struct linux_hold *hold)
 {
     if (!hold) return;
-    while (hold->first != NOBODY) close(let_go(hold, hold->first));
+    while (hold->first != NOBODY) linux_close(let_go(hold, hold->first));
     (void)linux_hold_watch(hold, false);
     hold->holds->open--;
     block_free(hold);
@@ -196,7 +197,7 @@ static bool keep(struct linux_hold *hold, int fd, const struct addr *peer)
 bool linux_hold_cut(struct linux_hold *hold, struct port_event *event)
 {
     if (hold->first == NOBODY) return false;
-    close(let_go(hold, hold->first));
+    linux_close(let_go(hold, hold->first));
     event_lost(hold->sock, SALLY_ETIMEDOUT, event);
     return true;
 }
@@ -226,13 +227,13 @@ enum linux_hold_verdict linux_hold_judge(struct linux_hold *hold, struct port_so
         return LINUX_HOLD_TOLD;
     }
     if (spoken < 0) {
-        close(fd);
+        linux_close(fd);
         event_lost(sock, SALLY_ERESET, event);
         return LINUX_HOLD_TOLD;
     }
     bool cut = hold && hold->free == NOBODY && linux_hold_cut(hold, event);
     if (hold && keep(hold, fd, peer)) return cut ? LINUX_HOLD_TOLD : LINUX_HOLD_KEPT;
-    close(fd);
+    linux_close(fd);
     event_lost(sock, SALLY_ETIMEDOUT, event);
     return LINUX_HOLD_TOLD;
 }
@@ -259,7 +260,7 @@ static bool take_ready(struct linux_hold *hold, uint16_t i, struct port_event *e
     if (spoken > 0) {
         event_newcomer(hold->sock, fd, &peer, event);
     } else {
-        close(fd);
+        linux_close(fd);
         event_lost(hold->sock, SALLY_ERESET, event);
     }
     return true;

@@ -19,6 +19,7 @@
 #include "os/address.h"
 #include "os/error.h"
 #include "os/linux_folder_lock.h"
+#include "port/linux_call.h"
 #include "sallyport/error.h"
 
 enum {
@@ -171,7 +172,7 @@ void linux_refuse(struct port *port, port_handle handle, enum port_close_mode mo
 {
     (void)port;
     if (mode == PORT_CLOSE_RST) linux_reset_on_close((int)handle);
-    close((int)handle);
+    linux_close((int)handle);
 }
 
 int linux_probe(struct port *port, int *sys_error)

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "port/linux_call.h"
 #include "port/linux_sock.h"
 #include "port/uring.h"
 
@@ -42,7 +43,7 @@ void uring_close_fd(struct uring *uring, struct port_sock *sock)
     sock->marks &= (uint8_t)~URING_HAS_FD;
     struct io_uring_sqe *sqe = uring_sqe(uring, IORING_OP_CLOSE, fd, uring_data(sock, PORT_CLOSE));
     if (!sqe) {
-        close(fd);
+        linux_close(fd);
         return;
     }
     sqe->flags = IOSQE_CQE_SKIP_SUCCESS;

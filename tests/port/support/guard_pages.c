@@ -1,6 +1,7 @@
 /* Blocks between forbidden pages; see guard_pages.h. */
 #include "port/support/guard_pages.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@ struct span_of_pages {
 
 static struct span_of_pages kept[GUARD_KEPT]; /* freed and forbidden, the oldest at `next` */
 static unsigned next;
+static atomic_flag locked = ATOMIC_FLAG_INIT; /* of both */
 
 static size_t up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 
@@ -50,7 +52,10 @@ void guard_free(void *block, size_t bytes)
     }
     struct span_of_pages pages = pages_of(block, bytes);
     guard_forbid(pages.at, pages.bytes);
-    if (kept[next].at) guard_unmap(kept[next].at, kept[next].bytes);
+    while (atomic_flag_test_and_set(&locked)) continue;
+    struct span_of_pages oldest = kept[next];
     kept[next] = pages;
     next = (next + 1) % GUARD_KEPT;
+    atomic_flag_clear(&locked);
+    if (oldest.at) guard_unmap(oldest.at, oldest.bytes);
 }

@@ -1,7 +1,7 @@
 /* An allocator that lets the machine look on: each block ends at a page that can't be touched and
  * begins after another, and a freed one stays untouchable while the next GUARD_KEPT are freed. So a
  * byte too far, and a use after the release, end the program at once, also where no sanitizer is:
- * in programs of Windows. Costs three pages a block. One thread. */
+ * in programs of Windows. Costs three pages a block. Any thread. */
 #ifndef PORT_SUPPORT_GUARD_PAGES_H
 #define PORT_SUPPORT_GUARD_PAGES_H
 
