@@ -45,8 +45,8 @@ static inline int linux_accept(int fd, struct sockaddr *peer, socklen_t *len, in
 {
     return (int)linux_result(accept4(fd, peer, len, flags));
 }
-/* Not glibc's: io_uring makes and closes descriptors unseen by ThreadSanitizer, which would take the
- * close of a number by one thread and a send to the next socket of that number by another for a
+/* Not glibc's: io_uring makes and closes descriptors unseen by ThreadSanitizer, which would take
+ * the close of a number by one thread and a send to the next socket of that number by another for a
  * race. */
 static inline void linux_close(int fd) { (void)syscall(SYS_close, fd); }
 static inline int linux_ring_enter(unsigned fd, unsigned submit, unsigned wait, unsigned flags,
