@@ -104,6 +104,18 @@ static bool accepted(struct uring *uring, struct port_sock *sock, int fd, struct
     return linux_hold_judge(uring_own(sock)->hold, sock, fd, &peer, event) == LINUX_HOLD_TOLD;
 }
 
+/* One newcomer, and accepting goes on. */
+static bool tell_lost(struct port_sock *sock, int res, struct port_event *event)
+{
+    *event = (struct port_event){.sock = sock,
+                                 .op = PORT_ACCEPT,
+                                 .more = true,
+                                 .error = uring_error(res),
+                                 .sys_error = -res,
+                                 .accepted = PORT_NO_HANDLE};
+    return true;
+}
+
 /* The request ended with an error. */
 static bool accept_failed(struct uring *uring, struct port_sock *sock, int res,
                           struct port_event *event)
@@ -120,13 +132,7 @@ static bool accept_failed(struct uring *uring, struct port_sock *sock, int res,
     }
     if (is_of_one_connection(res)) {
         accept_again(uring, sock);
-        *event = (struct port_event){.sock = sock,
-                                     .op = PORT_ACCEPT,
-                                     .more = true,
-                                     .error = uring_error(res),
-                                     .sys_error = -res,
-                                     .accepted = PORT_NO_HANDLE};
-        return true;
+        return tell_lost(sock, res, event);
     }
     bool held = sock->hears && uring_own(sock)->hold && accept_continues(sock);
     if (held && uring_error(res) == SALLY_EEXHAUSTED &&
@@ -150,11 +156,5 @@ bool uring_accept_done(struct uring *uring, struct port_sock *sock, int res, uin
         return told;
     }
     if (!more) return accept_failed(uring, sock, res, event);
-    *event = (struct port_event){.sock = sock,
-                                 .op = PORT_ACCEPT,
-                                 .more = true,
-                                 .error = uring_error(res),
-                                 .sys_error = -res,
-                                 .accepted = PORT_NO_HANDLE};
-    return true;
+    return tell_lost(sock, res, event);
 }

@@ -6,24 +6,19 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "os/address.h"
 #include "sallyport/error.h"
+#include "support/long.h"
+#include "support/lot.h"
 
 enum { SEEDS = 40, STEPS = 1500, MODEL_MAX = 200 };
 
 static const struct hash_seed secret = {3, 4};
 static struct mem mem;
-
-static uint64_t draw(uint64_t *state)
-{
-    *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return *state >> 33;
-}
 
 static struct ban_table *begin(uint32_t bans_max)
 {
@@ -188,10 +183,10 @@ struct model {
 /* Few bits are in play, so that networks nest and collide. */
 static struct cidr model_cidr(uint64_t *lot)
 {
-    struct addr addr = {.family = draw(lot) % 2 ? ADDR_V4 : ADDR_V6};
+    struct addr addr = {.family = lot_draw(lot) % 2 ? ADDR_V4 : ADDR_V6};
     unsigned most = cidr_bits_of(addr.family), bytes = most / 8;
-    for (unsigned i = 0; i < bytes; i++) addr.ip[i] = (uint8_t)(draw(lot) % 3 ? 0 : 0x81);
-    return cidr_around(&addr, (unsigned)(draw(lot) % (most + 1)));
+    for (unsigned i = 0; i < bytes; i++) addr.ip[i] = (uint8_t)(lot_draw(lot) % 3 ? 0 : 0x81);
+    return cidr_around(&addr, (unsigned)(lot_draw(lot) % (most + 1)));
 }
 
 static const struct model *model_find(const struct model *list, int count, const struct addr *addr,
@@ -214,13 +209,13 @@ static void model_run(uint64_t seed)
     for (int step = 0; step < STEPS; step++) {
         struct cidr cidr = model_cidr(&lot);
         int at = 0;
-        now_ms += draw(&lot) % 3;
+        now_ms += lot_draw(&lot) % 3;
         while (at < count && !cidr_equal(&list[at].cidr, &cidr)) at++;
-        if (draw(&lot) % 3 == 0) {
+        if (lot_draw(&lot) % 3 == 0) {
             assert_int_equal(ban_table_remove(table, &cidr), at < count);
             if (at < count) list[at] = list[--count];
         } else if (at < count || count < MODEL_MAX) {
-            uint64_t until_ms = draw(&lot) % 4 ? now_ms + draw(&lot) % 300 : BAN_NEVER;
+            uint64_t until_ms = lot_draw(&lot) % 4 ? now_ms + lot_draw(&lot) % 300 : BAN_NEVER;
             put(table, &cidr, until_ms);
             if (at == count) count++;
             list[at] = (struct model){cidr, until_ms};
@@ -242,9 +237,7 @@ static void model_run(uint64_t seed)
 static void it_finds_what_the_list_finds(void **state)
 {
     (void)state;
-    uint64_t seeds = getenv("SALLY_LONG") ? SEEDS * 20 : SEEDS;
-    for (uint64_t seed = 1; seed <= seeds; seed++) model_run(seed);
-    print_message("seeds 1 to %llu\n", (unsigned long long)seeds);
+    seeds_run(SEEDS, 20, model_run);
 }
 
 /* ---- What it costs ---- */
@@ -254,7 +247,7 @@ static const unsigned lengths[] = {32, 24, 64, 48};
 static struct addr any_addr(uint64_t *lot, unsigned n)
 {
     struct addr addr = {.family = n % 4 < 2 ? ADDR_V4 : ADDR_V6};
-    for (int i = 0; i < 16; i++) addr.ip[i] = (uint8_t)draw(lot);
+    for (int i = 0; i < 16; i++) addr.ip[i] = (uint8_t)lot_draw(lot);
     return addr;
 }
 
@@ -300,7 +293,7 @@ static void a_look_up_costs_what_the_lengths_cost_and_not_what_the_bans_do(void 
 {
     (void)state;
     static const uint32_t counts[] = {50000, 65536, 1000000};
-    for (int i = 0; i < (getenv("SALLY_LONG") ? 3 : 2); i++) {
+    for (int i = 0; i < (long_form() ? 3 : 2); i++) {
         uint64_t lot = counts[i];
         struct ban_table *table = filled(counts[i], lot);
         struct cost innocent = cost_of(table, lot, false), banned = cost_of(table, lot, true);

@@ -9,13 +9,9 @@
 
 #include <cmocka.h>
 
-enum { SEEDS = 200, STEPS = 2000 };
+#include "support/lot.h"
 
-static uint64_t draw(uint64_t *state)
-{
-    *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return *state >> 33;
-}
+enum { SEEDS = 200, STEPS = 2000 };
 
 static void a_burst_and_then_the_rate(void **state)
 {
@@ -86,11 +82,12 @@ static void it_decides_as_a_bucket_of_tokens_does(void **state)
     static const uint32_t rates[] = {1, 2, 5, 10, 100, 1000};
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         uint64_t lot = seed, used = 0, now = RATE_NS_PER_S * 100, last = now;
-        uint32_t per_s = rates[draw(&lot) % 6], burst = 1 + (uint32_t)(draw(&lot) % 20);
+        uint32_t per_s = rates[lot_draw(&lot) % 6], burst = 1 + (uint32_t)(lot_draw(&lot) % 20);
         struct rate rate = rate_of(per_s, burst);
         uint64_t full = burst * RATE_NS_PER_S, tokens = full;
         for (int step = 0; step < STEPS; step++) {
-            now += draw(&lot) % 4 ? draw(&lot) % (RATE_NS_PER_S / per_s) : draw(&lot) % full;
+            now += lot_draw(&lot) % 4 ? lot_draw(&lot) % (RATE_NS_PER_S / per_s)
+                                      : lot_draw(&lot) % full;
             tokens += (now - last) * per_s;
             if (tokens > full) tokens = full;
             last = now;

@@ -11,6 +11,8 @@
 #include <cmocka.h>
 
 #include "os/address.h"
+#include "support/long.h"
+#include "support/lot.h"
 
 enum { SEEDS = 60, STEPS = 4000, LIVE_MAX = 512 };
 
@@ -24,12 +26,6 @@ static struct addr addr_from(const char *text)
     struct addr addr;
     assert_int_equal(address_parse_ip(&addr, text), 0);
     return addr;
-}
-
-static uint64_t draw(uint64_t *state)
-{
-    *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return *state >> 33;
 }
 
 static void begin(struct sources *sources, uint32_t idle_max)
@@ -300,20 +296,20 @@ static void model_run(uint64_t seed)
     uint64_t lot = seed * 977 + 1;
     uint32_t counts[24] = {0}, sites[4] = {0}, live_count = 0;
     static struct one all[LIVE_MAX];
-    struct source_limits limits = {.live_max = 1 + (uint32_t)(draw(&lot) % 6),
-                                   .site_max = 1 + (uint32_t)(draw(&lot) % 12)};
+    struct source_limits limits = {.live_max = 1 + (uint32_t)(lot_draw(&lot) % 6),
+                                   .site_max = 1 + (uint32_t)(lot_draw(&lot) % 12)};
     struct sources sources;
-    begin(&sources, (uint32_t)(draw(&lot) % 6));
+    begin(&sources, (uint32_t)(lot_draw(&lot) % 6));
     for (int step = 0; step < STEPS; step++) {
-        if (live_count && (live_count == LIVE_MAX || draw(&lot) % 2)) {
-            uint32_t which = (uint32_t)(draw(&lot) % live_count);
+        if (live_count && (live_count == LIVE_MAX || lot_draw(&lot) % 2)) {
+            uint32_t which = (uint32_t)(lot_draw(&lot) % live_count);
             struct one one = all[which];
             sources_leave(&sources, one.number);
             counts[one.address]--;
             if (one.address >= 8) sites[(one.address - 8) / 4]--;
             all[which] = all[--live_count];
         } else {
-            uint32_t address = (uint32_t)(draw(&lot) % 24), number;
+            uint32_t address = (uint32_t)(lot_draw(&lot) % 24), number;
             uint32_t *site = address < 8 ? NULL : &sites[(address - 8) / 4];
             struct addr addr = model_addr(address);
             bool may = counts[address] < limits.live_max && (!site || *site < limits.site_max);
@@ -341,9 +337,7 @@ static void model_run(uint64_t seed)
 static void counts_are_those_of_the_model(void **state)
 {
     (void)state;
-    uint64_t seeds = getenv("SALLY_LONG") ? SEEDS * 50 : SEEDS;
-    for (uint64_t seed = 1; seed <= seeds; seed++) model_run(seed);
-    print_message("seeds 1 to %llu\n", (unsigned long long)seeds);
+    seeds_run(SEEDS, 50, model_run);
 }
 
 int main(void)

@@ -4,21 +4,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
 
 #include "base/bucket.h"
+#include "support/long.h"
+#include "support/lot.h"
 
-static uint64_t random_next(uint64_t *state)
-{
-    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
-static uint64_t below(uint64_t *state, uint64_t n) { return n ? random_next(state) % n : 0; }
+static uint64_t below(uint64_t *state, uint64_t n) { return n ? lot_draw(state) % n : 0; }
 
 static void it_begins_full_and_fills_at_its_rate(void **state)
 {
@@ -193,8 +186,7 @@ static void greedy_life(uint64_t *seed)
 static void the_bound_holds_over_any_life(void **state)
 {
     (void)state;
-    const char *wanted = getenv("SALLY_LONG");
-    uint64_t lives = wanted && *wanted && *wanted != '0' ? 2000000 : 20000;
+    uint64_t lives = long_form() ? 2000000 : 20000;
     for (uint64_t number = 1; number <= lives; number++) {
         uint64_t seed = number;
         life(&seed);

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "filter/framer.h"
+#include "support/lot.h"
 
 enum { STREAM = 48, LONG_STREAM = 3000, SIZES = 64 };
 
@@ -107,14 +108,6 @@ static void every_cut_in_three_gives_the_same(void **state)
             }
 }
 
-static uint64_t random_next(uint64_t *state)
-{
-    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
 static void random_cuts_and_sizes_give_the_same(void **state)
 {
     (void)state;
@@ -122,14 +115,14 @@ static void random_cuts_and_sizes_give_the_same(void **state)
     for (uint64_t number = 1; number <= SEEDS; number++) {
         uint64_t seed = number;
         uint32_t sizes[SIZES];
-        unsigned count = 1 + (unsigned)(random_next(&seed) % SIZES);
+        unsigned count = 1 + (unsigned)(lot_draw(&seed) % SIZES);
         for (unsigned i = 0; i < count; i++)
-            sizes[i] = 1 + (uint32_t)(random_next(&seed) % (random_next(&seed) % 4 ? 20 : 1200));
+            sizes[i] = 1 + (uint32_t)(lot_draw(&seed) % (lot_draw(&seed) % 4 ? 20 : 1200));
         struct asker asker;
-        asker_init(&asker, sizes, count, (unsigned)(random_next(&seed) % 5));
-        uint64_t most = 1 + random_next(&seed) % 1000;
+        asker_init(&asker, sizes, count, (unsigned)(lot_draw(&seed) % 5));
+        uint64_t most = 1 + lot_draw(&seed) % 1000;
         for (size_t at = 0, len; at < LONG_STREAM; at += len) {
-            len = 1 + (size_t)(random_next(&seed) % most);
+            len = 1 + (size_t)(lot_draw(&seed) % most);
             if (len > LONG_STREAM - at) len = LONG_STREAM - at;
             feed(&asker, at, len);
         }

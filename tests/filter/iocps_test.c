@@ -6,10 +6,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "support/long.h"
+#include "support/lot.h"
 
 enum { TYPE = 7, SEEDS = 20000 };
 
@@ -155,25 +157,19 @@ static void what_cannot_be_written_is_said(void **state)
 
 /* ---- By seeds ---- */
 
-static uint64_t draw(uint64_t *lot)
-{
-    *lot = *lot * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return *lot >> 33;
-}
-
 static void round_trip(uint64_t seed)
 {
     uint64_t lot = seed * 7919;
     char text[500];
     const char *got_text;
     const void *got;
-    uint32_t keys[3], got_keys[3], number = (uint32_t)(draw(&lot) << 1), got_number;
-    unsigned count = (unsigned)(draw(&lot) % 3 + 1), got_count;
-    size_t len = (size_t)(draw(&lot) % (sizeof text - 1)), got_len;
-    uint8_t type = (uint8_t)draw(&lot);
-    for (size_t i = 0; i < len; i++) text[i] = (char)(draw(&lot) % 255 + 1);
+    uint32_t keys[3], got_keys[3], number = (uint32_t)(lot_draw(&lot) << 1), got_number;
+    unsigned count = (unsigned)(lot_draw(&lot) % 3 + 1), got_count;
+    size_t len = (size_t)(lot_draw(&lot) % (sizeof text - 1)), got_len;
+    uint8_t type = (uint8_t)lot_draw(&lot);
+    for (size_t i = 0; i < len; i++) text[i] = (char)(lot_draw(&lot) % 255 + 1);
     text[len] = 0;
-    for (int i = 0; i < 3; i++) keys[i] = (uint32_t)(draw(&lot) << 1);
+    for (int i = 0; i < 3; i++) keys[i] = (uint32_t)(lot_draw(&lot) << 1);
     assert_int_equal(sally_iocps_write_text(fresh(), type, text), 0);
     assert_int_equal(sally_iocps_type(memory, writer.len), type);
     assert_int_equal(sally_iocps_read_text(memory, writer.len, &got_text), 0);
@@ -198,9 +194,7 @@ static void round_trip(uint64_t seed)
 static void what_was_written_is_read(void **state)
 {
     (void)state;
-    uint64_t seeds = getenv("SALLY_LONG") ? SEEDS * 20 : SEEDS;
-    print_message("seeds 1 to %llu\n", (unsigned long long)seeds);
-    for (uint64_t seed = 1; seed <= seeds; seed++) round_trip(seed);
+    seeds_run(SEEDS, 20, round_trip);
 }
 
 int main(void)

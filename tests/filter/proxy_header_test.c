@@ -10,6 +10,7 @@
 
 #include "filter/support/proxy_model.h"
 #include "os/address.h"
+#include "support/lot.h"
 
 /* ---- Reading, in pieces ---- */
 
@@ -385,18 +386,6 @@ static void the_cap_is_of_the_whole_header(void **state)
 }
 
 /* ---- Against a second reader ---- */
-
-struct lot {
-    uint64_t state;
-};
-
-static uint32_t lot_below(struct lot *lot, uint32_t below)
-{
-    uint64_t x = lot->state += 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return below ? (uint32_t)((x ^ x >> 31) >> 32) % below : 0;
-}
 
 static void there_is_one_checksum(void **state)
 {

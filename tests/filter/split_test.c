@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "filter/support/trace.h"
+#include "support/long.h"
 
 enum { STREAM_BYTES = 6000, SHORT_BYTES = 40, PAYLOAD_MAX = 300, BYTES_MAX = 400 };
 
@@ -160,7 +161,7 @@ static void same_in_every_split(const struct framing *framing, const struct stre
     trace_end(&whole);
 }
 
-static unsigned rounds(void) { return trace_long() ? 500 : 6; }
+static unsigned rounds(void) { return long_form() ? 500 : 6; }
 
 static void good_streams_give_their_messages_in_every_split(void **state)
 {

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "net/support/accept_load.h"
 #include "net/support/accept_tools.h"
 
 enum {
@@ -341,37 +342,16 @@ static void newcomers_wait_while_the_server_pauses(const struct setting *setting
     tally_check(&tally);
 }
 
-struct load {
-    const char *address;
-    atomic_bool stop;
-    atomic_uint served;
-    atomic_uint failed;
-};
-
-static void *load_body(void *arg)
-{
-    struct load *load = arg;
-    while (!atomic_load(&load->stop)) {
-        int fd = dial_try(load->address);
-        bool good = fd >= 0 && echoes(fd);
-        atomic_fetch_add(good ? &load->served : &load->failed, 1);
-        if (fd >= 0) hang_up_reset(fd); /* so that the ports of the machine last */
-    }
-    return NULL;
-}
-
 static void a_hundred_pauses_under_load_lose_nobody(const struct setting *setting)
 {
     enum { THREADS = 3, CYCLES = 100 };
-    pthread_t threads[THREADS];
     char address[TEXT_MAX];
-    struct load load = {.address = address};
+    struct load load;
     struct rig rig;
     struct tally tally;
     rig_run(&rig, &tally, setting);
     sally_server *server = serve(&rig, &tally, NULL, address);
-    for (int i = 0; i < THREADS; i++)
-        check(pthread_create(&threads[i], NULL, load_body, &load) == 0);
+    load_begin(&load, address, THREADS);
     for (int i = 0; i < CYCLES; i++) {
         unsigned before = atomic_load(&load.served);
         check_error(sally_server_pause(server), 0);
@@ -381,8 +361,7 @@ static void a_hundred_pauses_under_load_lose_nobody(const struct setting *settin
     }
     unsigned before = atomic_load(&load.served);
     until(atomic_load(&load.served) > before + THREADS);
-    atomic_store(&load.stop, true);
-    for (int i = 0; i < THREADS; i++) check(pthread_join(threads[i], NULL) == 0);
+    load_end(&load);
     check_equal(atomic_load(&load.failed), 0);
     until(sally_server_conns(server) == 0);
     check_equal(server_stats(server).armed, 1);
@@ -396,18 +375,15 @@ static void a_hundred_pauses_under_load_lose_nobody(const struct setting *settin
 static void the_count_is_true_after_churn(const struct setting *setting)
 {
     enum { THREADS = 4, SERVED = 400 };
-    pthread_t threads[THREADS];
     char address[TEXT_MAX];
-    struct load load = {.address = address};
+    struct load load;
     struct rig rig;
     struct tally tally;
     rig_run(&rig, &tally, setting);
     sally_server *server = serve(&rig, &tally, NULL, address);
-    for (int i = 0; i < THREADS; i++)
-        check(pthread_create(&threads[i], NULL, load_body, &load) == 0);
+    load_begin(&load, address, THREADS);
     until(atomic_load(&load.served) >= SERVED);
-    atomic_store(&load.stop, true);
-    for (int i = 0; i < THREADS; i++) check(pthread_join(threads[i], NULL) == 0);
+    load_end(&load);
     until(sally_server_conns(server) == 0);
     sally_engine_stats stats = rig_stats(&rig);
     check_equal(stats.conns, 0);

@@ -2,12 +2,12 @@
  * address of 127.0.0.0/8, which all are this machine's. */
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "net/support/admission_tools.h"
+#include "support/long.h"
 
 /* ---- Bans ---- */
 
@@ -197,7 +197,7 @@ static void fast_cycles_leave_no_count_behind(const struct setting *setting)
     pthread_t threads[THREADS];
     char address[TEXT_MAX];
     struct churn churns[THREADS];
-    unsigned rounds = getenv("SALLY_LONG") ? 2500 : 150;
+    unsigned rounds = long_form() ? 2500 : 150;
     struct rig rig;
     struct tally tally;
     sally_server *server;

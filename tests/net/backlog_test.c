@@ -12,29 +12,17 @@
 
 enum { BACKLOG = 3, PLACES = BACKLOG + 1, CROWD = 30, TICK_MS = 10 };
 
-static void echo(sally_conn *conn, const void *data, size_t len)
-{
-    STAGE_CHECK(actor_of(conn)->stage, sally_conn_send(conn, data, len) == 0);
-}
-
-static sally_server_stats stats_of(const struct stage *stage)
-{
-    sally_server_stats stats;
-    assert_int_equal(sally_server_get_stats(stage->server, &stats), 0);
-    return stats;
-}
-
 static struct stage *begin(const struct stage_way *way)
 {
     return stage_begin(
-        way, &(struct stage_options){.handler.on_data = echo,
+        way, &(struct stage_options){.handler.on_data = stage_echo,
                                      .server = {.backlog = BACKLOG, .watchdog_ms = TICK_MS}});
 }
 
 static void pause_server(struct stage *stage)
 {
     assert_int_equal(sally_server_pause(stage->server), 0);
-    STAGE_WAIT(stats_of(stage).armed == 0);
+    STAGE_WAIT(stage_server_stats(stage).armed == 0);
 }
 
 /* Begins to connect and doesn't wait: most get no answer. */
@@ -54,18 +42,19 @@ static void what_a_full_backlog_drops_is_counted(const struct stage_way *way)
 {
     int fds[CROWD];
     struct stage *stage = begin(way);
-    STAGE_WAIT(stats_of(stage).backlog_max == BACKLOG);
-    assert_int_equal(stats_of(stage).backlog_waiting, 0);
-    assert_int_equal(stats_of(stage).backlog_dropped, 0);
+    STAGE_WAIT(stage_server_stats(stage).backlog_max == BACKLOG);
+    assert_int_equal(stage_server_stats(stage).backlog_waiting, 0);
+    assert_int_equal(stage_server_stats(stage).backlog_dropped, 0);
     pause_server(stage);
     for (int i = 0; i < CROWD; i++) fds[i] = knock(stage);
-    STAGE_WAIT(stats_of(stage).backlog_waiting == PLACES);
-    STAGE_WAIT(stats_of(stage).backlog_dropped >= CROWD - PLACES);
-    assert_int_equal(stats_of(stage).conns, 0);
+    STAGE_WAIT(stage_server_stats(stage).backlog_waiting == PLACES);
+    STAGE_WAIT(stage_server_stats(stage).backlog_dropped >= CROWD - PLACES);
+    assert_int_equal(stage_server_stats(stage).conns, 0);
     for (int i = PLACES; i < CROWD; i++) close(fds[i]);
     assert_int_equal(sally_server_resume(stage->server), 0);
-    STAGE_WAIT(stats_of(stage).accepted == PLACES && stats_of(stage).backlog_waiting == 0);
-    assert_true(stats_of(stage).backlog_dropped >= CROWD - PLACES);
+    STAGE_WAIT(stage_server_stats(stage).accepted == PLACES &&
+               stage_server_stats(stage).backlog_waiting == 0);
+    assert_true(stage_server_stats(stage).backlog_dropped >= CROWD - PLACES);
     for (int i = 0; i < PLACES; i++) close(fds[i]);
     STAGE_WAIT(atomic_load(&stage->closed) == PLACES);
     stage_end(stage);
@@ -77,10 +66,11 @@ static void one_that_has_room_drops_nobody(const struct stage_way *way)
     struct stage *stage = begin(way);
     pause_server(stage);
     for (int i = 0; i < BACKLOG; i++) assert_true((fds[i] = raw_connect(stage->address, 0)) >= 0);
-    STAGE_WAIT(stats_of(stage).backlog_waiting == BACKLOG);
+    STAGE_WAIT(stage_server_stats(stage).backlog_waiting == BACKLOG);
     assert_int_equal(sally_server_resume(stage->server), 0);
-    STAGE_WAIT(stats_of(stage).accepted == BACKLOG && stats_of(stage).backlog_waiting == 0);
-    assert_int_equal(stats_of(stage).backlog_dropped, 0);
+    STAGE_WAIT(stage_server_stats(stage).accepted == BACKLOG &&
+               stage_server_stats(stage).backlog_waiting == 0);
+    assert_int_equal(stage_server_stats(stage).backlog_dropped, 0);
     for (int i = 0; i < BACKLOG; i++) raw_close(fds[i]);
     STAGE_WAIT(atomic_load(&stage->closed) == BACKLOG);
     stage_end(stage);
@@ -93,18 +83,19 @@ static void the_sum_is_that_of_the_sockets_there_are(const struct stage_way *way
     int fds[CROWD];
     struct stage *stage = begin(way);
     assert_int_equal(sally_server_add(stage->server, "127.0.0.1:0"), 0);
-    STAGE_WAIT(stats_of(stage).backlog_max == 2 * BACKLOG);
+    STAGE_WAIT(stage_server_stats(stage).backlog_max == 2 * BACKLOG);
     pause_server(stage);
     for (int i = 0; i < CROWD; i++) fds[i] = knock(stage);
-    STAGE_WAIT(stats_of(stage).backlog_dropped >= CROWD - PLACES);
+    STAGE_WAIT(stage_server_stats(stage).backlog_dropped >= CROWD - PLACES);
     for (int i = 0; i < CROWD; i++) close(fds[i]);
     assert_int_equal(sally_server_pause_closed(stage->server), 0);
-    STAGE_WAIT(stats_of(stage).backlog_max == 0 && stats_of(stage).backlog_waiting == 0);
-    uint64_t dropped = stats_of(stage).backlog_dropped;
+    STAGE_WAIT(stage_server_stats(stage).backlog_max == 0 &&
+               stage_server_stats(stage).backlog_waiting == 0);
+    uint64_t dropped = stage_server_stats(stage).backlog_dropped;
     assert_true(dropped >= CROWD - PLACES);
     assert_int_equal(sally_server_resume(stage->server), 0);
-    STAGE_WAIT(stats_of(stage).backlog_max == 2 * BACKLOG);
-    assert_int_equal(stats_of(stage).backlog_dropped, dropped);
+    STAGE_WAIT(stage_server_stats(stage).backlog_max == 2 * BACKLOG);
+    assert_int_equal(stage_server_stats(stage).backlog_dropped, dropped);
     stage_end(stage);
 }
 

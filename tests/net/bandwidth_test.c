@@ -2,18 +2,11 @@
  * part of each, on one shard and on several, and how it begins and ends. In the simulator,
  * to the byte. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "net/support/metered.h"
 
 enum { STEP = 20 };
-
-static bool long_form(void)
-{
-    const char *wanted = getenv("SALLY_LONG");
-    return wanted && *wanted && *wanted != '0';
-}
 
 static sally_bandwidth *shared;
 static sally_rates naming;
@@ -423,16 +416,7 @@ static void one_life(uint64_t seed)
 static void whatever_happens_nothing_is_lost_or_left(const struct setting *setting)
 {
     (void)setting;
-    uint64_t seeds = long_form() ? 3000 : 10, hash[2] = {0};
-    for (uint64_t seed = 1; seed <= seeds; seed++) {
-        for (int run = 0; run < 2; run++) {
-            one_life(seed);
-            hash[run] = sally_sim_hash(metered.sim);
-            metered_finish();
-        }
-        check(hash[0] == hash[1]);
-    }
-    printf("seeds 1 to %llu\n", (unsigned long long)seeds);
+    metered_seeds(10, 3000, one_life);
 }
 
 int main(void)

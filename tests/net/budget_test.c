@@ -2,10 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "support/raw.h"
-#include "support/stage.h"
-
-#include "sallyport/group.h"
+#include "net/support/cast.h"
+#include "net/support/raw.h"
+#include "net/support/stage.h"
 
 enum { MB = 1 << 20, HOGS = 150, GOODS = 10 };
 
@@ -130,6 +129,19 @@ static void a_servers_budget_is_its_own(const struct stage_way *way)
 enum { LEVEL_MAX = 1000 * 1000, LOW = 80 * 1000 };
 static char zeros[LEVEL_MAX];
 
+static struct stage *level_stage(const struct stage_way *way, uint32_t watchdog_ms,
+                                 void (*on_data)(sally_conn *conn, const void *data, size_t len))
+{
+    return stage_begin(way,
+                       &(struct stage_options){.handler.on_data = on_data,
+                                               .server = {.memory_max = LEVEL_MAX,
+                                                          .watchdog_ms = watchdog_ms,
+                                                          .conn = {.send_buf_bytes = 1,
+                                                                   .send_bytes_max = LEVEL_MAX,
+                                                                   .send_high_bytes = LEVEL_MAX,
+                                                                   .send_low_bytes = LOW}}});
+}
+
 /* f: fills the queue to 900,000 bytes, then small and big ones; e: a queue that is empty */
 static void judge_level(sally_conn *conn, const void *data, size_t len)
 {
@@ -151,13 +163,7 @@ static void judge_level(sally_conn *conn, const void *data, size_t len)
 
 static void above_its_levels_a_queue_takes_less_and_less(const struct stage_way *way)
 {
-    struct stage *stage =
-        stage_begin(way, &(struct stage_options){.handler.on_data = judge_level,
-                                                 .server = {.memory_max = LEVEL_MAX,
-                                                            .conn = {.send_buf_bytes = 1,
-                                                                     .send_bytes_max = LEVEL_MAX,
-                                                                     .send_high_bytes = LEVEL_MAX,
-                                                                     .send_low_bytes = LOW}}});
+    struct stage *stage = level_stage(way, 0, judge_level);
     struct actor *full, *empty;
     int reader = stage_client(stage, 1, &full), good = stage_client(stage, 0, &empty);
     assert_true(raw_send(reader, "f", 1));
@@ -184,18 +190,6 @@ static void judge_tight(sally_conn *conn, const void *data, size_t len)
     atomic_store(&actor_of(conn)->number[1], 1);
 }
 
-static struct stage *tight_stage(const struct stage_way *way)
-{
-    return stage_begin(way,
-                       &(struct stage_options){.handler.on_data = judge_tight,
-                                               .server = {.memory_max = LEVEL_MAX,
-                                                          .watchdog_ms = 20,
-                                                          .conn = {.send_buf_bytes = 1,
-                                                                   .send_bytes_max = LEVEL_MAX,
-                                                                   .send_high_bytes = LEVEL_MAX,
-                                                                   .send_low_bytes = LOW}}});
-}
-
 /* A client whose connection holds so many tenths of a megabyte, but for what its system took. */
 static int holder(struct stage *stage, char letter, struct actor **actor)
 {
@@ -220,7 +214,7 @@ static uint64_t second_send(struct stage *stage)
 /* ' ' + 60 is 600,000 bytes, with the 80,000 of the second one still below 70 %. */
 static void from_70_percent_on_a_queue_ends_at_its_low_mark(const struct stage_way *way)
 {
-    struct stage *stage = tight_stage(way);
+    struct stage *stage = level_stage(way, 20, judge_tight);
     struct actor *actor;
     int fd = holder(stage, ' ' + 60, &actor);
     assert_int_equal(second_send(stage), 0);
@@ -239,7 +233,7 @@ static void from_70_percent_on_a_queue_ends_at_its_low_mark(const struct stage_w
  * more than half as much and would be next. */
 static void from_95_percent_on_the_worst_is_closed_and_no_other(const struct stage_way *way)
 {
-    struct stage *stage = tight_stage(way);
+    struct stage *stage = level_stage(way, 20, judge_tight);
     struct actor *actors[4];
     int fds[4];
     fds[0] = holder(stage, ' ' + 5, &actors[0]);
@@ -376,29 +370,17 @@ static void an_engines_worst_is_closed_from_95_percent_on(const struct stage_way
 
 /* ---- What is sent to many ---- */
 
-struct told {
-    sally_broadcast_report report;
-    atomic_bool done;
-};
-
-static void tell(const sally_broadcast_report *report, void *arg)
-{
-    struct told *told = arg;
-    told->report = *report;
-    atomic_store(&told->done, true);
-}
-
 static sally_broadcast_report cast(struct stage *stage, sally_slow slow, size_t len)
 {
-    struct told told = {.done = false};
+    struct ticket ticket;
     sally_buf *buf = sally_buf_create(stage->engine, len);
     assert_non_null(buf);
     memset(sally_buf_data(buf), 'x', len);
-    const sally_broadcast_options options = {.slow = slow, .done = tell, .arg = &told};
-    assert_int_equal(sally_broadcast(stage->server, buf, &options), 0);
+    const sally_broadcast_options options = {.slow = slow};
+    assert_int_equal(cast_send_ticket(stage->server, NULL, buf, &options, &ticket), 0);
     sally_buf_release(buf);
-    STAGE_WAIT(atomic_load(&told.done));
-    return told.report;
+    ticket_wait(&ticket);
+    return ticket.report;
 }
 
 static void fill(sally_conn *conn, const void *data, size_t len)
@@ -411,13 +393,7 @@ static void fill(sally_conn *conn, const void *data, size_t len)
  * a big message for an empty queue has failed: that receiver is not. */
 static void who_has_no_room_by_a_budget_is_slow(const struct stage_way *way)
 {
-    struct stage *stage =
-        stage_begin(way, &(struct stage_options){.handler.on_data = fill,
-                                                 .server = {.memory_max = LEVEL_MAX,
-                                                            .conn = {.send_buf_bytes = 1,
-                                                                     .send_bytes_max = LEVEL_MAX,
-                                                                     .send_high_bytes = LEVEL_MAX,
-                                                                     .send_low_bytes = LOW}}});
+    struct stage *stage = level_stage(way, 0, fill);
     struct actor *full, *empty;
     int reader = stage_client(stage, 1, &full), good = stage_client(stage, 0, &empty);
     assert_true(raw_send(reader, "f", 1));

@@ -4,10 +4,10 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "net/support/client_log.h"
+#include "support/long.h"
 
 enum { SEEDS = 60, RACERS = 60 };
 
@@ -212,7 +212,7 @@ static uint64_t storm(uint64_t seed)
 static void any_mix_of_faults_ends_well_and_replays(const struct setting *setting)
 {
     (void)setting;
-    uint64_t seeds = getenv("SALLY_LONG") ? 50 * SEEDS : SEEDS;
+    uint64_t seeds = long_form() ? 50 * SEEDS : SEEDS;
     for (uint64_t seed = 1; seed <= seeds; seed++) {
         printf("seed %llu\n", (unsigned long long)seed);
         uint64_t first = storm(seed);

@@ -220,13 +220,6 @@ static void a_thousand_closes_from_threads_give_one_on_close(const struct stage_
 
 /* ---- Reasons ---- */
 
-static void ignore_data(sally_conn *conn, const void *data, size_t len)
-{
-    (void)conn;
-    (void)data;
-    (void)len;
-}
-
 static void assert_info(const sally_close_info *info, sally_close_reason reason, int error,
                         int sys_error)
 {
@@ -237,7 +230,8 @@ static void assert_info(const sally_close_info *info, sally_close_reason reason,
 
 static void a_peer_that_finishes_is_peer_closed(const struct stage_way *way)
 {
-    struct stage *stage = stage_begin(way, &(struct stage_options){.handler.on_data = ignore_data});
+    struct stage *stage =
+        stage_begin(way, &(struct stage_options){.handler.on_data = stage_ignore});
     struct actor *actor;
     int fd = stage_client(stage, 0, &actor);
     assert_true(raw_send(fd, "12345", 5));
@@ -250,7 +244,8 @@ static void a_peer_that_finishes_is_peer_closed(const struct stage_way *way)
 
 static void a_peer_that_resets_is_peer_reset(const struct stage_way *way)
 {
-    struct stage *stage = stage_begin(way, &(struct stage_options){.handler.on_data = ignore_data});
+    struct stage *stage =
+        stage_begin(way, &(struct stage_options){.handler.on_data = stage_ignore});
     struct actor *actor;
     int fd = stage_client(stage, 0, &actor);
     assert_true(raw_send(fd, "12345", 5));
@@ -269,7 +264,7 @@ static void a_network_that_fails_is_network(const struct stage_way *way)
 {
     struct stage *stage =
         stage_begin(way, &(struct stage_options){.handler.on_open = open_and_send_much,
-                                                 .handler.on_data = ignore_data,
+                                                 .handler.on_data = stage_ignore,
                                                  .server.conn.write_stall_ms = SALLY_FOREVER,
                                                  .server.conn.send_buf_bytes = 16 * 1024});
     struct actor *actor;
@@ -321,7 +316,8 @@ static void no_memory_for_accepted_bytes_is_no_memory(const struct stage_way *wa
 
 static void stopping_the_engine_is_shutdown(const struct stage_way *way)
 {
-    struct stage *stage = stage_begin(way, &(struct stage_options){.handler.on_data = ignore_data});
+    struct stage *stage =
+        stage_begin(way, &(struct stage_options){.handler.on_data = stage_ignore});
     struct actor *actor;
     int fd = stage_client(stage, 0, &actor);
     assert_int_equal(sally_engine_stop(stage->engine), 0);
@@ -350,7 +346,8 @@ static void what_a_drain_cuts_is_drain_timeout(const struct stage_way *way)
 
 static void closing_by_id_is_local_and_aborting_is_aborted(const struct stage_way *way)
 {
-    struct stage *stage = stage_begin(way, &(struct stage_options){.handler.on_data = ignore_data});
+    struct stage *stage =
+        stage_begin(way, &(struct stage_options){.handler.on_data = stage_ignore});
     struct actor *actor;
     int fd = stage_client(stage, 0, &actor);
     assert_int_equal(sally_close(stage->engine, actor->id), 0);
@@ -367,7 +364,8 @@ static void closing_by_id_is_local_and_aborting_is_aborted(const struct stage_wa
 
 static void ids_that_name_nothing_are_refused(const struct stage_way *way)
 {
-    struct stage *stage = stage_begin(way, &(struct stage_options){.handler.on_data = ignore_data});
+    struct stage *stage =
+        stage_begin(way, &(struct stage_options){.handler.on_data = stage_ignore});
     struct lot lot = {.state = stage_seed()};
     struct actor *actor;
     int fd = stage_client(stage, 0, &actor);

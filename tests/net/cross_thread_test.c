@@ -205,11 +205,6 @@ static void *hammer_stale_ids(void *arg)
     return NULL;
 }
 
-static void echo(sally_conn *conn, const void *data, size_t len)
-{
-    STAGE_CHECK(actor_of(conn)->stage, sally_conn_send(conn, data, len) == 0);
-}
-
 /* Each of them has called again since: so they hammer while what is judged happens, however the
  * system schedules threads. */
 static void wait_for_blows(struct hammer *hammers, unsigned count)
@@ -226,7 +221,7 @@ static void stale_ids_reach_nobody(const struct stage_way *way)
     /* all of the 100,000 on one way, so that the others don't take half a minute each */
     size_t count = way->shards == 1 ? 100 * 1000 : 10 * 1000;
     if (STAGE_SLOW) count = 5000;
-    struct stage *stage = stage_begin(way, &(struct stage_options){.handler.on_data = echo});
+    struct stage *stage = stage_begin(way, &(struct stage_options){.handler.on_data = stage_echo});
     sally_id *ids = calloc(count, sizeof *ids);
     assert_non_null(ids);
     for (size_t done = 0; done < count; done += BATCH) {

@@ -161,11 +161,9 @@ static void destroying_under_load_ends_every_connection_once(const struct settin
     tally.greeting = "go";
     sally_handler handler = tally_handler(&tally);
     handler.on_sent = stream_on_sent;
-    sally_server *server;
     rig_open(&rig, setting);
     rig_start(&rig);
-    check_error(sally_listen(rig.engine, "127.0.0.1:0", &handler, NULL, &server), 0);
-    check(sally_server_address(server, 0, address, sizeof address) != NULL);
+    serve_handler(&rig, "127.0.0.1:0", &handler, NULL, address);
     rig.descriptors += STREAMS;
     dial_many(address, all.fds, STREAMS);
     check(pthread_create(&thread, NULL, streamers_body, &all) == 0);
@@ -208,11 +206,9 @@ static void a_callback_may_stop_but_not_destroy(const struct setting *setting)
     tally_init(&tally);
     sally_handler handler = tally_handler(&tally);
     handler.on_data = calls_from_inside;
-    sally_server *server;
     rig_open(&rig, setting);
     rig_start(&rig);
-    check_error(sally_listen(rig.engine, "127.0.0.1:0", &handler, NULL, &server), 0);
-    check(sally_server_address(server, 0, address, sizeof address) != NULL);
+    serve_handler(&rig, "127.0.0.1:0", &handler, NULL, address);
     int client = dial(address);
     say(client, "x", 1);
     check_error(sally_engine_wait(rig.engine), 0);

@@ -7,22 +7,11 @@
 
 enum { SILENT = 20, SHORT_MS = 200 };
 
-static void echo(sally_conn *conn, const void *data, size_t len)
-{
-    STAGE_CHECK(actor_of(conn)->stage, sally_conn_send(conn, data, len) == 0);
-}
-
-static sally_server_stats stats_of(const struct stage *stage)
-{
-    sally_server_stats stats;
-    assert_int_equal(sally_server_get_stats(stage->server, &stats), 0);
-    return stats;
-}
-
 static struct stage *begin(const struct stage_way *way, sally_server_options server)
 {
     server.accept_with_data = true;
-    return stage_begin(way, &(struct stage_options){.handler.on_data = echo, .server = server});
+    return stage_begin(way,
+                       &(struct stage_options){.handler.on_data = stage_echo, .server = server});
 }
 
 static void connect_silent(const struct stage *stage, int *fds, int count)
@@ -56,13 +45,13 @@ static void the_silent_cost_no_connection(const struct stage_way *way)
     connect_silent(stage, fds, SILENT);
     for (unsigned n = 1; n <= 10; n++) {
         converse(stage, n, 3000);
-        STAGE_WAIT(atomic_load(&stage->closed) == n && stats_of(stage).conns == 0);
+        STAGE_WAIT(atomic_load(&stage->closed) == n && stage_server_stats(stage).conns == 0);
     }
     assert_int_equal(atomic_load(&stage->opened), 10);
-    assert_int_equal(stats_of(stage).accepted, 10);
-    assert_int_equal(stats_of(stage).conns, 0);
+    assert_int_equal(stage_server_stats(stage).accepted, 10);
+    assert_int_equal(stage_server_stats(stage).conns, 0);
     close_all(fds, SILENT);
-    STAGE_WAIT(stats_of(stage).silent == SILENT);
+    STAGE_WAIT(stage_server_stats(stage).silent == SILENT);
     stage_end(stage);
 }
 
@@ -80,7 +69,7 @@ static void silence_is_cut_without_a_word_to_the_program(const struct stage_way 
     atomic_store(&told, 0);
     struct stage *stage = stage_begin(
         way,
-        &(struct stage_options){.handler.on_data = echo,
+        &(struct stage_options){.handler.on_data = stage_echo,
                                 .handler.on_error = note_event,
                                 .server = {.accept_with_data = true, .accept_data_ms = SHORT_MS}});
     uint64_t began = stage_now_us();
@@ -88,10 +77,10 @@ static void silence_is_cut_without_a_word_to_the_program(const struct stage_way 
     for (int i = 0; i < SILENT; i++)
         assert_string_equal(raw_end_name(raw_read_to_end(fds[i], NULL)), "FIN");
     assert_true(stage_now_us() - began + 10000 >= SHORT_MS * 1000);
-    STAGE_WAIT(stats_of(stage).silent == SILENT);
+    STAGE_WAIT(stage_server_stats(stage).silent == SILENT);
     assert_int_equal(atomic_load(&stage->opened), 0);
     /* Wine's AcceptEx may fail by itself (31); that is told, the silent ones are not */
-    assert_int_equal(atomic_load(&told), stats_of(stage).accept_failures);
+    assert_int_equal(atomic_load(&told), stage_server_stats(stage).accept_failures);
     if (strcmp(sally_engine_port(stage->engine), "iocp") != 0)
         assert_int_equal(atomic_load(&told), 0);
     converse(stage, 1, 100);
@@ -107,7 +96,7 @@ static void past_the_limit_the_oldest_goes(const struct stage_way *way)
     int fds[SILENT];
     struct stage *stage = begin(way, (sally_server_options){.accept_held_max = HELD});
     connect_silent(stage, fds, SILENT);
-    STAGE_WAIT(stats_of(stage).silent == CUT);
+    STAGE_WAIT(stage_server_stats(stage).silent == CUT);
     for (int i = 0; i < CUT; i++)
         assert_string_equal(raw_end_name(raw_read_to_end(fds[i], NULL)), "FIN");
     converse(stage, 1, 100);
@@ -116,8 +105,8 @@ static void past_the_limit_the_oldest_goes(const struct stage_way *way)
         assert_true(raw_send(fds[i], "x", 1) && raw_read(fds[i], &byte, 1));
         assert_int_equal(byte, 'x');
     }
-    assert_true(stats_of(stage).silent <= CUT + 1);
-    assert_int_equal(stats_of(stage).stalled_times, 0);
+    assert_true(stage_server_stats(stage).silent <= CUT + 1);
+    assert_int_equal(stage_server_stats(stage).stalled_times, 0);
     close_all(fds, SILENT);
     STAGE_WAIT(atomic_load(&stage->closed) == 1 + KEPT);
     stage_end(stage);
@@ -154,7 +143,7 @@ static void a_pause_in_on_open_holds_the_first_bytes_too(const struct stage_way 
     struct stage *stage =
         stage_begin(way, &(struct stage_options){.handler.on_open = pause_at_first,
                                                  .handler.on_timer = go_on,
-                                                 .handler.on_data = echo,
+                                                 .handler.on_data = stage_echo,
                                                  .server.accept_with_data = true});
     for (unsigned n = 1; n <= 3; n++) converse(stage, n, 9000);
     STAGE_WAIT(atomic_load(&stage->closed) == 3);
@@ -167,7 +156,7 @@ static void no_bytes_after_an_abort_in_on_open(const struct stage_way *way)
 {
     struct stage *stage =
         stage_begin(way, &(struct stage_options){.handler.on_open = abort_at_first,
-                                                 .handler.on_data = echo,
+                                                 .handler.on_data = stage_echo,
                                                  .server.accept_with_data = true});
     for (unsigned n = 0; n < 3; n++) {
         int fd = raw_connect(stage->address, 0);
@@ -200,7 +189,7 @@ static void a_pause_of_the_server_hands_out_nobody(const struct stage_way *way)
 {
     struct stage *stage = begin(way, (sally_server_options){0});
     assert_int_equal(sally_server_pause(stage->server), 0);
-    STAGE_WAIT(stats_of(stage).armed == 0);
+    STAGE_WAIT(stage_server_stats(stage).armed == 0);
     int fd = raw_connect(stage->address, 0);
     assert_true(raw_send(fd, "hello", 5));
     for (int i = 0; i < 50; i++) stage_nap();

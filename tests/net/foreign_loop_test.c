@@ -69,12 +69,10 @@ static void loop_open(const struct setting *setting)
     handler.on_data = loop_on_data;
     handler.on_timer = loop_on_timer;
     handler.on_close = loop_on_close;
-    sally_server *server;
     loop.owner = pthread_self();
     check(pipe(loop.pipe) == 0);
     rig_open(&loop.rig, setting);
-    check_error(sally_listen(loop.rig.engine, "127.0.0.1:0", &handler, NULL, &server), 0);
-    check(sally_server_address(server, 0, loop.address, TEXT_MAX) == loop.address);
+    serve_handler(&loop.rig, "127.0.0.1:0", &handler, NULL, loop.address);
 }
 
 static void loop_close(void)
@@ -272,13 +270,11 @@ static void only_one_thread_drives_and_never_from_inside(const struct setting *s
     pthread_t thread;
     struct rig rig;
     struct tally tally;
-    sally_server *server;
     tally_init(&tally);
     sally_handler handler = tally_handler(&tally);
     handler.on_data = drive_inside;
     rig_open(&rig, setting);
-    check_error(sally_listen(rig.engine, "127.0.0.1:0", &handler, NULL, &server), 0);
-    check(sally_server_address(server, 0, address, TEXT_MAX) == address);
+    serve_handler(&rig, "127.0.0.1:0", &handler, NULL, address);
     check_error(sally_engine_run_once(rig.engine, 0), 0);
     check_equal(sally_engine_get_state(rig.engine), SALLY_ENGINE_RUNNING);
     check_error(sally_engine_start(rig.engine), SALLY_ESTATE);

@@ -7,17 +7,12 @@
 #include "net/support/raw.h"
 #include "net/support/stage.h"
 #include "sallyport/framing.h"
+#include "support/long.h"
 
 enum { KB = 1024, MB = 1024 * KB, HEADER = 4 };
 
 static const sally_framing length = {.kind = SALLY_FRAMING_LENGTH};
 static const sally_framing line = {.kind = SALLY_FRAMING_LINE};
-
-static bool long_form(void)
-{
-    const char *wanted = getenv("SALLY_LONG");
-    return wanted && *wanted && *wanted != '0';
-}
 
 /* ---- A stream of frames that both sides can draw ---- */
 

@@ -6,6 +6,7 @@
 #include "net/support/cast.h"
 #include "net/support/raw.h"
 #include "net/support/stage.h"
+#include "support/long.h"
 
 enum { KB = 1024, BIG = 64 * KB };
 
@@ -332,7 +333,7 @@ static void an_outgoing_connection_is_a_member_like_any_other(const struct stage
 /* Receivers that don't read: everything stays in their queues, and it is one copy. */
 static void many_receivers_share_one_buffer(const struct stage_way *way)
 {
-    const unsigned clients = getenv("SALLY_LONG") ? 5000 : 150;
+    const unsigned clients = long_form() ? 5000 : 150;
     struct stage *stage =
         stage_begin(way, &(struct stage_options){.handler.on_data = echo,
                                                  .engine.conns_max = clients + 8,

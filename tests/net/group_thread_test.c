@@ -1,15 +1,13 @@
 /* Broadcasts and groups among threads: order, exactly one report, full queues, the engine's end,
  * and connections that send to each other. */
 #include <sched.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "net/support/cast.h"
+#include "net/support/nap.h"
 #include "net/support/raw.h"
 #include "net/support/stage.h"
-#include "os/thread.h"
-
-static bool is_long(void) { return getenv("SALLY_LONG") != NULL; }
+#include "support/long.h"
 
 /* ---- Order ---- */
 
@@ -110,7 +108,7 @@ static void what_a_thread_sends_keeps_its_order_at_every_receiver(const struct s
                                      .group = group,
                                      .ids = ids,
                                      .index = s,
-                                     .notes = is_long() ? 20000 : 400};
+                                     .notes = long_form() ? 20000 : 400};
         threads[s] = stage_thread(send_notes, &senders[s]);
     }
     for (int s = 0; s < SENDERS; s++) pthread_join(threads[s], NULL);
@@ -124,7 +122,7 @@ static void what_a_thread_sends_keeps_its_order_at_every_receiver(const struct s
  * shard the connection is; so is a leave. */
 static void a_join_and_a_leave_keep_their_place_among_sends(const struct stage_way *way)
 {
-    const uint32_t rounds = is_long() ? 20000 : 1000;
+    const uint32_t rounds = long_form() ? 20000 : 1000;
     struct stage *stage = stage_begin(way, &(struct stage_options){.no_server = false});
     sally_group *group;
     assert_int_equal(sally_group_create(&group, stage->engine), 0);
@@ -150,27 +148,6 @@ static void a_join_and_a_leave_keep_their_place_among_sends(const struct stage_w
 
 /* ---- Full, and the end ---- */
 
-static struct os_gate *nap_gate;
-static atomic_uint napping;
-
-static void nap_in_callback(sally_conn *conn, void *arg)
-{
-    (void)conn;
-    (void)arg;
-    atomic_fetch_add(&napping, 1);
-    os_gate_wait(nap_gate);
-}
-
-/* Puts one shard to sleep. */
-static void lull(struct stage *stage, sally_id id, struct os_gate *gate)
-{
-    os_gate_init(gate);
-    nap_gate = gate;
-    atomic_store(&napping, 0);
-    assert_int_equal(sally_post(stage->engine, id, nap_in_callback, NULL), 0);
-    STAGE_WAIT(atomic_load(&napping) == 1);
-}
-
 /* One shard sleeps, so that nothing is finished; who is refused reaches nobody. */
 static void messages_under_way_are_bounded(const struct stage_way *way)
 {
@@ -181,17 +158,17 @@ static void messages_under_way_are_bounded(const struct stage_way *way)
     int fds[CLIENTS];
     struct actor *actor;
     for (int i = 0; i < CLIENTS; i++) fds[i] = stage_client(stage, 0, &actor);
-    struct os_gate gate;
+    struct nap nap;
     static struct ticket tickets[LETTERS + 1], big;
-    lull(stage, actor->id, &gate);
+    nap_begin(&nap, stage, actor->id);
     for (int i = 0; i < LETTERS; i++)
         assert_int_equal(cast_text(stage, stage->server, NULL, "12345", NULL, &tickets[i]), 0);
     assert_int_equal(cast_text(stage, stage->server, NULL, "67890", NULL, &tickets[LETTERS]),
                      SALLY_EFULL);
-    os_gate_open(&gate);
+    nap_wake(&nap);
     for (int i = 0; i < LETTERS; i++) ticket_wait(&tickets[i]);
-    os_gate_free(&gate);
-    lull(stage, actor->id, &gate);
+    nap_free(&nap);
+    nap_begin(&nap, stage, actor->id);
     sally_buf *buf = sally_buf_create(stage->engine, 60000);
     assert_non_null(buf);
     memset(sally_buf_data(buf), 'b', 60000);
@@ -201,7 +178,7 @@ static void messages_under_way_are_bounded(const struct stage_way *way)
     sally_buf *huge = sally_buf_create(stage->engine, 100001);
     assert_int_equal(sally_broadcast(stage->server, huge, NULL), SALLY_ELIMIT);
     sally_buf_release(huge);
-    os_gate_open(&gate);
+    nap_wake(&nap);
     ticket_wait(&big);
     assert_int_equal(cast_send_ticket(stage->server, NULL, buf, NULL, &big), 0);
     sally_buf_release(buf);
@@ -216,7 +193,7 @@ static void messages_under_way_are_bounded(const struct stage_way *way)
         assert_true(raw_read(fds[i], back, 120000));
         raw_close(fds[i]);
     }
-    os_gate_free(&gate);
+    nap_free(&nap);
     stage_end(stage);
 }
 
@@ -285,7 +262,7 @@ static void join_some(sally_conn *conn)
 static void every_message_is_told_once_whatever_ends(const struct stage_way *way)
 {
     enum { THREADS = 4 };
-    const unsigned rounds = is_long() ? 400 : 12;
+    const unsigned rounds = long_form() ? 400 : 12;
     static struct storm storm;
     memset(&storm, 0, sizeof storm);
     struct stage *stage =
@@ -356,7 +333,7 @@ static void pass_on(sally_conn *conn, const void *data, size_t len)
  * they are full most of the time; after every while each connection still answers. */
 static void connections_that_send_to_each_other_never_lock_up(const struct stage_way *way)
 {
-    const unsigned whiles = is_long() ? 60 : 1;
+    const unsigned whiles = long_form() ? 60 : 1;
     struct stage *stage =
         stage_begin(way, &(struct stage_options){.handler.on_data = pass_on,
                                                  .engine.mailbox_letters_max = 16,
@@ -375,7 +352,7 @@ static void connections_that_send_to_each_other_never_lock_up(const struct stage
     char some[65536];
     for (unsigned n = 0; n < whiles; n++) {
         unsigned before = atomic_load(&talked);
-        uint64_t until_us = stage_now_us() + (is_long() ? 1000000 : 100000);
+        uint64_t until_us = stage_now_us() + (long_form() ? 1000000 : 100000);
         while (stage_now_us() < until_us) {
             for (int i = 0; i < TALKERS; i++) {
                 (void)raw_send_some(fds[i], "0123456789abcdef", 16, 0);

@@ -6,7 +6,6 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
 
@@ -14,6 +13,7 @@
 
 #include "os/thread.h"
 #include "sallyport.h"
+#include "support/long.h"
 
 enum { ROUNDS = 15, EVERY_US = 50, WAIT_MS = 30000, CONNS = 4 };
 
@@ -114,7 +114,7 @@ static void talk_begin(void)
     os_gate_init(&talk.said);
 }
 
-static unsigned rounds(void) { return getenv("SALLY_LONG") ? 50 * ROUNDS : ROUNDS; }
+static unsigned rounds(void) { return long_form() ? 50 * ROUNDS : ROUNDS; }
 
 /* ---- Tests ---- */
 

@@ -2,10 +2,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "net/support/nap.h"
 #include "net/support/raw.h"
 #include "net/support/stage.h"
-#include "os/thread.h"
 #include "sallyport/work.h"
+#include "support/long.h"
 
 /* What a test's connections submit to. */
 struct office {
@@ -151,32 +152,13 @@ static void a_result_comes_back_to_its_connection(const struct stage_way *way)
 
 /* The mailbox has room for four letters, the shard is asleep in a callback, and posts fill it; yet
  * every result arrives. */
-static struct os_gate *nap_gate;
-static atomic_uint napping;
-
-static void nap_in_callback(sally_conn *conn, void *arg)
-{
-    (void)conn;
-    (void)arg;
-    atomic_fetch_add(&napping, 1);
-    os_gate_wait(nap_gate);
-}
-
-static void do_nothing(sally_conn *conn, void *arg)
-{
-    (void)conn;
-    (void)arg;
-}
-
 static void results_arrive_though_the_mailbox_is_full(const struct stage_way *way)
 {
     enum { JOBS = 50 };
     struct office office;
-    struct os_gate jobs_gate, shard_gate;
+    struct os_gate jobs_gate;
+    struct nap nap;
     os_gate_init(&jobs_gate);
-    os_gate_init(&shard_gate);
-    nap_gate = &shard_gate;
-    atomic_store(&napping, 0);
     struct stage_options options = {.engine.mailbox_letters_max = 4};
     struct stage *stage =
         office_begin(way, &office, &jobs_gate, &(sally_pool_options){.threads = 8}, options);
@@ -186,11 +168,10 @@ static void results_arrive_though_the_mailbox_is_full(const struct stage_way *wa
         assert_true(raw_send(fd, "a", 1));
         STAGE_WAIT(atomic_load(&office.taken) == i + 1);
     }
-    assert_int_equal(sally_post(stage->engine, actor->id, nap_in_callback, NULL), 0);
-    STAGE_WAIT(atomic_load(&napping) == 1);
+    nap_begin(&nap, stage, actor->id);
     int err = 0;
     for (int i = 0; i < 10 && !err; i++)
-        err = sally_post(stage->engine, actor->id, do_nothing, NULL);
+        err = sally_post(stage->engine, actor->id, nap_letter, NULL);
     assert_int_equal(err, SALLY_EFULL);
     os_gate_open(&jobs_gate);
     STAGE_WAIT(atomic_load(&office.ran) == JOBS);
@@ -198,21 +179,21 @@ static void results_arrive_though_the_mailbox_is_full(const struct stage_way *wa
     STAGE_WAIT(sally_pool_get_stats(office.pool, &stats) == 0 && stats.running == 0);
     assert_int_equal(stats.jobs, JOBS); /* all on their way */
     assert_int_equal(atomic_load(&office.told), 0);
-    os_gate_open(&shard_gate);
+    nap_wake(&nap);
     char back[JOBS];
     assert_true(raw_read(fd, back, JOBS));
     assert_int_equal(atomic_load(&office.ok), JOBS);
     raw_close(fd);
     office_end(&office, stage);
     os_gate_free(&jobs_gate);
-    os_gate_free(&shard_gate);
+    nap_free(&nap);
 }
 
 /* Eight workers are held up the whole time, and the echo beside goes on. */
 static void blocked_jobs_hold_up_nobody(const struct stage_way *way)
 {
     enum { BLOCKED = 8 };
-    const unsigned rounds = getenv("SALLY_LONG") ? 50000 : 500;
+    const unsigned rounds = long_form() ? 50000 : 500;
     struct office office;
     struct os_gate gate;
     os_gate_init(&gate);
@@ -413,7 +394,7 @@ static void *resize_now_and_then(void *arg)
 
 static void jobs_connections_and_workers_come_and_go(const struct stage_way *way)
 {
-    const unsigned rounds = getenv("SALLY_LONG") ? 2000 : 60;
+    const unsigned rounds = long_form() ? 2000 : 60;
     struct office office;
     struct stage *stage = office_begin(
         way, &office, NULL, &(sally_pool_options){.threads = 2, .jobs_max = 64, .wait_ms = 1},

@@ -8,13 +8,6 @@
 
 enum { LIMIT_MS = 300, LATER_MS = 3 * LIMIT_MS, MB = 1 << 20 };
 
-static void ignore_data(sally_conn *conn, const void *data, size_t len)
-{
-    (void)conn;
-    (void)data;
-    (void)len;
-}
-
 /* A limit counts from the beginning of the turn that opened the connection, and on a busy machine
  * that turn may have been interrupted before on_open looked at the clock. */
 static void assert_at_least_ms(const struct actor *actor, uint64_t ms)
@@ -38,7 +31,7 @@ static void later_timer(sally_conn *conn)
 static void a_silent_peer_meets_the_first_byte_limit(const struct stage_way *way)
 {
     struct stage *stage =
-        stage_begin(way, &(struct stage_options){.handler.on_data = ignore_data,
+        stage_begin(way, &(struct stage_options){.handler.on_data = stage_ignore,
                                                  .server.conn.first_byte_ms = LIMIT_MS});
     struct actor *actor;
     int fd = stage_client(stage, 0, &actor);
@@ -70,7 +63,7 @@ static void one_byte_is_enough_for_the_first_byte_limit(const struct stage_way *
 static void a_quiet_connection_meets_the_idle_limit(const struct stage_way *way)
 {
     struct stage *stage =
-        stage_begin(way, &(struct stage_options){.handler.on_data = ignore_data,
+        stage_begin(way, &(struct stage_options){.handler.on_data = stage_ignore,
                                                  .server.conn.idle_ms = LIMIT_MS});
     struct actor *actor;
     int fd = stage_client(stage, 0, &actor);
@@ -94,7 +87,7 @@ static void a_peer_that_takes_nothing_meets_the_write_limit(const struct stage_w
 {
     struct stage *stage =
         stage_begin(way, &(struct stage_options){.handler.on_open = send_much,
-                                                 .handler.on_data = ignore_data,
+                                                 .handler.on_data = stage_ignore,
                                                  .server.conn.send_buf_bytes = 8192,
                                                  .server.conn.write_stall_ms = LIMIT_MS});
     struct actor *actor;

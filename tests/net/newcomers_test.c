@@ -112,18 +112,13 @@ static sally_server *serve_asking(struct rig *rig, struct tally *tally,
                                   const struct setting *setting, const sally_admission *admission,
                                   char *address)
 {
-    sally_server *server = NULL;
     sally_server_options options = {.admission = admission};
     atomic_store(&verdict, SALLY_ALLOW);
     atomic_store(&asked, 0);
-    tally_init(tally);
-    rig_open(rig, setting);
-    rig_start(rig);
+    rig_run(rig, tally, setting);
     sally_handler handler = tally_handler(tally);
     handler.on_accept = on_accept;
-    check_error(sally_listen(rig->engine, "127.0.0.1:0", &handler, &options, &server), 0);
-    check(sally_server_address(server, 0, address, TEXT_MAX) != NULL);
-    return server;
+    return serve_handler(rig, "127.0.0.1:0", &handler, &options, address);
 }
 
 static void on_accept_knows_how_many_come_from_there(const struct setting *setting)
@@ -336,20 +331,16 @@ static void a_programs_own_strikes_become_longer_bans(const struct setting *sett
     char address[TEXT_MAX];
     struct rig rig;
     struct tally tally;
-    sally_server *server = NULL;
     sally_bans *bans = bans_new();
     sally_ban ban;
     sally_admission admission = {.bans = bans,
                                  .strikes = {.max = 5, .ban_s = 1000, .ban_max_s = 3000}};
     sally_server_options options = {.admission = &admission};
     static const uint32_t wanted_s[] = {1000, 2000, 3000, 3000};
-    tally_init(&tally);
-    rig_open(&rig, setting);
-    rig_start(&rig);
+    rig_run(&rig, &tally, setting);
     sally_handler handler = tally_handler(&tally);
     handler.on_data = on_data_strike;
-    check_error(sally_listen(rig.engine, "127.0.0.1:0", &handler, &options, &server), 0);
-    check(sally_server_address(server, 0, address, sizeof address) != NULL);
+    sally_server *server = serve_handler(&rig, "127.0.0.1:0", &handler, &options, address);
     int fd = dial_from(4, address);
     check_error(strike(fd, "0"), SALLY_EINVAL);
     for (int i = 0; i < 4; i++) {
@@ -361,8 +352,7 @@ static void a_programs_own_strikes_become_longer_bans(const struct setting *sett
         check_error(sally_bans_remove(bans, "127.0.0.4"), 0);
     }
     check_equal(admission_stats(server).strike_bans, 4);
-    check_error(sally_listen(rig.engine, "127.0.0.1:0", &handler, NULL, &server), 0);
-    check(sally_server_address(server, 0, address, sizeof address) != NULL);
+    serve_handler(&rig, "127.0.0.1:0", &handler, NULL, address);
     int plain = dial(address);
     check_error(strike(plain, "1"), SALLY_ESTATE);
     hang_up(fd);
@@ -379,19 +369,15 @@ static void what_is_no_message_becomes_a_ban(const struct setting *setting)
     char address[TEXT_MAX];
     struct rig rig;
     struct tally tally;
-    sally_server *server = NULL;
     sally_bans *bans = bans_new();
     sally_ban ban;
     sally_framing framing = {.kind = SALLY_FRAMING_LENGTH, .message_bytes_max = 64};
     sally_admission admission = {.bans = bans, .strikes = {.max = MAX, .within_s = 3600}};
     sally_server_options options = {.admission = &admission, .conn.framing = &framing};
-    tally_init(&tally);
-    rig_open(&rig, setting);
-    rig_start(&rig);
+    rig_run(&rig, &tally, setting);
     sally_handler handler = tally_handler(&tally);
     handler.on_data = NULL;
-    check_error(sally_listen(rig.engine, "127.0.0.1:0", &handler, &options, &server), 0);
-    check(sally_server_address(server, 0, address, sizeof address) != NULL);
+    sally_server *server = serve_handler(&rig, "127.0.0.1:0", &handler, &options, address);
     for (int i = 0; i < MAX; i++) {
         int fd = dial_from(9, address);
         check_equal(sally_bans_check(bans, "127.0.0.9", NULL), 0);

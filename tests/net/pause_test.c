@@ -10,7 +10,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "net/support/accept_load.h"
 #include "net/support/admission_tools.h"
+#include "support/long.h"
 
 static bool is_refused(const char *address)
 {
@@ -218,39 +220,18 @@ static void a_given_socket_cant_be_shut(const struct setting *setting)
 
 /* ---- Again and again ---- */
 
-struct load {
-    const char *address;
-    atomic_bool stop;
-    atomic_uint served;
-    atomic_uint turned_away;
-};
-
-static void *load_body(void *arg)
-{
-    struct load *load = arg;
-    while (!atomic_load(&load->stop)) {
-        int fd = dial_try(load->address);
-        bool good = fd >= 0 && echoes(fd);
-        atomic_fetch_add(good ? &load->served : &load->turned_away, 1);
-        if (fd >= 0) hang_up_reset(fd);
-    }
-    return NULL;
-}
-
 static void cycles_under_load_lose_no_listener(const struct setting *setting)
 {
     enum { THREADS = 2 };
-    pthread_t threads[THREADS];
     char address[TEXT_MAX];
-    struct load load = {.address = address};
-    unsigned cycles = getenv("SALLY_LONG") ? 1000 : 40;
+    struct load load;
+    unsigned cycles = long_form() ? 1000 : 40;
     struct rig rig;
     struct tally tally;
     rig_run(&rig, &tally, setting);
     sally_server *server = serve(&rig, &tally, NULL, address);
     check_error(sally_server_add(server, "127.0.0.1:0"), 0);
-    for (int i = 0; i < THREADS; i++)
-        check(pthread_create(&threads[i], NULL, load_body, &load) == 0);
+    load_begin(&load, address, THREADS);
     for (unsigned i = 0; i < cycles; i++) {
         unsigned before = atomic_load(&load.served);
         check_error(i % 3 ? sally_server_pause_closed(server) : sally_server_pause(server), 0);
@@ -260,8 +241,7 @@ static void cycles_under_load_lose_no_listener(const struct setting *setting)
     }
     unsigned before = atomic_load(&load.served);
     until(atomic_load(&load.served) > before + THREADS);
-    atomic_store(&load.stop, true);
-    for (int i = 0; i < THREADS; i++) check(pthread_join(threads[i], NULL) == 0);
+    load_end(&load);
     until(server_stats(server).armed == 2);
     check_equal(server_stats(server).listeners, 2);
     until(sally_server_conns(server) == 0);
@@ -274,7 +254,7 @@ static void cycles_under_load_lose_no_listener(const struct setting *setting)
 static void engines_start_and_stop_on_one_address(const struct setting *setting)
 {
     enum { CLIENTS = 4 };
-    unsigned cycles = getenv("SALLY_LONG") ? 500 : 25;
+    unsigned cycles = long_form() ? 500 : 25;
     char address[TEXT_MAX] = "127.0.0.1:0", where[TEXT_MAX];
     for (unsigned i = 0; i < cycles; i++) {
         int fds[CLIENTS];
@@ -297,7 +277,7 @@ static void engines_start_and_stop_on_one_address(const struct setting *setting)
 
 static void servers_close_and_others_open_on_one_address(const struct setting *setting)
 {
-    unsigned cycles = getenv("SALLY_LONG") ? 500 : 25;
+    unsigned cycles = long_form() ? 500 : 25;
     char address[TEXT_MAX] = "127.0.0.1:0", where[TEXT_MAX];
     struct rig rig;
     rig_open(&rig, setting);

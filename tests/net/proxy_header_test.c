@@ -15,11 +15,6 @@ static sally_proxy_options proxy;
 static sally_admission admission;
 static uint32_t features_off;
 
-static void echo(sally_conn *conn, const void *data, size_t len)
-{
-    STAGE_CHECK(actor_of(conn)->stage, sally_conn_send(conn, data, len) == 0);
-}
-
 /* Everybody who comes is a trusted proxy, who is told who its client is. */
 static void greet(sally_conn *conn)
 {
@@ -34,9 +29,10 @@ static struct stage *begin(const struct stage_way *way, sally_server_options ser
     if (!proxy.trusted) proxy.trusted = "127.0.0.1";
     server.proxy = &proxy;
     server.admission = &admission;
-    return stage_begin(way, &(struct stage_options){.handler = {.on_open = greet, .on_data = echo},
-                                                    .engine.port_features_off = features_off,
-                                                    .server = server});
+    return stage_begin(way,
+                       &(struct stage_options){.handler = {.on_open = greet, .on_data = stage_echo},
+                                               .engine.port_features_off = features_off,
+                                               .server = server});
 }
 
 static void end(struct stage *stage)

@@ -6,6 +6,7 @@
 
 #include "net/support/proxy_house.h"
 #include "sallyport/look.h"
+#include "support/long.h"
 
 /* ---- on_accept ---- */
 
@@ -132,7 +133,7 @@ static void many_silent_ones_are_bounded(const struct setting *setting)
 {
     enum { MAX = 32, SILENT = 3000 };
     int *fds = calloc(SILENT, sizeof *fds);
-    unsigned many = getenv("SALLY_LONG") ? SILENT : SILENT / 5;
+    unsigned many = long_form() ? SILENT : SILENT / 5;
     check(fds != NULL);
     house_prepare();
     house.proxy.waiting_max = MAX;

@@ -9,11 +9,6 @@
 
 enum { KB = 1024 };
 
-static void echo(sally_conn *conn, const void *data, size_t len)
-{
-    if (sally_conn_send(conn, data, len)) stage_wrong(actor_of(conn)->stage, "no room");
-}
-
 struct talk {
     int fd;
     uint64_t stream, len;
@@ -34,8 +29,9 @@ static void every_byte_comes_once_and_in_order(const struct stage_way *way)
     enum { CLIENTS = 3, BYTES = 300 * KB };
     sally_rates rates = {.recv = {.bytes_s = 800000, .burst_bytes = 9000},
                          .send = {.bytes_s = 900000, .burst_bytes = 10000}};
-    struct stage *stage = stage_begin(
-        way, &(struct stage_options){.handler = {.on_data = echo}, .server.conn.rates = &rates});
+    struct stage *stage =
+        stage_begin(way, &(struct stage_options){.handler = {.on_data = stage_echo},
+                                                 .server.conn.rates = &rates});
     struct talk talks[CLIENTS];
     pthread_t threads[CLIENTS];
     for (unsigned i = 0; i < CLIENTS; i++) {
@@ -141,7 +137,8 @@ static void limits_change_under_load(const struct stage_way *way)
 {
     enum { CLIENTS = 4, BYTES = 2000 * KB };
     const sally_rate rate = {.bytes_s = 1000000};
-    struct stage *stage = stage_begin(way, &(struct stage_options){.handler = {.on_data = echo}});
+    struct stage *stage =
+        stage_begin(way, &(struct stage_options){.handler = {.on_data = stage_echo}});
     struct talk talks[CLIENTS];
     pthread_t threads[CLIENTS];
     sally_bandwidth *bandwidth = make_shared(stage->engine, rate, rate);

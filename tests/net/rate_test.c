@@ -2,19 +2,12 @@
  * one connection each way, beside every other limit, changed while it runs, and at its end. What
  * connections share is in bandwidth_test.c. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "net/support/metered.h"
 #include "sallyport/framing.h"
 
 #define EACH_WAY(now) for (sally_sim_choice now = SALLY_SIM_YES; now <= SALLY_SIM_NO; now++)
-
-static bool long_form(void)
-{
-    const char *wanted = getenv("SALLY_LONG");
-    return wanted && *wanted && *wanted != '0';
-}
 
 /* What a test that looks each `STEP` ms can be late by: a share, a few turns and the network. */
 enum { STEP = 20 };
@@ -504,36 +497,31 @@ static void random_do(sally_conn *conn, void *arg)
     }
 }
 
+static void one_life(uint64_t seed)
+{
+    sally_rates both = {.recv = {.bytes_s = 20000}, .send = {.bytes_s = 30000}};
+    sally_sim_faults faults;
+    metered_begin();
+    metered.options.conn.rates = &both;
+    metered.fill = 20000;
+    metered.narrow = seed % 2;
+    metered.shards = 1 + (uint32_t)(seed % 3);
+    metered_serve(seed, SALLY_SIM_BY_SEED);
+    metered_dial(6);
+    sally_sim_draw_faults(metered.sim, &faults);
+    sally_sim_set_faults(metered.sim, &faults);
+    for (int i = 0; i < 60; i++) {
+        metered_run(sally_sim_random(metered.sim, 60), true);
+        sally_id id = metered.conns[sally_sim_random(metered.sim, metered.count)].id;
+        (void)sally_post(metered.engine, id, random_do, NULL);
+    }
+    sally_sim_set_faults(metered.sim, NULL);
+}
+
 static void whatever_happens_nothing_is_lost_or_left(const struct setting *setting)
 {
     (void)setting;
-    uint64_t seeds = long_form() ? 3000 : 12;
-    for (uint64_t seed = 1; seed <= seeds; seed++) {
-        uint64_t hash[2];
-        for (int run = 0; run < 2; run++) {
-            sally_rates both = {.recv = {.bytes_s = 20000}, .send = {.bytes_s = 30000}};
-            sally_sim_faults faults;
-            metered_begin();
-            metered.options.conn.rates = &both;
-            metered.fill = 20000;
-            metered.narrow = seed % 2;
-            metered.shards = 1 + (uint32_t)(seed % 3);
-            metered_serve(seed, SALLY_SIM_BY_SEED);
-            metered_dial(6);
-            sally_sim_draw_faults(metered.sim, &faults);
-            sally_sim_set_faults(metered.sim, &faults);
-            for (int i = 0; i < 60; i++) {
-                metered_run(sally_sim_random(metered.sim, 60), true);
-                sally_id id = metered.conns[sally_sim_random(metered.sim, metered.count)].id;
-                (void)sally_post(metered.engine, id, random_do, NULL);
-            }
-            sally_sim_set_faults(metered.sim, NULL);
-            hash[run] = sally_sim_hash(metered.sim);
-            metered_finish();
-        }
-        check(hash[0] == hash[1]);
-    }
-    printf("seeds 1 to %llu\n", (unsigned long long)seeds);
+    metered_seeds(12, 3000, one_life);
 }
 
 int main(void)

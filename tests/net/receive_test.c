@@ -211,24 +211,31 @@ static void echo_of_single_bytes(const struct stage_way *way)
     stage_end(stage);
 }
 
+/* All at once, each on a thread of its own. */
+static void echo_to_many(struct stage *stage, unsigned clients, uint64_t bytes, size_t piece_max)
+{
+    enum { CLIENTS_MAX = 16 };
+    struct sender senders[CLIENTS_MAX];
+    pthread_t threads[CLIENTS_MAX];
+    assert_true(clients <= CLIENTS_MAX);
+    for (unsigned i = 0; i < clients; i++) {
+        senders[i] = (struct sender){
+            .fd = stage_client(stage, 0, NULL), .bytes = bytes, .piece_max = piece_max};
+        threads[i] = stage_thread(send_all, &senders[i]);
+    }
+    for (unsigned i = 0; i < clients; i++) {
+        assert_true(raw_check(senders[i].fd, 5, 0, bytes, 0));
+        pthread_join(threads[i], NULL);
+        raw_close(senders[i].fd);
+    }
+}
+
 static void receive_buffers_of_one_byte_serve_too(const struct stage_way *way)
 {
     struct stage *stage = stage_begin(way, &(struct stage_options){.handler.on_data = echo,
                                                                    .engine.recv_buf_bytes = 1,
                                                                    .engine.recv_bufs = 2});
-    enum { CLIENTS = 5 };
-    struct sender senders[CLIENTS];
-    pthread_t threads[CLIENTS];
-    for (int i = 0; i < CLIENTS; i++) {
-        senders[i] =
-            (struct sender){.fd = stage_client(stage, 0, NULL), .bytes = 3000, .piece_max = 500};
-        threads[i] = stage_thread(send_all, &senders[i]);
-    }
-    for (int i = 0; i < CLIENTS; i++) {
-        assert_true(raw_check(senders[i].fd, 5, 0, senders[i].bytes, 0));
-        pthread_join(threads[i], NULL);
-        raw_close(senders[i].fd);
-    }
+    echo_to_many(stage, 5, 3000, 500);
     stage_end(stage);
 }
 
@@ -250,22 +257,10 @@ static void without_on_data_bytes_are_read_and_dropped(const struct stage_way *w
 /* More connections are busy than there are buffers: they wait their turn, and nobody starves. */
 static void few_buffers_serve_many_connections(const struct stage_way *way)
 {
-    enum { CLIENTS = 16 };
     struct stage *stage = stage_begin(way, &(struct stage_options){.handler.on_data = echo,
                                                                    .engine.recv_buf_bytes = 4096,
                                                                    .engine.recv_bufs = 4});
-    struct sender senders[CLIENTS];
-    pthread_t threads[CLIENTS];
-    for (int i = 0; i < CLIENTS; i++) {
-        senders[i] = (struct sender){
-            .fd = stage_client(stage, 0, NULL), .bytes = stage_scaled(MB), .piece_max = 20000};
-        threads[i] = stage_thread(send_all, &senders[i]);
-    }
-    for (int i = 0; i < CLIENTS; i++) {
-        assert_true(raw_check(senders[i].fd, 5, 0, senders[i].bytes, 0));
-        pthread_join(threads[i], NULL);
-        raw_close(senders[i].fd);
-    }
+    echo_to_many(stage, 16, stage_scaled(MB), 20000);
     stage_end(stage);
 }
 

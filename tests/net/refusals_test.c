@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "net/shard.h"
+#include "net/support/nap.h"
 #include "net/support/raw.h"
 #include "net/support/stage.h"
-#include "os/thread.h"
 
 enum { LETTERS = 8, BIG = 20000, SENDERS = 6 };
 
@@ -20,40 +20,14 @@ static struct stage *refusing_stage(const struct stage_way *way)
                                                     .engine.mailbox_letters_max = LETTERS});
 }
 
-/* ---- A shard that sleeps ---- */
-
-struct nap {
-    struct os_gate gate;
-    atomic_uint asleep;
-};
-
-static void sleep_in_callback(sally_conn *conn, void *arg)
-{
-    struct nap *nap = arg;
-    (void)conn;
-    atomic_fetch_add(&nap->asleep, 1);
-    os_gate_wait(&nap->gate);
-}
-
-static void do_nothing(sally_conn *conn, void *arg)
-{
-    (void)conn;
-    (void)arg;
-}
-
 /* Puts the connection's shard to sleep, and fills its mailbox. */
 static void lull_and_fill(struct stage *stage, sally_id id, struct nap *nap)
 {
-    os_gate_init(&nap->gate);
-    atomic_store(&nap->asleep, 0);
-    assert_int_equal(sally_post(stage->engine, id, sleep_in_callback, nap), 0);
-    STAGE_WAIT(atomic_load(&nap->asleep) == 1);
+    nap_begin(nap, stage, id);
     for (int i = 0; i < LETTERS; i++)
-        assert_int_equal(sally_post(stage->engine, id, do_nothing, NULL), 0);
-    assert_int_equal(sally_post(stage->engine, id, do_nothing, NULL), SALLY_EFULL);
+        assert_int_equal(sally_post(stage->engine, id, nap_letter, NULL), 0);
+    assert_int_equal(sally_post(stage->engine, id, nap_letter, NULL), SALLY_EFULL);
 }
-
-static void wake(struct nap *nap) { os_gate_open(&nap->gate); }
 
 /* ---- One by one ---- */
 
@@ -70,9 +44,9 @@ whoever_found_the_mailbox_full_is_told_once_when_it_has_room(const struct stage_
         for (int i = 0; i < 3; i++)
             assert_int_equal(sally_send(stage->engine, small->id, "x", 1), SALLY_EFULL);
         assert_int_equal(sally_send(stage->engine, big->id, piece, BIG), SALLY_EFULL);
-        wake(&nap);
+        nap_wake(&nap);
         STAGE_WAIT(atomic_load(&small->drains) == round && atomic_load(&big->drains) == round);
-        os_gate_free(&nap.gate);
+        nap_free(&nap);
         /* once: what comes behind it finds nothing more */
         assert_int_equal(sally_send(stage->engine, small->id, "x", 1), 0);
         assert_int_equal(sally_send(stage->engine, big->id, piece, BIG), 0);
@@ -97,9 +71,9 @@ static void a_crowd_that_was_refused_is_told_all(const struct stage_way *way)
     lull_and_fill(stage, actors[0]->id, &nap);
     for (int i = 0; i < CROWD; i++)
         assert_int_equal(sally_send(stage->engine, actors[i]->id, "x", 1), SALLY_EFULL);
-    wake(&nap);
+    nap_wake(&nap);
     for (int i = 0; i < CROWD; i++) STAGE_WAIT(atomic_load(&actors[i]->drains) == 1);
-    os_gate_free(&nap.gate);
+    nap_free(&nap);
     for (int i = 0; i < CROWD; i++) raw_close(fds[i]);
     stage_end(stage);
 }
@@ -126,9 +100,9 @@ static void the_next_owner_of_a_slot_is_not_told(const struct stage_way *way)
     assert_int_equal(atomic_load(&next->drains), 0);
     assert_int_equal(sally_send(stage->engine, next->id, "x", 1), SALLY_EFULL);
     refusals_note(shard, gone->id); /* the later owner is owed it all the same */
-    wake(&nap);
+    nap_wake(&nap);
     STAGE_WAIT(atomic_load(&next->drains) == 1);
-    os_gate_free(&nap.gate);
+    nap_free(&nap);
     raw_close(fd);
     stage_end(stage);
 }

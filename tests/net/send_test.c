@@ -8,13 +8,6 @@
 
 enum { MB = 1 << 20, MAX_BYTES = 64 * 1024, CHUNKS_MAX = 1 << 16 };
 
-static void ignore_data(sally_conn *conn, const void *data, size_t len)
-{
-    (void)conn;
-    (void)data;
-    (void)len;
-}
-
 static uint64_t seed;
 
 /* ---- Sizes ---- */
@@ -456,7 +449,7 @@ static void sends_to_a_peer_that_has_reset_raise_no_signal(const struct stage_wa
     struct stage *stage =
         stage_begin(way, &(struct stage_options){.handler.on_open = pause_it,
                                                  .handler.on_timer = send_into_the_void,
-                                                 .handler.on_data = ignore_data});
+                                                 .handler.on_data = stage_ignore});
     for (int i = 0; i < 20; i++) {
         struct actor *actor;
         int fd = stage_client(stage, 0, &actor);

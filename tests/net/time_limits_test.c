@@ -342,7 +342,6 @@ static void real_ends(const struct setting *setting, sally_conn_limits limits,
     struct rig rig;
     struct tally tally;
     char address[TEXT_MAX];
-    sally_server *server;
     tally_init(&tally);
     rig_open(&rig, setting);
     rig_start(&rig);
@@ -351,8 +350,7 @@ static void real_ends(const struct setting *setting, sally_conn_limits limits,
                              .on_heartbeat = real_on_heartbeat,
                              .on_close = real_on_close};
     sally_server_options options = {.conn = {.limits = limits}};
-    check_error(sally_listen(rig.engine, "127.0.0.1:0", &handler, &options, &server), 0);
-    check(sally_server_address(server, 0, address, sizeof address) != NULL);
+    serve_handler(&rig, "127.0.0.1:0", &handler, &options, address);
     int fd = dial_small(address, 4096);
     if (!floods) check(hear_end(fd, LIMIT_S * 1000) != HEARD_NOTHING);
     if (!floods) hang_up(fd);

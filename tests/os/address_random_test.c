@@ -13,14 +13,7 @@
 
 #include "os/clock.h"
 #include "os/support/address_tools.h"
-
-static uint64_t roll(uint64_t *seed)
-{
-    uint64_t z = *seed += UINT64_C(0x9E3779B97F4A7C15);
-    z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
-    return z ^ z >> 31;
-}
+#include "support/lot.h"
 
 static void mutate(uint64_t *seed, char *text, size_t size)
 {
@@ -28,12 +21,12 @@ static void mutate(uint64_t *seed, char *text, size_t size)
     static const char *const models[] = {"1.2.3.4:80", "[::1]:80",        "[::ffff:1.2.3.4]:8",
                                          "host.x:1",   "unix:/a/b",       "fd:12",
                                          "*:9",        "[fe80::1%lo]:80", "unix:@name"};
-    snprintf(text, size, "%s", models[roll(seed) % 9]);
-    for (uint64_t times = roll(seed) % 6; times > 0; times--) {
-        size_t len = strlen(text), at = roll(seed) % (len + 1);
-        char c = alphabet[roll(seed) % (sizeof alphabet - 1)];
-        if (roll(seed) % 8 == 0) c = (char)(1 + roll(seed) % 255);
-        switch (roll(seed) % 4) {
+    snprintf(text, size, "%s", models[lot_draw(seed) % 9]);
+    for (uint64_t times = lot_draw(seed) % 6; times > 0; times--) {
+        size_t len = strlen(text), at = lot_draw(seed) % (len + 1);
+        char c = alphabet[lot_draw(seed) % (sizeof alphabet - 1)];
+        if (lot_draw(seed) % 8 == 0) c = (char)(1 + lot_draw(seed) % 255);
+        switch (lot_draw(seed) % 4) {
         case 0: /* in */
             if (len + 2 > size) break;
             memmove(text + at + 1, text + at, len - at + 1);
@@ -91,8 +84,8 @@ static void random_texts_are_refused_or_read_back_equal(void **state)
         if (i % 4) {
             mutate(&seed, text, sizeof text);
         } else {
-            size_t len = roll(&seed) % sizeof text;
-            for (size_t at = 0; at < len; at++) text[at] = (char)roll(&seed);
+            size_t len = lot_draw(&seed) % sizeof text;
+            for (size_t at = 0; at < len; at++) text[at] = (char)lot_draw(&seed);
             text[len] = '\0';
         }
         if (parse(&address, text) != 0) continue;

@@ -20,6 +20,7 @@
 
 #include "port/support/deviant.h"
 #include "port/support/rules.h"
+#include "support/long.h"
 
 enum { NAMES_MAX = 24, RED_LIMIT_S = 2, GREEN_LIMIT_S = 40, EVERY = 9 };
 
@@ -74,7 +75,7 @@ static unsigned judge(const struct canary *canary, const struct rule *rule)
 static void run_canary(void **state)
 {
     const struct canary *canary = *state;
-    bool all = getenv("SALLY_LONG") != NULL;
+    bool all = long_form();
     unsigned wrong = 0, reds = 0;
     const struct rule *rule;
     for (unsigned i = 0; (rule = rule_at(i)) != NULL; i++) {

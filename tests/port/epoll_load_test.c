@@ -186,12 +186,7 @@ static void without_buffers_it_sleeps_and_then_serves_in_the_order_of_waiting(vo
     struct port_sock *socks[PAIRS];
     bench_open(&bench, 1);
     bench.hold = true;
-    for (int i = 0; i < PAIRS; i++) {
-        socks[i] = bench_pair(&bench, &peers[i]);
-        port_recv(bench.port, socks[i]);
-        peer_send(peers[i], socks[i], "first"); /* readable in this order */
-        bench_turn(&bench, 0);
-    }
+    bench_senders(&bench, socks, peers, PAIRS, "first", true);
     assert_int_equal(bench.count, 1);
     assert_ptr_equal(bench.events[0].sock, socks[0]);
     assert_int_equal(bench.port->bufs_total, 1);
@@ -208,10 +203,7 @@ static void without_buffers_it_sleeps_and_then_serves_in_the_order_of_waiting(vo
         assert_int_equal(bench.events[i + 1].bytes, 5);
     }
     port_buf_release(bench.port, bench.events[PAIRS].buf, bench.events[PAIRS].data);
-    for (int i = 0; i < PAIRS; i++) {
-        close(peers[i]);
-        bench_drop(&bench, socks[i], PORT_CLOSE_FIN);
-    }
+    bench_drop_pairs(&bench, socks, peers, PAIRS);
     bench_shut(&bench);
 }
 
@@ -224,12 +216,7 @@ static void who_stops_or_closes_while_waiting_for_a_buffer_leaves_the_queue(void
     struct port_sock *socks[PAIRS];
     bench_open(&bench, 1);
     bench.hold = true;
-    for (int i = 0; i < PAIRS; i++) {
-        socks[i] = bench_pair(&bench, &peers[i]);
-        port_recv(bench.port, socks[i]);
-        peer_send(peers[i], socks[i], "x");
-        bench_turn(&bench, 0);
-    }
+    bench_senders(&bench, socks, peers, PAIRS, "x", true);
     struct port_event lent = bench.events[0];
     bench_drop(&bench, socks[4], PORT_CLOSE_FIN); /* the last, */
     port_recv_stop(bench.port, socks[2]);         /* one in the middle, */
@@ -283,11 +270,7 @@ static void buffers_of_a_burst_go_back_when_nothing_comes(void **state)
     int peers[PAIRS];
     struct port_sock *socks[PAIRS];
     bench_open(&bench, 0);
-    for (int i = 0; i < PAIRS; i++) {
-        socks[i] = bench_pair(&bench, &peers[i]);
-        port_recv(bench.port, socks[i]);
-        peer_send(peers[i], socks[i], "x");
-    }
+    bench_senders(&bench, socks, peers, PAIRS, "x", false);
     size_t before = mem_in_use(&bench.mem);
     bench.hold = true;
     bench_until(&bench, PAIRS);
@@ -296,10 +279,7 @@ static void buffers_of_a_burst_go_back_when_nothing_comes(void **state)
         port_buf_release(bench.port, bench.events[i].buf, bench.events[i].data);
     bench_turn(&bench, 1);
     assert_true(mem_in_use(&bench.mem) <= before + 2 * 4096);
-    for (int i = 0; i < PAIRS; i++) {
-        close(peers[i]);
-        bench_drop(&bench, socks[i], PORT_CLOSE_FIN);
-    }
+    bench_drop_pairs(&bench, socks, peers, PAIRS);
     bench_shut(&bench);
 }
 
@@ -314,17 +294,10 @@ static void next_receive_reads_into_the_buffer_released_last(void **state)
     int peers[2];
     struct port_sock *socks[2];
     bench_open(&bench, 0);
-    for (int i = 0; i < 2; i++) {
-        socks[i] = bench_pair(&bench, &peers[i]);
-        port_recv(bench.port, socks[i]);
-        peer_send(peers[i], socks[i], "x");
-    }
+    bench_senders(&bench, socks, peers, 2, "x", false);
     bench_until(&bench, 2); /* in one turn: each is taken, released, then the next is read */
     assert_ptr_equal(bench.events[0].data, bench.events[1].data);
-    for (int i = 0; i < 2; i++) {
-        close(peers[i]);
-        bench_drop(&bench, socks[i], PORT_CLOSE_FIN);
-    }
+    bench_drop_pairs(&bench, socks, peers, 2);
     bench_shut(&bench);
 }
 
@@ -348,10 +321,7 @@ static void firehose_gets_one_read_in_a_turn(void **state)
     assert_int_equal(bench.count, 2);
     assert_int_equal(of_firehose, 1);
     bench_until(&bench, 11); /* ten reads of a buffer each; what is left comes by itself */
-    for (int i = 0; i < 2; i++) {
-        close(peers[i]);
-        bench_drop(&bench, socks[i], PORT_CLOSE_FIN);
-    }
+    bench_drop_pairs(&bench, socks, peers, 2);
     bench_shut(&bench);
 }
 
@@ -377,10 +347,7 @@ static void who_takes_one_event_a_turn_still_serves_everybody(void **state)
         for (int i = 0; i < PAIRS; i++) served[i] += bench.events[turn].sock == socks[i];
     }
     for (int i = 0; i < PAIRS; i++) assert_int_equal(served[i], ROUNDS);
-    for (int i = 0; i < PAIRS; i++) {
-        close(peers[i]);
-        bench_drop(&bench, socks[i], PORT_CLOSE_FIN);
-    }
+    bench_drop_pairs(&bench, socks, peers, PAIRS);
     bench_shut(&bench);
 }
 

@@ -114,11 +114,7 @@ static void stale_event_of_a_closed_socket_finds_nobody(void **state)
     int peers[3];
     struct port_sock *socks[2];
     bench_open(&bench, 0);
-    for (int i = 0; i < 2; i++) {
-        socks[i] = bench_pair(&bench, &peers[i]);
-        port_recv(bench.port, socks[i]);
-        peer_send(peers[i], socks[i], "x");
-    }
+    bench_senders(&bench, socks, peers, 2, "x", false);
     int newcomer = bench_connection(&peers[2]);
     /* both are in the kernel's answer; who handles the first closes the second and attaches a new
      * connection, which gets the slot and the number of the descriptor */
@@ -369,12 +365,7 @@ static void watched_descriptor_tells_of_what_epoll_does_not_know(void **state)
     bench_open(&bench, 1);
     int fd = (int)port_fd(bench.port);
     bench.hold = true;
-    for (int i = 0; i < 2; i++) {
-        socks[i] = bench_pair(&bench, &peers[i]);
-        port_recv(bench.port, socks[i]);
-        peer_send(peers[i], socks[i], "x");
-        bench_turn(&bench, 0);
-    }
+    bench_senders(&bench, socks, peers, 2, "x", true);
     while (tool_wait(fd, POLLIN, 0)) bench_turn(&bench, 0);
     assert_int_equal(bench.count, 1);
     port_buf_release(bench.port, bench.events[0].buf, bench.events[0].data);
@@ -387,10 +378,7 @@ static void watched_descriptor_tells_of_what_epoll_does_not_know(void **state)
     bench_turn(&bench, 0);
     assert_int_equal(bench.events[2].error, SALLY_ECANCELED);
     port_buf_release(bench.port, bench.events[1].buf, bench.events[1].data);
-    for (int i = 0; i < 2; i++) {
-        close(peers[i]);
-        bench_drop(&bench, socks[i], PORT_CLOSE_FIN);
-    }
+    bench_drop_pairs(&bench, socks, peers, 2);
     bench_shut(&bench);
 }
 

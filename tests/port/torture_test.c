@@ -21,6 +21,7 @@
 #include "os/thread.h"
 #include "port/support/rules.h"
 #include "sallyport/error.h"
+#include "support/long.h"
 
 enum {
     WALKERS = 10,
@@ -43,9 +44,8 @@ static const uint64_t default_seed = 20261121;
 struct walker {
     struct actor *actor;
     struct peer *peer;
-    bool shut;     /* our half is closed */
-    bool finished; /* the peer's is */
-    bool failed;   /* the stream's position is unknown */
+    bool shut;   /* our half is closed */
+    bool failed; /* the stream's position is unknown */
 };
 
 struct door {
@@ -281,24 +281,6 @@ static void actor_step(struct walk *walk, struct walker *walker)
     }
 }
 
-static void peer_step(struct walk *walk, struct walker *walker)
-{
-    struct peer *peer = walker->peer;
-    switch (any(walk, 40)) {
-    case 0: peer_close(peer, PORT_CLOSE_RST); break;
-    case 1: peer_close(peer, PORT_CLOSE_FIN); break;
-    case 2:
-        if (!walker->finished) peer_finish(peer);
-        walker->finished = true;
-        break;
-    default:
-        if (!walker->finished && !peer->reset && any(walk, 2))
-            peer_wrote(peer, peer->wrote + 1 + any(walk, 20000));
-        else
-            peer_read(peer, any(walk, 200000));
-    }
-}
-
 static void walker_step(struct walk *walk, struct walker *walker)
 {
     if (!walker->actor) {
@@ -312,7 +294,7 @@ static void walker_step(struct walk *walk, struct walker *walker)
     bool closing = actor_flies(walker->actor, PORT_CLOSE);
     bool peer = walker->peer && walker->peer->open;
     if (peer && (closing || any(walk, 2)))
-        peer_step(walk, walker);
+        peer_stray(walker->peer, 20000);
     else if (!closing)
         actor_step(walk, walker);
 }
@@ -424,7 +406,7 @@ static void torture_test(void **state)
 {
     struct torture *torture = *state;
     struct trial trial;
-    bool is_long = getenv("SALLY_LONG") != NULL;
+    bool is_long = long_form();
     unsigned seeds = is_long ? SEEDS_LONG : 1;
     for (unsigned i = 0; i < seeds; i++, torture->seed++) {
         trial_name("torture");
@@ -450,7 +432,7 @@ static unsigned make_cases(struct torture *cases)
         torture->few_bufs = i % WAYS > 0;
         torture->guarded = i % WAYS == 2;
         torture->seed = given ? strtoull(given, NULL, 0) : default_seed;
-        torture->steps = getenv("SALLY_LONG") ? STEPS_LONG : STEPS;
+        torture->steps = long_form() ? STEPS_LONG : STEPS;
         snprintf(torture->name, sizeof torture->name, "%s%s", torture->column->name,
                  ways[i % WAYS]);
     }

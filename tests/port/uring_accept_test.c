@@ -17,8 +17,6 @@ static const uint32_t each_off[] = {0, PORT_NO_MULTISHOT_ACCEPT};
 
 static struct rig rig;
 
-static bool all_opened(struct rig *r, void *arg) { return r->opened >= *(unsigned *)arg; }
-
 static void reset_before_accept(unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
@@ -33,13 +31,12 @@ static void test_clients_that_reset_before_the_accept_are_dead_on_arrival(void *
 {
     (void)state;
     for (unsigned i = 0; i < 2; i++) {
-        unsigned opened = 51;
         struct rig_client alive;
         rig_open(&rig, 4, 8, 0, 0, each_off[i]);
         rig_listen(&rig);
         reset_before_accept(50);
         rig_client_open(&rig, &alive, 1, 0);
-        rig_until(&rig, all_opened, &opened);
+        rig_until_opened(&rig, 51);
         assert_int_equal(rig.nameless, 50);
         assert_false(rig.accept_ended);
         rig_client_close(&alive);
@@ -67,7 +64,6 @@ static void test_accepting_ends_when_descriptors_do_and_goes_on_after(void **sta
     for (unsigned i = 0; i < 2; i++) {
         struct rlimit before;
         struct rig_client clients[12];
-        unsigned opened = 12;
         assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
         rig_open(&rig, 4, 8, 0, 0, each_off[i]);
         rig_listen(&rig);
@@ -81,7 +77,7 @@ static void test_accepting_ends_when_descriptors_do_and_goes_on_after(void **sta
         set_descriptors_max(before.rlim_cur);
         rig.accept_ended = false;
         port_accept(rig.port, &rig.listener->sock);
-        rig_until(&rig, all_opened, &opened);
+        rig_until_opened(&rig, 12);
         for (unsigned k = 0; k < 12; k++) rig_client_close(&clients[k]);
         rig_close(&rig);
     }

@@ -36,7 +36,6 @@ static void open_rig(uint32_t features_off)
 
 static bool bundles(void) { return uring_has(uring_of(rig.port), PORT_NO_BUNDLES); }
 
-static bool all_opened(struct rig *r, void *arg) { return r->opened >= *(unsigned *)arg; }
 static bool all_here(struct rig *r, void *arg) { return r->received >= *(uint64_t *)arg; }
 
 /* The kernel fills several at once only when the bytes are there before it looks. */
@@ -223,7 +222,7 @@ static void test_no_more_are_fed_than_there_will_be_buffers_for(void **state)
     struct rig_client clients[4];
     for (unsigned n = 0; n < 4; n++) rig_client_open(&rig, &clients[n], n + 1, 0);
     rig.no_recv = true;
-    rig_until(&rig, all_opened, &(unsigned){4});
+    rig_until_opened(&rig, 4);
     unsigned count = 0;
     for (unsigned n = 0; n < RIG_CONNS_MAX && count < 4; n++)
         if (rig.conns[n] && rig.conns[n] != rig.listener) waiting[count++] = rig.conns[n];
@@ -255,7 +254,7 @@ static void test_a_receive_ends_after_its_ration_while_others_wait(void **state)
         rig_listen(&rig);
         rig.no_recv = true;
         rig_client_open(&rig, &client, 3, goal);
-        rig_until(&rig, all_opened, &(unsigned){1});
+        rig_until_opened(&rig, 1);
         struct uring *uring = uring_of(rig.port);
         struct rig_conn *conn = rig_only(&rig), *other = rig_add(&rig, PORT_NO_HANDLE);
         rig_client_step(&client, goal);

@@ -271,9 +271,6 @@ static int enter_stuck(unsigned fd, unsigned submit, unsigned wait, unsigned fla
                               arg ? 0 : bytes);
 }
 
-static bool all_opened(struct rig *r, void *arg) { return r->opened >= *(unsigned *)arg; }
-static bool all_closed(struct rig *r, void *arg) { return r->closed >= *(unsigned *)arg; }
-
 static struct rig_conn *conn_after(unsigned index)
 {
     for (unsigned i = index; i < RIG_CONNS_MAX; i++)
@@ -288,12 +285,11 @@ static void test_operations_without_room_in_the_queue_wait_for_it(void **state)
 {
     (void)state;
     struct rig_client clients[20];
-    unsigned opened = 20, closed = 10;
     rig_open(&rig, 4, 8, 512, 8, 0);
     rig.no_recv = true;
     rig_listen(&rig);
     for (unsigned i = 0; i < 20; i++) rig_client_open(&rig, &clients[i], i, 2000);
-    rig_until(&rig, all_opened, &opened);
+    rig_until_opened(&rig, 20);
     uring_of(rig.port)->enter = enter_stuck;
     struct rig_conn *conn = NULL;
     for (unsigned i = 0, at = 0; i < 20; i++, at = conn->sock.slot.index + 1) {
@@ -310,7 +306,7 @@ static void test_operations_without_room_in_the_queue_wait_for_it(void **state)
     assert_true(uring_of(rig.port)->lists[URING_WORK].count > 0);
     assert_false(rig.accept_ended);
     uring_of(rig.port)->enter = uring_enter_kernel;
-    rig_until(&rig, all_closed, &closed);
+    rig_until_closed(&rig, 10);
     for (unsigned i = 0; i < 20; i++) rig_turn(&rig, 1);
     assert_true(rig.accept_ended);
     for (unsigned i = 0, at = 0; i < 10; i++, at = conn->sock.slot.index + 1) {

@@ -37,9 +37,6 @@ static struct rig rig;
 
 /* --- small rings, few buffers --- */
 
-static bool all_opened(struct rig *r, void *arg) { return r->opened >= *(unsigned *)arg; }
-static bool all_closed(struct rig *r, void *arg) { return r->closed >= *(unsigned *)arg; }
-
 static bool recv_over(struct rig *r, void *arg)
 {
     (void)r;
@@ -63,7 +60,6 @@ static void test_a_full_completion_queue_loses_nothing(void **state)
 {
     (void)state;
     struct rig_client clients[100];
-    unsigned opened = 100;
     rig_open(&rig, 4, 8, 512, 4, 0);
     rig_listen(&rig);
     rig_turn(&rig, 0);
@@ -71,7 +67,7 @@ static void test_a_full_completion_queue_loses_nothing(void **state)
     assert_int_equal(port_wait(rig.port, 100), 0);
     assert_true(
         io_uring_cq_has_overflow(&uring_of(rig.port)->ring)); /* the case is the one meant */
-    rig_until(&rig, all_opened, &opened);
+    rig_until_opened(&rig, 100);
     for (unsigned i = 0; i < 100; i++) rig_client_close(&clients[i]);
     rig_close(&rig);
 }
@@ -168,13 +164,12 @@ static void test_closing_with_a_receive_in_the_kernel_ends_the_stream(void **sta
         rig_listen(&rig);
         for (unsigned round = 0; round < 60; round++) {
             struct rig_client client;
-            unsigned opened = round + 1, closed = round + 1;
             rig_client_open(&rig, &client, round, 4096);
             rig_client_step(&client, 100 + round % 3 * 500);
-            rig_until(&rig, all_opened, &opened);
+            rig_until_opened(&rig, round + 1);
             rig_shut(&rig, rig_only(&rig), round % 5 == 4 ? PORT_CLOSE_RST : PORT_CLOSE_FIN);
             rig_until(&rig, client_ended, &client);
-            rig_until(&rig, all_closed, &closed);
+            rig_until_closed(&rig, round + 1);
             rig_client_close(&client);
         }
         rig_close(&rig);
@@ -267,14 +262,13 @@ static void test_a_receive_without_a_buffer_can_be_stopped_and_closed(void **sta
     (void)state;
     for (unsigned i = 0; i < EACH_OFF; i++) {
         struct rig_client clients[3];
-        unsigned opened = 3, closed = 1;
         rig_open(&rig, 4, 8, 100, 1, each_off[i]);
         rig.hold = 1;
         rig.keep = true;
         rig.no_recv = true;
         rig_listen(&rig);
         for (unsigned k = 0; k < 3; k++) rig_client_open(&rig, &clients[k], k, 1000);
-        rig_until(&rig, all_opened, &opened);
+        rig_until_opened(&rig, 3);
         for (unsigned k = 0; k < 3; k++) rig_client_step(&clients[k], 90);
         struct rig_conn *conns[3];
         three_conns(conns);
@@ -286,7 +280,7 @@ static void test_a_receive_without_a_buffer_can_be_stopped_and_closed(void **sta
         port_recv_stop(rig.port, &starved[0]->sock);
         rig_shut(&rig, starved[1], PORT_CLOSE_FIN);
         assert_int_equal(rig.port->bufs_lent, 1);
-        rig_until(&rig, all_closed, &closed);
+        rig_until_closed(&rig, 1);
         rig_until(&rig, recv_over, starved[0]);
         assert_int_equal(starved[0]->end, SALLY_ECANCELED);
         assert_int_equal(starved[0]->received, 0);
@@ -315,12 +309,11 @@ static void test_stopping_the_receive_loses_no_byte_and_ends_it_once(void **stat
     (void)state;
     for (unsigned i = 0; i < EACH_OFF; i++) {
         struct rig_client client;
-        unsigned one = 1;
         rig_open(&rig, 4, 8, 200, 3, each_off[i]);
         rig_listen(&rig);
         rig.echo = true;
         rig_client_open(&rig, &client, 7, 100000);
-        rig_until(&rig, all_opened, &one);
+        rig_until_opened(&rig, 1);
         rig_until(&rig, step_and_toggle, &client);
         rig_client_close(&client);
         rig_close(&rig);
@@ -339,11 +332,10 @@ static void test_stray_completions_are_counted_and_dropped(void **state)
 {
     (void)state;
     struct rig_client client;
-    unsigned one = 1;
     rig_open(&rig, 0, 0, 0, 0, 0);
     rig_listen(&rig);
     rig_client_open(&rig, &client, 1, 0);
-    rig_until(&rig, all_opened, &one);
+    rig_until_opened(&rig, 1);
     struct rig_conn *conn = rig_only(&rig);
     uint64_t stale = uring_data(&conn->sock, PORT_RECV) - (2ull << 32); /* an earlier generation */
     inject(stale);
@@ -443,7 +435,6 @@ static void test_the_descriptor_is_readable_when_there_is_something(void **state
 {
     (void)state;
     struct rig_client client;
-    unsigned one = 1, closed = 1;
     rig_open(&rig, 0, 0, 0, 0, 0);
     rig_listen(&rig);
     int fd = (int)port_fd(rig.port);
@@ -455,12 +446,12 @@ static void test_the_descriptor_is_readable_when_there_is_something(void **state
     assert_false(is_readable(fd, 0));
     rig_client_open(&rig, &client, 1, 100); /* a completion */
     assert_true(is_readable(fd, 5000));
-    rig_until(&rig, all_opened, &one);
+    rig_until_opened(&rig, 1);
     for (unsigned i = 0; i < 3; i++) rig_turn(&rig, 0);
     struct rig_conn *idle = rig_add(&rig, PORT_NO_HANDLE);
     rig_shut(&rig, idle, PORT_CLOSE_FIN); /* an event that no completion brings */
     assert_true(is_readable(fd, 5000));
-    rig_until(&rig, all_closed, &closed);
+    rig_until_closed(&rig, 1);
     rig_client_close(&client);
     rig_close(&rig);
 }
@@ -471,7 +462,6 @@ static void test_the_descriptor_is_readable_when_a_buffer_came_back(void **state
 {
     (void)state;
     struct rig_client clients[3];
-    unsigned opened = 3;
     rig_open(&rig, 0, 0, 100, 1, 0);
     rig.no_recv = true;
     rig.hold = 1;
@@ -479,7 +469,7 @@ static void test_the_descriptor_is_readable_when_a_buffer_came_back(void **state
     rig_listen(&rig);
     int fd = (int)port_fd(rig.port);
     for (unsigned k = 0; k < 3; k++) rig_client_open(&rig, &clients[k], k, 1000);
-    rig_until(&rig, all_opened, &opened);
+    rig_until_opened(&rig, 3);
     struct rig_conn *conns[3];
     three_conns(conns);
     rig_client_step(&clients[0], 50);

@@ -4,51 +4,36 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
-#include "sallyport/admission.h"
-#include "sallyport/sim.h"
+#include "sim/support/world.h"
+#include "support/long.h"
 
 enum { SEEDS = 60, PEERS = 40 };
-#define SERVER "127.0.0.1:5002"
 
-struct world {
-    sally_sim *sim;
-    sally_engine *engine;
-    sally_server *server;
-    sally_bans *bans;
-    unsigned opened, closed, live, peak;
+static struct {
+    unsigned peak;
     unsigned listen_failed, listening;
     unsigned asked, stop_at; /* the engine stops at that newcomer; 0: it doesn't */
     sally_verdict verdict;
-    sally_admission admission;
-    sally_server_options options;
-};
-
-static struct world world;
+} seen;
 
 static sally_verdict on_accept(sally_server *server, const sally_accept_info *info)
 {
     (void)server;
     (void)info;
-    if (world.stop_at && ++world.asked == world.stop_at)
+    if (seen.stop_at && ++seen.asked == seen.stop_at)
         assert_int_equal(sally_engine_stop(world.engine), 0);
-    return world.verdict;
+    return seen.verdict;
 }
 
 static void on_open(sally_conn *conn)
 {
     (void)conn;
     world.opened++;
-    if (++world.live > world.peak) world.peak = world.live;
-}
-
-static void on_data(sally_conn *conn, const void *data, size_t len)
-{
-    if (sally_conn_send(conn, data, len)) sally_conn_abort(conn);
+    if (world.opened - world.closed > seen.peak) seen.peak = world.opened - world.closed;
 }
 
 static void on_close(sally_conn *conn, const sally_close_info *info)
@@ -56,78 +41,36 @@ static void on_close(sally_conn *conn, const sally_close_info *info)
     (void)conn;
     (void)info;
     world.closed++;
-    world.live--;
 }
 
 static void on_error(sally_server *server, const sally_server_event *event)
 {
     (void)server;
-    world.listen_failed += event->kind == SALLY_SERVER_LISTEN_FAILED;
-    world.listening += event->kind == SALLY_SERVER_LISTENING;
+    seen.listen_failed += event->kind == SALLY_SERVER_LISTEN_FAILED;
+    seen.listening += event->kind == SALLY_SERVER_LISTENING;
 }
 
-static uint64_t sim_clock(void *sim) { return sally_sim_now_ms(sim); }
-
-/* The admission and the options are set before; a list of bans is made for it. */
 static void prepare(uint64_t seed)
 {
-    memset(&world, 0, sizeof world);
-    assert_int_equal(sally_sim_create(&world.sim, seed, NULL), 0);
-    sally_bans_options bans = {.now_ms = sim_clock, .clock_user = world.sim};
-    assert_int_equal(sally_bans_create(&world.bans, &bans), 0);
-    world.admission.bans = world.bans;
-    world.options.admission = &world.admission;
+    memset(&seen, 0, sizeof seen);
+    world_prepare(seed);
 }
 
 static void begin(unsigned shards)
 {
-    const sally_handler handler = {.on_accept = on_accept,
-                                   .on_open = on_open,
-                                   .on_data = on_data,
-                                   .on_close = on_close,
-                                   .on_error = on_error};
-    sally_engine_options options = {.shards = shards};
-    assert_int_equal(sally_sim_engine(world.sim, &options, &world.engine), 0);
-    assert_int_equal(sally_listen(world.engine, SERVER, &handler, &world.options, &world.server),
-                     0);
+    static const sally_handler handler = {.on_accept = on_accept,
+                                          .on_open = on_open,
+                                          .on_data = world_echo,
+                                          .on_close = on_close,
+                                          .on_error = on_error};
+    assert_int_equal(world_begin(&handler, shards), 0);
 }
-
-static void end(void)
-{
-    assert_int_equal(sally_engine_destroy(world.engine), 0);
-    assert_int_equal(sally_sim_sockets(world.sim), 0);
-    assert_int_equal(sally_sim_memory_bytes(world.sim), 0);
-    assert_int_equal(world.opened, world.closed);
-    sally_bans_destroy(world.bans);
-    sally_sim_destroy(world.sim);
-}
-
-static sally_admission_stats stats(void)
-{
-    sally_admission_stats got;
-    sally_server_stats all;
-    uint64_t sum = 0;
-    assert_int_equal(sally_server_admission_stats(world.server, &got), 0);
-    assert_int_equal(sally_server_get_stats(world.server, &all), 0);
-    for (int why = 0; why < SALLY_REFUSALS; why++) sum += got.refused_for[why];
-    assert_int_equal(sum, all.refused); /* nothing runs meanwhile */
-    return got;
-}
-
-static void run_ms(uint32_t ms) { assert_true(sally_sim_run(world.sim, ms) >= 0); }
 
 static unsigned in_state(sally_sim_peer **peers, unsigned count, sally_sim_peer_state state)
 {
     unsigned n = 0;
     for (unsigned i = 0; i < count; i++) n += sally_sim_peer_get_state(peers[i]) == state;
     return n;
-}
-
-static size_t received(sally_sim_peer *peer)
-{
-    size_t len = 0;
-    (void)sally_sim_peer_received(peer, &len);
-    return len;
 }
 
 /* ---- Bans and strikes ---- */
@@ -151,8 +94,8 @@ static void a_ban_ends_in_its_time_and_a_silent_peer_earns_longer_ones(void **st
     assert_non_null(strstr(ban.reason, "silent"));
     run_ms(100 * 1000);
     assert_int_equal(sally_bans_check(world.bans, address, NULL), 0);
-    assert_int_equal(stats().strike_bans, 1);
-    end();
+    assert_int_equal(admission_stats().strike_bans, 1);
+    world_end();
 }
 
 /* ---- Farewells ---- */
@@ -174,7 +117,7 @@ static void who_never_leaves_after_the_farewell_is_gone_in_its_time(void **state
         run_ms(100);
         for (int i = 0; i < MORE; i++) peers[i] = sally_sim_dial(world.sim, SERVER);
         run_ms(1000);
-        assert_int_equal(stats().farewells, GUESTS);
+        assert_int_equal(admission_stats().farewells, GUESTS);
         assert_int_equal(in_state(peers, MORE, SALLY_SIM_RESET), MORE - GUESTS);
         assert_int_equal(in_state(peers, MORE, SALLY_SIM_FINISHED), GUESTS);
         for (int i = 0; i < MORE; i++)
@@ -188,7 +131,7 @@ static void who_never_leaves_after_the_farewell_is_gone_in_its_time(void **state
         run_ms(500);
         assert_int_equal(received(late), 5);
         assert_int_equal(world.opened, FIRST);
-        end();
+        world_end();
     }
 }
 
@@ -198,18 +141,18 @@ static void a_delayed_one_that_nobody_lets_in_is_reset_in_its_time(void **state)
 {
     (void)state;
     prepare(7);
-    world.verdict = SALLY_DELAY;
+    seen.verdict = SALLY_DELAY;
     begin(1);
     sally_sim_peer *peer = sally_sim_dial(world.sim, SERVER);
     run_ms(9500);
     assert_int_equal(sally_sim_peer_get_state(peer), SALLY_SIM_OPEN);
-    assert_int_equal(stats().delayed, 1);
+    assert_int_equal(admission_stats().delayed, 1);
     run_ms(2000);
     assert_int_equal(sally_sim_peer_get_state(peer), SALLY_SIM_RESET);
-    assert_int_equal(stats().delayed, 0);
-    assert_int_equal(stats().delayed_times, 10);
-    assert_int_equal(stats().refused_for[SALLY_REFUSED_DELAY], 1);
-    end();
+    assert_int_equal(admission_stats().delayed, 0);
+    assert_int_equal(admission_stats().delayed_times, 10);
+    assert_int_equal(admission_stats().refused_for[SALLY_REFUSED_DELAY], 1);
+    world_end();
 }
 
 /* ---- The rate of all, exactly ---- */
@@ -232,7 +175,7 @@ static void newcomers_get_in_at_the_rate_and_none_is_lost(void **state)
         }
         run_ms(1000);
         assert_int_equal(world.opened, PEERS);
-        end();
+        world_end();
     }
 }
 
@@ -258,7 +201,7 @@ static void storm(uint64_t seed)
     sally_sim_set_faults(world.sim, &faults);
     for (unsigned i = 0; i < PEERS; i++) {
         peers[i] = sally_sim_dial(world.sim, SERVER);
-        world.verdict = (sally_verdict)sally_sim_random(world.sim, 4);
+        seen.verdict = (sally_verdict)sally_sim_random(world.sim, 4);
         run_ms(sally_sim_random(world.sim, 400));
         sally_sim_peer *peer = peers[sally_sim_random(world.sim, i + 1)];
         switch (sally_sim_random(world.sim, 9)) {
@@ -273,15 +216,16 @@ static void storm(uint64_t seed)
         }
     }
     sally_sim_set_faults(world.sim, NULL);
-    world.verdict = SALLY_ALLOW;
+    seen.verdict = SALLY_ALLOW;
     assert_int_equal(sally_server_resume(world.server), 0);
     for (unsigned i = 0; i < PEERS; i++) sally_sim_peer_reset(peers[i]);
     run_ms(600 * 1000);
-    if (world.live || stats().addresses || stats().delayed ||
-        world.listen_failed != world.listening)
+    if (world.opened != world.closed || admission_stats().addresses || admission_stats().delayed ||
+        seen.listen_failed != seen.listening)
         fail_msg("seed %llu: %u live, %u addresses, %u delayed", (unsigned long long)seed,
-                 world.live, stats().addresses, stats().delayed);
-    assert_true(world.peak <= 8);
+                 world.opened - world.closed, admission_stats().addresses,
+                 admission_stats().delayed);
+    assert_true(seen.peak <= 8);
     sally_sim_peer *peer = sally_sim_dial(world.sim, SERVER);
     run_ms(1000);
     sally_sim_peer_write(peer, "hello", 5);
@@ -290,32 +234,25 @@ static void storm(uint64_t seed)
     /* the engine ends while some are on their way in: the gate asserts that they gave all back */
     for (unsigned i = 0; i < 6; i++) (void)sally_sim_dial(world.sim, SERVER);
     run_ms(sally_sim_random(world.sim, 25));
-    end();
+    world_end();
 }
 
 static void every_count_comes_back_whatever_goes_wrong(void **state)
 {
     (void)state;
-    const char *only = getenv("SALLY_SEED");
-    uint64_t seeds = getenv("SALLY_LONG") ? SEEDS * 50 : SEEDS;
-    if (only) {
-        storm(strtoull(only, NULL, 10));
-        return;
-    }
-    for (uint64_t seed = 1; seed <= seeds; seed++) storm(seed);
-    print_message("seeds 1 to %llu\n", (unsigned long long)seeds);
+    seeds_run(SEEDS, 50, storm);
 }
 
 static void one_that_is_held_ends_with_the_engine(void **state)
 {
     (void)state;
     prepare(3);
-    world.verdict = SALLY_DELAY;
+    seen.verdict = SALLY_DELAY;
     begin(2);
     for (int i = 0; i < 5; i++) (void)sally_sim_dial(world.sim, SERVER);
     run_ms(500);
-    assert_int_equal(stats().delayed, 5);
-    end();
+    assert_int_equal(admission_stats().delayed, 5);
+    world_end();
 }
 
 /* Of six that come at once the sixth meets the stop, while others are on their way to their shards;
@@ -327,15 +264,15 @@ static void who_meets_the_stop_on_the_way_gives_its_place_back(void **state)
     for (uint64_t seed = 1; seed <= 20; seed++) {
         prepare(seed);
         world.admission.limits.conns_per_address = 1;
-        world.stop_at = AT_ONCE;
+        seen.stop_at = AT_ONCE;
         begin(3);
         assert_int_equal(sally_server_pause(world.server), 0);
         for (int i = 0; i < AT_ONCE; i++) (void)sally_sim_dial(world.sim, SERVER);
         run_ms(1000);
         assert_int_equal(sally_server_resume(world.server), 0);
         run_ms(5000);
-        assert_int_equal(world.asked, AT_ONCE);
-        end();
+        assert_int_equal(seen.asked, AT_ONCE);
+        world_end();
     }
 }
 

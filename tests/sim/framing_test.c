@@ -6,7 +6,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -14,6 +13,7 @@
 #include "filter/framing.h"
 #include "sallyport/framing.h"
 #include "sallyport/sim.h"
+#include "sim/support/storm.h"
 
 enum { GUESTS = 24, STREAM_MAX = 6000, MESSAGE_MS = 15000, LIMIT = 2000, SERVED_MS = 60000 };
 #define SERVER "127.0.0.1:5002"
@@ -387,17 +387,10 @@ static uint64_t run(uint64_t seed, uint64_t *served)
     return hash;
 }
 
-static uint64_t number(const char *name, uint64_t otherwise)
-{
-    const char *given = getenv(name);
-    return given ? strtoull(given, NULL, 0) : otherwise;
-}
-
 static void every_peer_is_treated_as_it_deserves(void **state)
 {
     (void)state;
-    uint64_t only = number("SALLY_SEED", 0), seeds = (number("SALLY_SEEDS", 3000) + 9) / 10,
-             served = 0;
+    uint64_t only = storm_only_seed(), seeds = (storm_seeds(3000) + 9) / 10, served = 0;
     for (uint64_t i = 0; i < (only ? 1 : seeds); i++) (void)run(only ? only : i + 1, &served);
     printf("%llu seeds, %llu peers judged\n", (unsigned long long)seeds,
            (unsigned long long)served);

@@ -4,121 +4,69 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "net/server.h"
-#include "sallyport/admission.h"
 #include "sallyport/proxy.h"
 #include "sallyport/rate.h"
-#include "sallyport/sim.h"
+#include "sim/support/world.h"
+#include "support/long.h"
 
 enum { SEEDS = 80, PEERS = 40, WAITING_MAX = 8 };
-#define SERVER "127.0.0.1:5002"
-#define LINE   "PROXY TCP4 203.0.113.7 198.51.100.1 4711 443\r\n"
+#define LINE "PROXY TCP4 203.0.113.7 198.51.100.1 4711 443\r\n"
 static const char binary[] =
     "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\7\xc6\x33\x64\x01\x12\x67"
     "\1\xbb";
 
-struct world {
-    sally_sim *sim;
-    sally_engine *engine;
-    sally_server *server;
-    sally_bans *bans;
-    unsigned opened, closed, judged;
+static struct {
+    unsigned judged;
     uint64_t bytes_in;
-    uint64_t opened_ms;
-    sally_verdict verdict; /* SALLY_DELAY: by the seed */
-    bool by_seed;
+    sally_verdict verdict;
+    bool by_seed; /* the verdict, and whether a connection is closed at once */
     char peer[64];
     sally_proxy_options proxy;
-    sally_admission admission;
-    sally_server_options options;
-};
-
-static struct world world;
+} seen;
 
 static sally_verdict on_accept(sally_server *server, const sally_accept_info *info)
 {
     (void)server;
-    world.judged++;
+    seen.judged++;
     assert_string_not_equal(info->peer, "-");
-    return world.by_seed ? (sally_verdict)sally_sim_random(world.sim, 4) : world.verdict;
+    return seen.by_seed ? (sally_verdict)sally_sim_random(world.sim, 4) : seen.verdict;
 }
 
 static void on_open(sally_conn *conn)
 {
     world.opened++;
-    world.opened_ms = sally_sim_now_ms(world.sim);
-    (void)sally_conn_peer(conn, world.peer, sizeof world.peer);
-    if (world.by_seed && !sally_sim_random(world.sim, 8)) (void)sally_conn_close(conn);
-    if (world.by_seed && !sally_sim_random(world.sim, 8)) (void)sally_conn_abort(conn);
-}
-
-static void on_data(sally_conn *conn, const void *data, size_t len)
-{
-    if (sally_conn_send(conn, data, len)) (void)sally_conn_abort(conn);
+    (void)sally_conn_peer(conn, seen.peer, sizeof seen.peer);
+    if (seen.by_seed && !sally_sim_random(world.sim, 8)) (void)sally_conn_close(conn);
+    if (seen.by_seed && !sally_sim_random(world.sim, 8)) (void)sally_conn_abort(conn);
 }
 
 static void on_close(sally_conn *conn, const sally_close_info *info)
 {
     (void)conn;
     world.closed++;
-    world.bytes_in = info->bytes_in;
+    seen.bytes_in = info->bytes_in;
 }
 
-static uint64_t sim_clock(void *sim) { return sally_sim_now_ms(sim); }
-
-/* Options are set between the two. Every peer is a trusted proxy. */
+/* Every peer is a trusted proxy. */
 static void prepare(uint64_t seed)
 {
-    memset(&world, 0, sizeof world);
-    assert_int_equal(sally_sim_create(&world.sim, seed, NULL), 0);
-    sally_bans_options bans = {.now_ms = sim_clock, .clock_user = world.sim};
-    assert_int_equal(sally_bans_create(&world.bans, &bans), 0);
-    world.proxy.trusted = "0.0.0.0/0";
-    world.admission.bans = world.bans;
-    world.options.admission = &world.admission;
-    world.options.proxy = &world.proxy;
+    memset(&seen, 0, sizeof seen);
+    world_prepare(seed);
+    seen.proxy.trusted = "0.0.0.0/0";
+    world.options.proxy = &seen.proxy;
 }
 
 static int try_begin(unsigned shards)
 {
-    const sally_handler handler = {
-        .on_accept = on_accept, .on_open = on_open, .on_data = on_data, .on_close = on_close};
-    sally_engine_options options = {.shards = shards};
-    int err = sally_sim_engine(world.sim, &options, &world.engine);
-    if (!err) err = sally_listen(world.engine, SERVER, &handler, &world.options, &world.server);
-    return err;
+    static const sally_handler handler = {
+        .on_accept = on_accept, .on_open = on_open, .on_data = world_echo, .on_close = on_close};
+    return world_begin(&handler, shards);
 }
-
-static void end(void)
-{
-    assert_int_equal(sally_engine_destroy(world.engine), 0);
-    assert_int_equal(sally_sim_sockets(world.sim), 0);
-    assert_int_equal(sally_sim_memory_bytes(world.sim), 0);
-    assert_int_equal(world.opened, world.closed);
-    sally_bans_destroy(world.bans);
-    sally_sim_destroy(world.sim);
-}
-
-static sally_admission_stats admission(void)
-{
-    sally_admission_stats stats;
-    assert_int_equal(sally_server_admission_stats(world.server, &stats), 0);
-    return stats;
-}
-
-static sally_server_stats server_stats(void)
-{
-    sally_server_stats stats;
-    assert_int_equal(sally_server_get_stats(world.server, &stats), 0);
-    return stats;
-}
-
-static void run_ms(uint32_t ms) { assert_true(sally_sim_run(world.sim, ms) >= 0); }
 
 /* A peer's send buffer may be small: some of it now, the rest as it goes. How much never went. */
 static size_t say_some(sally_sim_peer *peer, const char *bytes, size_t len)
@@ -166,13 +114,13 @@ static void split_at(const char *header, size_t len, size_t cut, bool with_data)
     sally_sim_peer *peer = proxy_open();
     say_all(peer, header, cut);
     run_ms(100);
-    assert_int_equal(world.opened + world.judged, 0);
+    assert_int_equal(world.opened + seen.judged, 0);
     assert_int_equal(sally_server_proxy_waiting(world.server), !with_data || cut > 0);
     say_all(peer, header + cut, len - cut);
     run_ms(100);
     assert_int_equal(world.opened, 1);
     assert_int_equal(sally_server_proxy_waiting(world.server), 0);
-    assert_string_equal(world.peer, "203.0.113.7:4711");
+    assert_string_equal(seen.peer, "203.0.113.7:4711");
     run_ms(20000); /* the limit of the header is over, and it holds no longer */
     say_text(peer, "mine");
     run_ms(100);
@@ -180,9 +128,9 @@ static void split_at(const char *header, size_t len, size_t cut, bool with_data)
     sally_sim_peer_finish(peer);
     run_ms(1000);
     assert_int_equal(world.closed, 1);
-    assert_int_equal(world.bytes_in, 10);
+    assert_int_equal(seen.bytes_in, 10);
     assert_int_equal(server_stats().refused + server_stats().silent, 0);
-    end();
+    world_end();
 }
 
 static void a_header_may_be_split_anywhere(void **state)
@@ -206,7 +154,7 @@ static void the_limit_is_of_the_whole_header(void **state)
     static const uint32_t limits[] = {0, 3000, 250};
     for (unsigned i = 0; i < 3; i++) {
         prepare(i + 1);
-        world.proxy.header_ms = limits[i];
+        seen.proxy.header_ms = limits[i];
         assert_int_equal(try_begin(1), 0);
         uint32_t limit_ms = limits[i] ? limits[i] : 5000;
         sally_sim_peer *peer = sally_sim_dial(world.sim, SERVER);
@@ -218,9 +166,9 @@ static void the_limit_is_of_the_whole_header(void **state)
         assert_int_equal(sally_sim_peer_get_state(peer), SALLY_SIM_OPEN);
         run_ms(250);
         assert_int_equal(sally_sim_peer_get_state(peer), SALLY_SIM_RESET);
-        assert_int_equal(admission().refused_for[SALLY_REFUSED_PROXY_LATE], 1);
-        assert_int_equal(world.judged + world.opened, 0);
-        end();
+        assert_int_equal(admission_stats().refused_for[SALLY_REFUSED_PROXY_LATE], 1);
+        assert_int_equal(seen.judged + world.opened, 0);
+        world_end();
     }
 }
 
@@ -238,58 +186,58 @@ static void the_first_byte_is_the_clients(void **state)
     assert_int_equal(sally_sim_peer_get_state(peer), SALLY_SIM_OPEN);
     run_ms(300);
     assert_int_not_equal(sally_sim_peer_get_state(peer), SALLY_SIM_OPEN);
-    assert_int_equal(world.bytes_in, 0);
+    assert_int_equal(seen.bytes_in, 0);
     assert_int_equal(sally_bans_check(world.bans, "203.0.113.7", NULL), 1);
     assert_int_equal(sally_bans_count(world.bans), 1);
-    end();
+    world_end();
 }
 
 static void one_that_is_delayed_is_asked_for_again_in_its_time(void **state)
 {
     (void)state;
     prepare(4);
-    world.verdict = SALLY_DELAY;
+    seen.verdict = SALLY_DELAY;
     assert_int_equal(try_begin(2), 0);
     sally_sim_peer *peer = proxy_open();
     say_text(peer, LINE "abc");
     run_ms(3500);
-    assert_int_equal(world.judged, 4); /* at once and after each second */
-    assert_int_equal(admission().delayed, 1);
+    assert_int_equal(seen.judged, 4); /* at once and after each second */
+    assert_int_equal(admission_stats().delayed, 1);
     assert_int_equal(sally_server_proxy_waiting(world.server), 0);
     say_text(peer, "def");
-    world.verdict = SALLY_ALLOW;
+    seen.verdict = SALLY_ALLOW;
     run_ms(1000);
     assert_received(peer, "abcdef");
-    assert_int_equal(admission().delayed, 0);
+    assert_int_equal(admission_stats().delayed, 0);
     sally_sim_peer_reset(peer);
     run_ms(1000);
-    world.verdict = SALLY_DELAY; /* and not for ever */
+    seen.verdict = SALLY_DELAY; /* and not for ever */
     peer = proxy_open();
     say_text(peer, LINE);
     run_ms(11000);
     assert_int_equal(sally_sim_peer_get_state(peer), SALLY_SIM_RESET);
-    assert_int_equal(admission().refused_for[SALLY_REFUSED_DELAY], 1);
+    assert_int_equal(admission_stats().refused_for[SALLY_REFUSED_DELAY], 1);
     peer = proxy_open(); /* banned meanwhile, it is not asked for */
     say_text(peer, LINE);
     run_ms(200);
-    unsigned judged = world.judged;
+    unsigned judged = seen.judged;
     assert_int_equal(sally_bans_add(world.bans, "203.0.113.0/24", 60, NULL), 0);
     run_ms(2000);
     assert_int_equal(sally_sim_peer_get_state(peer), SALLY_SIM_RESET);
-    assert_int_equal(world.judged, judged);
-    assert_int_equal(admission().refused_for[SALLY_REFUSED_BANNED], 1);
+    assert_int_equal(seen.judged, judged);
+    assert_int_equal(admission_stats().refused_for[SALLY_REFUSED_BANNED], 1);
     sally_bans_clear(world.bans);
     peer = proxy_open(); /* nor when the server was closed meanwhile */
     say_text(peer, LINE);
     run_ms(200);
-    assert_int_equal(admission().delayed, 1);
-    judged = world.judged;
+    assert_int_equal(admission_stats().delayed, 1);
+    judged = seen.judged;
     assert_int_equal(sally_server_close(world.server), 0);
     run_ms(2000);
     assert_int_equal(sally_sim_peer_get_state(peer), SALLY_SIM_RESET);
-    assert_int_equal(world.judged, judged);
-    assert_int_equal(admission().refused_for[SALLY_REFUSED_CLOSING], 1);
-    end();
+    assert_int_equal(seen.judged, judged);
+    assert_int_equal(admission_stats().refused_for[SALLY_REFUSED_CLOSING], 1);
+    world_end();
 }
 
 /* In one batch with the header, where the shard gets its turns late: the receive that brought the
@@ -310,7 +258,7 @@ static void the_end_of_the_stream_may_come_with_the_header(void **state)
         assert_received(peer, "abc");
         assert_true(sally_sim_peer_finished(peer));
         assert_int_equal(world.closed, 1);
-        end();
+        world_end();
     }
 }
 
@@ -320,20 +268,20 @@ static void the_end_of_one_that_is_delayed_comes_after_its_bytes(void **state)
     (void)state;
     for (uint64_t seed = 1; seed <= 40; seed++) {
         prepare(seed);
-        world.verdict = SALLY_DELAY;
+        seen.verdict = SALLY_DELAY;
         assert_int_equal(try_begin(1), 0);
         sally_sim_peer *peer = proxy_open();
         say_text(peer, LINE "abc");
         sally_sim_peer_finish(peer);
         run_ms(500);
-        assert_int_equal(admission().delayed, 1);
-        world.verdict = SALLY_ALLOW;
+        assert_int_equal(admission_stats().delayed, 1);
+        seen.verdict = SALLY_ALLOW;
         run_ms(1000);
         assert_received(peer, "abc");
         assert_true(sally_sim_peer_finished(peer));
         run_ms(1000);
         assert_int_equal(world.closed, 1);
-        end();
+        world_end();
     }
 }
 
@@ -344,11 +292,11 @@ static void who_waits_longest_makes_room(void **state)
     (void)state;
     sally_sim_peer *peers[WAITING_MAX + 3];
     prepare(5);
-    world.proxy.waiting_max = WAITING_MAX;
+    seen.proxy.waiting_max = WAITING_MAX;
     assert_int_equal(try_begin(1), 0);
     for (unsigned i = 0; i < WAITING_MAX + 3; i++) peers[i] = proxy_open();
     assert_int_equal(sally_server_proxy_waiting(world.server), WAITING_MAX);
-    assert_int_equal(admission().refused_for[SALLY_REFUSED_PROXY_LATE], 3);
+    assert_int_equal(admission_stats().refused_for[SALLY_REFUSED_PROXY_LATE], 3);
     for (unsigned i = 0; i < WAITING_MAX + 3; i++)
         assert_int_equal(sally_sim_peer_get_state(peers[i]),
                          i < 3 ? SALLY_SIM_RESET : SALLY_SIM_OPEN);
@@ -356,11 +304,11 @@ static void who_waits_longest_makes_room(void **state)
     run_ms(100);
     assert_int_equal(world.opened, 1);
     (void)proxy_open(); /* there was room */
-    assert_int_equal(admission().refused_for[SALLY_REFUSED_PROXY_LATE], 3);
+    assert_int_equal(admission_stats().refused_for[SALLY_REFUSED_PROXY_LATE], 3);
     (void)proxy_open();
     assert_int_equal(sally_sim_peer_get_state(peers[3]), SALLY_SIM_RESET);
     assert_int_equal(sally_sim_peer_get_state(peers[4]), SALLY_SIM_OPEN);
-    end();
+    world_end();
 }
 
 /* ---- Whatever goes wrong ---- */
@@ -399,9 +347,9 @@ static void something_happens(sally_sim_peer *peer)
 static void storm_options(void)
 {
     sally_sim *sim = world.sim;
-    world.by_seed = sally_sim_random(sim, 2);
-    world.proxy.header_ms = 300 + sally_sim_random(sim, 3000);
-    world.proxy.waiting_max = 1 + sally_sim_random(sim, WAITING_MAX);
+    seen.by_seed = sally_sim_random(sim, 2);
+    seen.proxy.header_ms = 300 + sally_sim_random(sim, 3000);
+    seen.proxy.waiting_max = 1 + sally_sim_random(sim, WAITING_MAX);
     world.admission.limits.conns_per_address = sally_sim_random(sim, 4);
     world.admission.farewell = "full\n";
     world.admission.farewell_bytes = 5;
@@ -435,12 +383,12 @@ static void storm(uint64_t seed)
             something_happens(peers[sally_sim_random(world.sim, i + 1)]);
     }
     sally_sim_set_faults(world.sim, NULL);
-    world.by_seed = false;
+    seen.by_seed = false;
     assert_int_equal(sally_server_resume(world.server), 0);
     for (unsigned i = 0; i < PEERS; i++) sally_sim_peer_reset(peers[i]);
     run_ms(600 * 1000);
     sally_server_stats all = server_stats();
-    sally_admission_stats got = admission();
+    sally_admission_stats got = admission_stats();
     if (world.opened != world.closed || all.conns || got.addresses || got.delayed ||
         sally_server_proxy_waiting(world.server))
         fail_msg("seed %llu: %u live, %u conns, %u addresses, %u delayed, %u waiting",
@@ -452,25 +400,16 @@ static void storm(uint64_t seed)
     run_ms(100);
     say_text(peer, "PROXY TCP4 203.0.113.99 1.1.1.1 1 1\r\nhello");
     run_ms(1000);
-    size_t len;
-    (void)sally_sim_peer_received(peer, &len);
-    if (len != 5) fail_msg("seed %llu: not served in the end", (unsigned long long)seed);
+    if (received(peer) != 5) fail_msg("seed %llu: not served in the end", (unsigned long long)seed);
     for (unsigned i = 0; i < 6; i++) something_is_said(sally_sim_dial(world.sim, SERVER));
     run_ms(sally_sim_random(world.sim, 40)); /* the engine ends while some are on their way in */
-    end();
+    world_end();
 }
 
 static void every_count_comes_back_whatever_goes_wrong(void **state)
 {
     (void)state;
-    const char *only = getenv("SALLY_SEED");
-    uint64_t seeds = getenv("SALLY_LONG") ? SEEDS * 50 : SEEDS;
-    if (only) {
-        storm(strtoull(only, NULL, 10));
-        return;
-    }
-    for (uint64_t seed = 1; seed <= seeds; seed++) storm(seed);
-    print_message("seeds 1 to %llu\n", (unsigned long long)seeds);
+    seeds_run(SEEDS, 50, storm);
 }
 
 /* Nothing is lost without faults: a newcomer is open, refused for one cause, or went in silence. */
@@ -480,9 +419,9 @@ static void each_newcomer_is_counted_once(void **state)
     for (uint64_t seed = 1; seed <= 20; seed++) {
         sally_sim_peer *peers[PEERS];
         prepare(seed);
-        world.proxy.header_ms = 400;
-        world.proxy.waiting_max = 5;
-        world.by_seed = true;
+        seen.proxy.header_ms = 400;
+        seen.proxy.waiting_max = 5;
+        seen.by_seed = true;
         world.admission.delay_ms = 100;
         world.admission.delay_max_ms = 300;
         assert_int_equal(try_begin(1 + (unsigned)(seed % 3)), 0);
@@ -494,14 +433,11 @@ static void each_newcomer_is_counted_once(void **state)
         }
         run_ms(600 * 1000);
         sally_server_stats all = server_stats();
-        sally_admission_stats got = admission();
-        uint64_t sum = 0;
-        for (int why = 0; why < SALLY_REFUSALS; why++) sum += got.refused_for[why];
-        assert_int_equal(sum, all.refused);
+        (void)admission_stats(); /* the causes' sum */
         assert_int_equal(all.accepted, PEERS);
         assert_int_equal(all.accepted,
                          world.opened + all.refused + all.silent + all.dead_on_arrival);
-        end();
+        world_end();
     }
 }
 
@@ -525,7 +461,7 @@ static void without_memory_it_is_refused_and_nothing_is_left(void **state)
         say_text(next, LINE "cd");
         run_ms(2000);
         assert_received(next, "cd");
-        end();
+        world_end();
     }
     assert_int_equal(served, 3); /* all that there are have failed */
     assert_true(failed >= 4);

@@ -13,6 +13,7 @@
 #include "sallyport/framing.h"
 #include "sallyport/rate.h"
 #include "sallyport/sim.h"
+#include "support/long.h"
 
 #define SERVER "127.0.0.1:5002"
 enum { PEERS = 4, MOST = 3000 };
@@ -133,8 +134,7 @@ static uint64_t one_life(uint64_t seed)
 static void what_is_handed_out_is_what_was_wanted(void **state)
 {
     (void)state;
-    const char *wanted = getenv("SALLY_LONG");
-    uint64_t seeds = wanted && *wanted && *wanted != '0' ? 20000 : 150;
+    uint64_t seeds = long_form() ? 20000 : 150;
     for (uint64_t seed = 1; seed <= seeds; seed++) {
         uint64_t first = one_life(seed);
         if (seed % 10 == 0) assert_true(one_life(seed) == first);

@@ -15,12 +15,9 @@
 #include "port/iocp.h"
 #include "port/support/stage.h"
 #include "sallyport/error.h"
-#include "win32/support/fake.h"
-#include "win32/support/ground_fake.h"
+#include "win32/support/trial_fake.h"
 
-enum { TRIAL_LIMIT_S = 60, NS_PER_MS = 1000000 };
-
-static struct fake *fake_of(struct stage *stage) { return stage->world; }
+enum { NS_PER_MS = 1000000 };
 
 static struct actor *open_listener(struct stage *stage, struct address *at)
 {
@@ -490,50 +487,9 @@ static void a_closed_socket_s_posted_buffer_is_not_cancelled_again(struct stage 
     AWAIT(stage, actor->closed);
 }
 
-struct fault_case {
-    const char *name;
-    void (*run)(struct stage *stage);
-    const struct ground *ground;
-    uint32_t features_off;
-};
-
-static void run_case(void *arg)
-{
-    static struct stage stage; /* too big for a stack; one case a process */
-    const struct fault_case *fault_case = arg;
-    struct stage_config config = {.ops = &port_iocp_ops,
-                                  .ground = fault_case->ground,
-                                  .features_off = fault_case->features_off,
-                                  .no_strays = true};
-    stage_open(&stage, &config);
-    fault_case->run(&stage);
-    stage_shut(&stage);
-}
-
-/* With packets for everything and without, with accepts at once and without. */
-static void try_case(void **state)
-{
-    struct fault_case fault_case = *(const struct fault_case *)*state;
-    struct trial trial;
-    for (unsigned way = 0; way < 4; way++) {
-        fault_case.ground = way & 1 ? &ground_prompt_fake : &ground_fake;
-        fault_case.features_off = way & 2 ? PORT_NO_PACKET_SKIP : 0;
-        trial_name(fault_case.name);
-        const char *limit = getenv("SALLY_TRIAL_S");
-        trial_run(&trial, run_case, &fault_case,
-                  limit ? (unsigned)strtoul(limit, NULL, 10) : TRIAL_LIMIT_S, false);
-        if (trial.verdict != VERDICT_OK) fail_msg("way %u: %s", way, trial.text);
-    }
-}
-
-#define CASE(name)                                                                                 \
-    {                                                                                              \
-#name, name, NULL, 0                                                                       \
-    }
-
 int main(int argc, char **argv)
 {
-    static struct fault_case cases[] = {
+    static struct fake_case cases[] = {
         CASE(a_failed_accept_context_costs_one_newcomer),
         CASE(an_accept_that_ends_with_an_error_costs_one_newcomer),
         CASE(an_accept_that_nobody_cancelled_is_not_cancelled),
@@ -558,10 +514,5 @@ int main(int argc, char **argv)
         CASE(a_failed_context_costs_one_speaker),
         CASE(a_closed_socket_s_posted_buffer_is_not_cancelled_again),
     };
-    enum { COUNT = sizeof cases / sizeof cases[0] };
-    struct CMUnitTest tests[COUNT];
-    if (argc > 1) cmocka_set_test_filter(argv[1]);
-    for (unsigned i = 0; i < COUNT; i++)
-        tests[i] = (struct CMUnitTest){cases[i].name, try_case, NULL, NULL, &cases[i]};
-    return cmocka_run_group_tests_name("iocp_fault", tests, NULL, NULL);
+    return fake_cases_run("iocp_fault", cases, sizeof cases / sizeof cases[0], argc, argv);
 }

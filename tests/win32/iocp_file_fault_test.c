@@ -5,19 +5,15 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
 
 #include "port/iocp.h"
 #include "port/support/stage.h"
 #include "sallyport/error.h"
-#include "win32/support/fake.h"
-#include "win32/support/ground_fake.h"
+#include "win32/support/trial_fake.h"
 
-enum { TRIAL_LIMIT_S = 60, BYTES = 1000 };
-
-static struct fake *fake_of(struct stage *stage) { return stage->world; }
+enum { BYTES = 1000 };
 
 /* One transfer on a connection of its own: its error. */
 static int transfer(struct stage *stage)
@@ -127,50 +123,9 @@ static void without_the_extension_there_is_no_such_ability(struct stage *stage)
     port_destroy(port);
 }
 
-struct file_case {
-    const char *name;
-    void (*run)(struct stage *stage);
-    const struct ground *ground;
-    uint32_t features_off;
-};
-
-static void run_case(void *arg)
-{
-    static struct stage stage; /* too big for a stack; one case a process */
-    const struct file_case *file_case = arg;
-    struct stage_config config = {.ops = &port_iocp_ops,
-                                  .ground = file_case->ground,
-                                  .features_off = file_case->features_off,
-                                  .no_strays = true};
-    stage_open(&stage, &config);
-    file_case->run(&stage);
-    stage_shut(&stage);
-}
-
-/* With packets for everything and without, with transfers that finish at once and without. */
-static void try_case(void **state)
-{
-    struct file_case file_case = *(const struct file_case *)*state;
-    struct trial trial;
-    for (unsigned way = 0; way < 4; way++) {
-        file_case.ground = way & 1 ? &ground_prompt_fake : &ground_fake;
-        file_case.features_off = way & 2 ? PORT_NO_PACKET_SKIP : 0;
-        trial_name(file_case.name);
-        const char *limit = getenv("SALLY_TRIAL_S");
-        trial_run(&trial, run_case, &file_case,
-                  limit ? (unsigned)strtoul(limit, NULL, 10) : TRIAL_LIMIT_S, false);
-        if (trial.verdict != VERDICT_OK) fail_msg("way %u: %s", way, trial.text);
-    }
-}
-
-#define CASE(name)                                                                                 \
-    {                                                                                              \
-#name, name, NULL, 0                                                                       \
-    }
-
 int main(int argc, char **argv)
 {
-    static struct file_case cases[] = {
+    static struct fake_case cases[] = {
         CASE(a_transfer_that_fails_at_once_is_one_event),
         CASE(an_error_of_the_file_is_told_as_one),
         CASE(what_nobody_cancelled_is_a_reset),
@@ -179,10 +134,5 @@ int main(int argc, char **argv)
         CASE(an_attach_that_failed_is_told),
         CASE(without_the_extension_there_is_no_such_ability),
     };
-    enum { COUNT = sizeof cases / sizeof cases[0] };
-    struct CMUnitTest tests[COUNT];
-    if (argc > 1) cmocka_set_test_filter(argv[1]);
-    for (unsigned i = 0; i < COUNT; i++)
-        tests[i] = (struct CMUnitTest){cases[i].name, try_case, NULL, NULL, &cases[i]};
-    return cmocka_run_group_tests_name("iocp_file_fault", tests, NULL, NULL);
+    return fake_cases_run("iocp_file_fault", cases, sizeof cases / sizeof cases[0], argc, argv);
 }

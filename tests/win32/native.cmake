@@ -11,8 +11,8 @@ file(GLOB native_support CONFIGURE_DEPENDS port/support/rules*.c port/support/st
     win32/support/*.c)
 list(FILTER native_support EXCLUDE REGEX "_win32\\.c$")
 add_library(sallyport_iocp_native OBJECT ${native_sources} ${native_support}
-    port/support/trial_posix.c port/support/ground_posix.c port/support/guard_pages.c
-    port/support/guard_pages_posix.c)
+    port/support/trial.c port/support/trial_posix.c port/support/ground_posix.c
+    port/support/guard_pages.c port/support/guard_pages_posix.c)
 target_compile_definitions(sallyport_iocp_native PUBLIC PORT_OWN_WORDS=24)
 target_include_directories(sallyport_iocp_native PUBLIC ${PROJECT_SOURCE_DIR}/include
     ${PROJECT_SOURCE_DIR}/src ${CMAKE_CURRENT_SOURCE_DIR})

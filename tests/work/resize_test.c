@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "os/thread.h"
+#include "support/long.h"
 #include "work/support/bench.h"
 
 struct million {
@@ -46,7 +47,7 @@ static void sizer_body(void *arg)
         if (sally_pool_resize(sizer->bench->pool, bench_draw(&state, 17)))
             atomic_fetch_add(&sizer->failed, 1);
         atomic_fetch_add(&sizer->resized, 1);
-        for (int ms = 0; ms < (bench_long() ? 10 : 1); ms++) bench_nap();
+        for (int ms = 0; ms < (long_form() ? 10 : 1); ms++) bench_nap();
     }
     if (sally_pool_resize(sizer->bench->pool, 4)) atomic_fetch_add(&sizer->failed, 1);
 }
@@ -54,7 +55,7 @@ static void sizer_body(void *arg)
 static void every_job_runs_once_while_the_pool_is_resized(void **state)
 {
     (void)state;
-    const uint32_t jobs = bench_long() ? 1000000 : 50000;
+    const uint32_t jobs = long_form() ? 1000000 : 50000;
     struct bench bench;
     bench_begin(&bench, &(sally_pool_options){.threads = 4, .jobs_max = 1000});
     struct million million = {.bench = &bench, .runs = calloc(jobs, 1)};

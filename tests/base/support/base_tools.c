@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "os/clock.h"
+#include "support/lot.h"
 
 /* ---- Dice ---- */
 
@@ -18,14 +19,7 @@ void dice_init(struct dice *dice, const char *name)
     print_message("%s: SALLY_SEED=%llu\n", name, (unsigned long long)dice->state);
 }
 
-/* A counter whose bits are mixed by multiplying and shifting. */
-uint64_t dice_roll(struct dice *dice)
-{
-    uint64_t z = dice->state += UINT64_C(0x9E3779B97F4A7C15);
-    z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
-    return z ^ z >> 31;
-}
+uint64_t dice_roll(struct dice *dice) { return lot_draw(&dice->state); }
 
 uint64_t dice_below(struct dice *dice, uint64_t bound) { return dice_roll(dice) % bound; }
 

@@ -9,32 +9,9 @@
 
 #include <cmocka.h>
 
-uint64_t lot_next(struct lot *lot)
-{
-    uint64_t x = lot->state += 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
+#include "support/long.h"
 
-uint32_t lot_below(struct lot *lot, uint32_t below)
-{
-    return below ? (uint32_t)(lot_next(lot) % below) : 0;
-}
-
-uint64_t trace_seed(void)
-{
-    const char *given = getenv("SALLY_TEST_SEED");
-    uint64_t seed = given ? strtoull(given, NULL, 0) : 1;
-    printf("SALLY_TEST_SEED=%llu\n", (unsigned long long)seed);
-    return seed;
-}
-
-bool trace_long(void)
-{
-    const char *wanted = getenv("SALLY_LONG");
-    return wanted && *wanted && *wanted != '0';
-}
+uint64_t trace_seed(void) { return run_seed(1); }
 
 /* ---- Memory ---- */
 

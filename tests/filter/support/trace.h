@@ -8,21 +8,10 @@
 #include <stdint.h>
 
 #include "filter/framer.h"
-
-/* ---- A seeded generator ---- */
-
-struct lot {
-    uint64_t state;
-};
-
-uint64_t lot_next(struct lot *lot);
-uint32_t lot_below(struct lot *lot, uint32_t below); /* 0 for 0 */
+#include "support/lot.h"
 
 /* SALLY_TEST_SEED, or the same one each time; printed. */
 uint64_t trace_seed(void);
-
-/* SALLY_LONG=1 asks for the longer form. */
-bool trace_long(void);
 
 /* ---- Memory that counts and can fail ---- */
 

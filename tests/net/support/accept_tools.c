@@ -461,14 +461,20 @@ void tally_check(const struct tally *tally)
 
 /* ---- Servers ---- */
 
+sally_server *serve_handler(struct rig *rig, const char *where, const sally_handler *handler,
+                            const sally_server_options *options, char *address)
+{
+    sally_server *server = NULL;
+    check_error(sally_listen(rig->engine, where, handler, options, &server), 0);
+    if (address) check(sally_server_address(server, 0, address, TEXT_MAX) == address);
+    return server;
+}
+
 sally_server *serve_at(struct rig *rig, const char *where, struct tally *tally,
                        const sally_server_options *options, char *address)
 {
     sally_handler handler = tally_handler(tally);
-    sally_server *server = NULL;
-    check_error(sally_listen(rig->engine, where, &handler, options, &server), 0);
-    if (address) check(sally_server_address(server, 0, address, TEXT_MAX) == address);
-    return server;
+    return serve_handler(rig, where, &handler, options, address);
 }
 
 sally_server *serve(struct rig *rig, struct tally *tally, const sally_server_options *options,

@@ -174,6 +174,9 @@ sally_server *serve(struct rig *rig, struct tally *tally, const sally_server_opt
                     char *address);
 sally_server *serve_at(struct rig *rig, const char *where, struct tally *tally,
                        const sally_server_options *options, char *address);
+/* With a handler of the test's own. */
+sally_server *serve_handler(struct rig *rig, const char *where, const sally_handler *handler,
+                            const sally_server_options *options, char *address);
 sally_server_stats server_stats(sally_server *server);
 
 /* ---- Clients ---- */

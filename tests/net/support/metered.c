@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "sim/sim.h"
+#include "support/long.h"
 
 enum { PIECE = 10000, WRITE = 1 << 16, BUFFER = 1 << 15 };
 
@@ -212,6 +213,24 @@ void metered_finish(void)
     sally_sim_destroy(metered.sim);
     check_equal(metered.closed, metered.count);
     check_equal(metered.wrong, 0);
+}
+
+static uint64_t metered_life(uint64_t seed, void (*life)(uint64_t seed))
+{
+    life(seed);
+    uint64_t hash = sally_sim_hash(metered.sim);
+    metered_finish();
+    return hash;
+}
+
+void metered_seeds(uint64_t count, uint64_t count_long, void (*life)(uint64_t seed))
+{
+    uint64_t seeds = long_form() ? count_long : count;
+    printf("seeds 1 to %llu\n", (unsigned long long)seeds);
+    for (uint64_t seed = 1; seed <= seeds; seed++) {
+        uint64_t first = metered_life(seed, life);
+        check(metered_life(seed, life) == first);
+    }
 }
 
 uint64_t metered_sent(void)

@@ -54,6 +54,9 @@ void metered_do(unsigned conn, void (*fn)(sally_conn *conn, void *arg), void *ar
 void metered_say(sally_conn *conn, void *arg);
 void metered_fill(sally_conn *conn, void *arg);
 void metered_finish(void);
+/* One life of each seed twice, which must be alike: `life` is all of it but metered_finish. So many
+ * seeds, more in the longer form. */
+void metered_seeds(uint64_t count, uint64_t count_long, void (*life)(uint64_t seed));
 struct metered_conn *metered_of(const sally_conn *conn);
 uint64_t metered_sent(void);
 uint64_t metered_received(void);

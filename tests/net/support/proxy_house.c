@@ -79,9 +79,7 @@ void house_open(const struct setting *setting)
     sally_handler handler = tally_handler(&house.tally);
     handler.on_accept = on_accept;
     handler.on_data = on_data;
-    check_error(
-        sally_listen(house.rig.engine, house.where, &handler, &house.options, &house.server), 0);
-    check(sally_server_address(house.server, 0, house.address, sizeof house.address) != NULL);
+    house.server = serve_handler(&house.rig, house.where, &handler, &house.options, house.address);
 }
 
 void house_end(void)

@@ -331,12 +331,3 @@ size_t pattern_check(const void *data, uint64_t stream, uint64_t offset, size_t 
     }
     return len;
 }
-
-/* ---- Lots ---- */
-
-uint64_t lot_next(struct lot *lot) { return mix(lot->state += 0x9e3779b97f4a7c15u); }
-
-uint32_t lot_below(struct lot *lot, uint32_t below)
-{
-    return below ? (uint32_t)(lot_next(lot) % below) : 0;
-}

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "support/lot.h"
+
 /* Connects to "127.0.0.1:PORT"; -1 when it fails. `recv_buf_bytes` is SO_RCVBUF, set before the
  * handshake so that it bounds the window; 0: the system's. */
 int raw_connect(const char *address, int recv_buf_bytes);
@@ -75,16 +77,5 @@ void pattern_fill(void *data, uint64_t stream, uint64_t offset, size_t len);
 
 /* The index of the first byte that is wrong, or len. */
 size_t pattern_check(const void *data, uint64_t stream, uint64_t offset, size_t len);
-
-/* ---- A seeded generator of the tests' own ---- */
-
-struct lot {
-    uint64_t state;
-};
-
-uint64_t lot_next(struct lot *lot);
-
-/* Below `below`; 0 for 0. */
-uint32_t lot_below(struct lot *lot, uint32_t below);
 
 #endif

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "net/support/raw.h"
+#include "support/long.h"
 
 enum { KIND_STAGE = 0x57a6e, KIND_ACTOR = 0xac702, BIG_BLOCK_BYTES = 512 * 1024, WAYS_MAX = 6 };
 
@@ -25,14 +26,7 @@ uint64_t stage_now_us(void)
 
 void stage_nap(void) { usleep(1000); }
 
-uint64_t stage_seed(void)
-{
-    const char *given = getenv("SALLY_TEST_SEED");
-    uint64_t seed = given ? strtoull(given, NULL, 0) : stage_now_us() * 0x9e3779b97f4a7c15u >> 16;
-    printf("SALLY_TEST_SEED=%llu\n", (unsigned long long)seed);
-    fflush(stdout);
-    return seed;
-}
+uint64_t stage_seed(void) { return run_seed(stage_now_us() * 0x9e3779b97f4a7c15u >> 16); }
 
 pthread_t stage_thread(void *(*body)(void *arg), void *arg)
 {
@@ -354,6 +348,25 @@ const sally_close_info *actor_wait_closed(struct actor *actor)
     if (!STAGE_POLL(atomic_load(&actor->closed), STAGE_LIMIT_MS))
         fail_msg("on_close didn't come; the story: %s", actor->story);
     return &actor->info;
+}
+
+sally_server_stats stage_server_stats(const struct stage *stage)
+{
+    sally_server_stats stats;
+    assert_int_equal(sally_server_get_stats(stage->server, &stats), 0);
+    return stats;
+}
+
+void stage_echo(sally_conn *conn, const void *data, size_t len)
+{
+    STAGE_CHECK(actor_of(conn)->stage, sally_conn_send(conn, data, len) == 0);
+}
+
+void stage_ignore(sally_conn *conn, const void *data, size_t len)
+{
+    (void)conn;
+    (void)data;
+    (void)len;
 }
 
 /* ---- End ---- */

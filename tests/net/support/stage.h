@@ -125,6 +125,12 @@ int stage_client(struct stage *stage, int recv_buf_bytes, struct actor **actor);
 /* Waits for its on_close and returns what it said. */
 const sally_close_info *actor_wait_closed(struct actor *actor);
 
+sally_server_stats stage_server_stats(const struct stage *stage);
+
+/* As on_data: sends it back, and must be able to; or drops it. */
+void stage_echo(sally_conn *conn, const void *data, size_t len);
+void stage_ignore(sally_conn *conn, const void *data, size_t len);
+
 /* Nothing but its on_open has come. (The story may be read only once it is closed.) */
 static inline bool actor_is_quiet(struct actor *actor)
 {

@@ -157,6 +157,26 @@ struct port_sock *bench_pair(struct bench *bench, int *peer)
     return sock;
 }
 
+void bench_senders(struct bench *bench, struct port_sock **socks, int *peers, unsigned count,
+                   const char *text, bool turns)
+{
+    for (unsigned i = 0; i < count; i++) {
+        socks[i] = bench_pair(bench, &peers[i]);
+        port_recv(bench->port, socks[i]);
+        peer_send(peers[i], socks[i], text);
+        if (turns) bench_turn(bench, 0);
+    }
+}
+
+void bench_drop_pairs(struct bench *bench, struct port_sock **socks, const int *peers,
+                      unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        close(peers[i]);
+        bench_drop(bench, socks[i], PORT_CLOSE_FIN);
+    }
+}
+
 void bench_fill(struct bench *bench, struct port_sock *sock)
 {
     static char bytes[256 * 1024];

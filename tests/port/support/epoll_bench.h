@@ -57,7 +57,14 @@ struct port_sock *bench_listener(struct bench *bench, int backlog, struct addr *
 /* A connection: one end attached to the port, the other a plain socket. */
 struct port_sock *bench_pair(struct bench *bench, int *peer);
 
-/* The same with the port's end as a plain descriptor that nobody has attached yet. */
+/* So many that receive, each with a text that has come; with `turns`, one has been looked at before
+ * the next one's comes. And their end, with their peers'. */
+void bench_senders(struct bench *bench, struct port_sock **socks, int *peers, unsigned count,
+                   const char *text, bool turns);
+void bench_drop_pairs(struct bench *bench, struct port_sock **socks, const int *peers,
+                      unsigned count);
+
+/* As bench_pair, with the port's end as a plain descriptor that nobody has attached yet. */
 int bench_connection(int *peer);
 
 /* Fills what is between the two ends, until the port must park a send, and starts it. */

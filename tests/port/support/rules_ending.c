@@ -136,7 +136,6 @@ struct walker {
     struct actor *actor;
     struct peer *peer;
     bool shut;
-    bool finished;
 };
 
 static bool can_send(const struct walker *walker)
@@ -183,24 +182,6 @@ static void step_actor(struct stage *stage, struct walker *walker)
     }
 }
 
-static void step_peer(struct stage *stage, struct walker *walker)
-{
-    struct peer *peer = walker->peer;
-    switch (stage_random(stage, 40)) {
-    case 0: peer_close(peer, PORT_CLOSE_RST); break;
-    case 1: peer_close(peer, PORT_CLOSE_FIN); break;
-    case 2:
-        if (!walker->finished) peer_finish(peer);
-        walker->finished = true;
-        break;
-    default:
-        if (!walker->finished && !peer->reset && stage_random(stage, 2))
-            peer_wrote(peer, peer->wrote + 1 + stage_random(stage, 60000));
-        else
-            peer_read(peer, stage_random(stage, 200000));
-    }
-}
-
 static void walk_once(struct stage *stage, struct walker *walker)
 {
     if (!walker->actor) {
@@ -218,7 +199,7 @@ static void walk_once(struct stage *stage, struct walker *walker)
     }
     bool closing = actor_flies(walker->actor, PORT_CLOSE);
     if (walker->peer->open && (closing || stage_random(stage, 2))) {
-        step_peer(stage, walker);
+        peer_stray(walker->peer, 60000);
     } else if (!closing) {
         step_actor(stage, walker);
     }

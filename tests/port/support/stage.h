@@ -68,6 +68,7 @@ struct peer {
     bool open;
     bool ended;
     bool reset;
+    bool finished;
     uint32_t tag_in;
     uint32_t tag_out;
     uint64_t got;
@@ -252,6 +253,8 @@ bool peer_got(struct peer *peer, uint64_t total);
 bool peer_ended(struct peer *peer);
 bool peer_was_reset(struct peer *peer);
 void peer_finish(struct peer *peer);
+/* Any step that an open peer may take, by the stage's lot; at most so many bytes are written. */
+void peer_stray(struct peer *peer, uint32_t bytes_max);
 void peer_close(struct peer *peer, enum port_close_mode mode);
 
 /* The byte of a pattern. */

@@ -115,7 +115,28 @@ bool peer_was_reset(struct peer *peer)
     return peer->reset;
 }
 
-void peer_finish(struct peer *peer) { peer->stage->ground->finish(peer->stage->world, peer->id); }
+void peer_finish(struct peer *peer)
+{
+    peer->stage->ground->finish(peer->stage->world, peer->id);
+    peer->finished = true;
+}
+
+void peer_stray(struct peer *peer, uint32_t bytes_max)
+{
+    struct stage *stage = peer->stage;
+    switch (stage_random(stage, 40)) {
+    case 0: peer_close(peer, PORT_CLOSE_RST); break;
+    case 1: peer_close(peer, PORT_CLOSE_FIN); break;
+    case 2:
+        if (!peer->finished) peer_finish(peer);
+        break;
+    default:
+        if (!peer->finished && !peer->reset && stage_random(stage, 2))
+            peer_wrote(peer, peer->wrote + 1 + stage_random(stage, bytes_max));
+        else
+            peer_read(peer, stage_random(stage, 200000));
+    }
+}
 
 void peer_close(struct peer *peer, enum port_close_mode mode)
 {

@@ -6,82 +6,31 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { EXIT_FAIL = 1, EXIT_SKIP = 77 };
+#include "port/support/trial_own.h"
 
 static int verdict_fd = -1; /* -1: the trial runs in the process of the program itself */
-static const char *rule_name = "?";
-static _Atomic(const char *) waits_for; /* several threads may wait; the last is told */
-static _Atomic(const char *) waits_file;
-static atomic_int waits_line;
 
-void trial_name(const char *rule) { rule_name = rule; }
-
-void trial_waits_for(const char *what, const char *file, int line)
-{
-    waits_for = what;
-    waits_file = file;
-    waits_line = line;
-}
-
-static _Noreturn void end(int status, const char *text)
+void trial_end(int status, const char *text)
 {
     int fd = verdict_fd >= 0 ? verdict_fd : STDERR_FILENO;
     size_t len = strlen(text);
     ssize_t written = write(fd, text, len);
     if (verdict_fd < 0) written = write(fd, "\n", 1);
     (void)written;
-    _exit(status); /* other threads may still run, and what leaks after a failure tells nothing */
-}
-
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
-void trial_fail(const char *rule, const char *file, int line, const char *format, ...)
-{
-    char what[TRIAL_TEXT_MAX / 2], text[TRIAL_TEXT_MAX];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(what, sizeof what, format, args);
-    va_end(args);
-    const char *waits = waits_for;
-    snprintf(text, sizeof text, "%s%s%s: %s (%s:%d)", rule ? rule : rule_name, waits ? ": " : "",
-             waits ? waits : "", what, base_name(file), line);
-    end(EXIT_FAIL, text);
-}
-
-void trial_skip(const char *format, ...)
-{
-    char text[TRIAL_TEXT_MAX];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    end(EXIT_SKIP, text);
+    _exit(status);
 }
 
 /* snprintf is not async-signal-safe; the process ends here whatever it does. */
 static void on_alarm(int number)
 {
     (void)number;
-    char text[TRIAL_TEXT_MAX];
-    if (waits_for) {
-        snprintf(text, sizeof text, "%s: the time is over, waiting for: %s (%s:%d)", rule_name,
-                 (const char *)waits_for, base_name(waits_file), (int)waits_line);
-    } else {
-        snprintf(text, sizeof text, "%s: the time is over", rule_name);
-    }
-    end(EXIT_FAIL, text);
+    trial_time_is_over();
 }
 
 static _Noreturn void run_child(void (*body)(void *arg), void *arg, unsigned limit_s, bool quiet)
@@ -112,7 +61,7 @@ static void judge(struct trial *trial, int status)
 {
     if (WIFSIGNALED(status)) {
         trial->verdict = VERDICT_FAIL;
-        snprintf(trial->text, sizeof trial->text, "%s: ended by signal %d", rule_name,
+        snprintf(trial->text, sizeof trial->text, "%s: ended by signal %d", trial_rule(),
                  WTERMSIG(status));
     } else if (WEXITSTATUS(status) == 0) {
         trial->verdict = VERDICT_OK;
@@ -121,7 +70,7 @@ static void judge(struct trial *trial, int status)
     } else {
         trial->verdict = VERDICT_FAIL;
         if (!trial->text[0])
-            snprintf(trial->text, sizeof trial->text, "%s: exit status %d, see above", rule_name,
+            snprintf(trial->text, sizeof trial->text, "%s: exit status %d, see above", trial_rule(),
                      WEXITSTATUS(status));
     }
 }

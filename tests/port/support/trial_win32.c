@@ -3,84 +3,35 @@
  * of its threads. */
 #include "port/support/trial.h"
 
-#include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <windows.h>
 
-enum { EXIT_FAIL = 1, EXIT_SKIP = 77, COMMAND_MAX = 1024, GRACE_MS = 5000 };
+#include "port/support/trial_own.h"
 
-static const char *rule_name = "?";
+enum { COMMAND_MAX = 1024, GRACE_MS = 5000 };
+
 static const char *again = "?";
 static unsigned child_limit_s;
-static _Atomic(const char *) waits_for; /* several threads may wait; the last is told */
-static _Atomic(const char *) waits_file;
-static atomic_int waits_line;
-
-void trial_name(const char *rule) { rule_name = rule; }
 
 void trial_again(const char *name) { again = name; }
 
 void trial_yield(void) { SwitchToThread(); }
 
-void trial_waits_for(const char *what, const char *file, int line)
-{
-    waits_for = what;
-    waits_file = file;
-    waits_line = line;
-}
-
-/* Other threads may still run, and what leaks after a failure tells nothing. */
-static _Noreturn void end(unsigned status, const char *text)
+void trial_end(int status, const char *text)
 {
     DWORD written;
     WriteFile(GetStdHandle(STD_OUTPUT_HANDLE), text, (DWORD)strlen(text), &written, NULL);
-    TerminateProcess(GetCurrentProcess(), status);
+    TerminateProcess(GetCurrentProcess(), (UINT)status);
     abort();
-}
-
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
-void trial_fail(const char *rule, const char *file, int line, const char *format, ...)
-{
-    char what[TRIAL_TEXT_MAX / 2], text[TRIAL_TEXT_MAX];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(what, sizeof what, format, args);
-    va_end(args);
-    const char *waits = waits_for;
-    snprintf(text, sizeof text, "%s%s%s: %s (%s:%d)", rule ? rule : rule_name, waits ? ": " : "",
-             waits ? waits : "", what, base_name(file), line);
-    end(EXIT_FAIL, text);
-}
-
-void trial_skip(const char *format, ...)
-{
-    char text[TRIAL_TEXT_MAX];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    end(EXIT_SKIP, text);
 }
 
 static DWORD WINAPI watch(void *arg)
 {
-    char text[TRIAL_TEXT_MAX];
     (void)arg;
     Sleep(child_limit_s * 1000);
-    if (waits_for)
-        snprintf(text, sizeof text, "%s: the time is over, waiting for: %s (%s:%d)", rule_name,
-                 (const char *)waits_for, base_name(waits_file), (int)waits_line);
-    else
-        snprintf(text, sizeof text, "%s: the time is over", rule_name);
-    end(EXIT_FAIL, text);
+    trial_time_is_over();
 }
 
 void trial_child(void (*body)(void *arg), void *arg, unsigned limit_s)
@@ -110,7 +61,7 @@ static void judge(struct trial *trial, DWORD status)
 {
     trial->verdict = status == 0 ? VERDICT_OK : status == EXIT_SKIP ? VERDICT_SKIP : VERDICT_FAIL;
     if (trial->verdict == VERDICT_FAIL && !trial->text[0])
-        snprintf(trial->text, sizeof trial->text, "%s: exit status %lu, see above", rule_name,
+        snprintf(trial->text, sizeof trial->text, "%s: exit status %lu, see above", trial_rule(),
                  status);
 }
 

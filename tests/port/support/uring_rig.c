@@ -260,6 +260,12 @@ void rig_until(struct rig *rig, bool (*done)(struct rig *rig, void *arg), void *
     fail_msg("nothing came of it");
 }
 
+static bool all_opened(struct rig *rig, void *count) { return rig->opened >= *(unsigned *)count; }
+static bool all_closed(struct rig *rig, void *count) { return rig->closed >= *(unsigned *)count; }
+
+void rig_until_opened(struct rig *rig, unsigned count) { rig_until(rig, all_opened, &count); }
+void rig_until_closed(struct rig *rig, unsigned count) { rig_until(rig, all_closed, &count); }
+
 /* --- clients --- */
 
 void rig_client_open(struct rig *rig, struct rig_client *client, uint32_t tag, uint64_t goal)
@@ -321,13 +327,11 @@ struct rig_conn *rig_only(struct rig *rig)
     return NULL;
 }
 
-static bool one_more_opened(struct rig *rig, void *arg) { return rig->opened > *(unsigned *)arg; }
-
 struct rig_conn *rig_armed(struct rig *rig, struct rig_client *client)
 {
     unsigned opened = rig->opened;
     rig_client_open(rig, client, 1, 1 << 20);
-    rig_until(rig, one_more_opened, &opened);
+    rig_until_opened(rig, opened + 1);
     rig_turn(rig, 0);
     return rig_only(rig);
 }

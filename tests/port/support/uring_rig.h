@@ -75,6 +75,9 @@ void rig_turn(struct rig *rig, uint32_t timeout_ms);
 
 /* Turns until `done` holds; fails the test after a limit of turns. */
 void rig_until(struct rig *rig, bool (*done)(struct rig *rig, void *arg), void *arg);
+/* So many in all. */
+void rig_until_opened(struct rig *rig, unsigned count);
+void rig_until_closed(struct rig *rig, unsigned count);
 
 struct rig_conn *rig_add(struct rig *rig, port_handle handle);
 void rig_shut(struct rig *rig, struct rig_conn *conn, enum port_close_mode mode);

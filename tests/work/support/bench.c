@@ -6,6 +6,7 @@
 
 #include "os/clock.h"
 #include "os/thread.h"
+#include "support/long.h"
 
 static void *bench_alloc(void *user, size_t bytes)
 {
@@ -62,16 +63,7 @@ void bench_nap(void)
     os_gate_free(&never);
 }
 
-bool bench_long(void) { return getenv("SALLY_LONG") != NULL; }
-
-uint64_t bench_seed(void)
-{
-    const char *given = getenv("SALLY_TEST_SEED");
-    uint64_t seed = given ? strtoull(given, NULL, 0) : os_clock_ns() * 0x9e3779b97f4a7c15u >> 16;
-    printf("SALLY_TEST_SEED=%llu\n", (unsigned long long)seed);
-    fflush(stdout);
-    return seed;
-}
+uint64_t bench_seed(void) { return run_seed(os_clock_ns() * 0x9e3779b97f4a7c15u >> 16); }
 
 uint32_t bench_draw(uint64_t *state, uint32_t below)
 {

@@ -37,7 +37,6 @@ sally_pool_stats bench_stats(struct bench *bench);
 
 uint64_t bench_now_ms(void);
 void bench_nap(void); /* a millisecond between two looks */
-bool bench_long(void);
 
 /* The seed of this run: SALLY_TEST_SEED, or the clock; printed. */
 uint64_t bench_seed(void);
