@@ -196,6 +196,7 @@ static int uring_wait(struct port *port, uint32_t timeout_ms)
         uring_bufs_publish(uring);
     else
         prepare(uring);
+    /* with completions there the kernel wouldn't sleep either, but be given a time limit first */
     bool sleep = (calm || !uring_restless(uring)) && uring_cq_ready(uring) == 0;
     int err = uring_enter(uring, sleep ? timeout_ms : 0);
     uring->ready = uring_cq_ready(uring);

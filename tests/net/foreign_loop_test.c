@@ -244,6 +244,65 @@ static void bulk_never_stalls_for_want_of_a_wake_up(const struct setting *settin
     loop_close();
 }
 
+/* ---- Between two turns ---- */
+
+enum { FAR_MS = 20000, WARM_ROUNDS = 5 };
+
+static sally_conn *opened; /* the last one; this thread's, as the engine is */
+static unsigned came;
+
+static void open_with_far_timer(sally_conn *conn)
+{
+    plain.on_open(conn);
+    check_error(sally_conn_timer(conn, FAR_MS), 0);
+    opened = conn;
+}
+
+static void count_data(sally_conn *conn, const void *data, size_t len)
+{
+    (void)conn;
+    (void)data;
+    came += (unsigned)len;
+}
+
+/* The connection's timer is what ends the sleep of a turn that doesn't see the send. */
+static void what_is_sent_between_turns_goes_with_the_next(const struct setting *setting)
+{
+    char answer[5];
+    struct rig rig;
+    struct tally tally;
+    sally_server *server;
+    char address[TEXT_MAX];
+    tally_init(&tally);
+    plain = tally_handler(&tally);
+    sally_handler handler = plain;
+    sally_server_options options = {.watchdog_ms = SALLY_FOREVER};
+    handler.on_open = open_with_far_timer;
+    handler.on_data = count_data;
+    opened = NULL;
+    came = 0;
+    rig_open(&rig, setting);
+    check_error(sally_listen(rig.engine, "127.0.0.1:0", &handler, &options, &server), 0);
+    check(sally_server_address(server, 0, address, TEXT_MAX) == address);
+    int client = dial(address);
+    until(sally_engine_run_once(rig.engine, 10) == 0 && opened);
+    /* the engine has a timer of its own for a second, which would end the sleep too */
+    until(sally_engine_run_once(rig.engine, 10) == 0 &&
+          sally_engine_next_ms(rig.engine) > FAR_MS / 4);
+    for (unsigned round = 1; round <= WARM_ROUNDS; round++) { /* the port's alarm is set for it */
+        say(client, "x", 1);
+        until(sally_engine_run_once(rig.engine, SALLY_FOREVER) == 0 && came == round);
+        check_error(sally_conn_send(opened, "hello", 5), 0);
+        check_error(sally_engine_run_once(rig.engine, SALLY_FOREVER), 0);
+        check(hear(client, answer, 5) && memcmp(answer, "hello", 5) == 0);
+        check_equal(atomic_load(&tally.timers), 0);
+    }
+    hang_up(client);
+    until(sally_engine_run_once(rig.engine, 10) == 0 && atomic_load(&tally.closed) == 1);
+    check_error(sally_engine_destroy(rig.engine), 0);
+    rig_check_clean(&rig);
+}
+
 /* ---- Wrong uses ---- */
 
 static void *drive_from_here(void *arg)
@@ -317,6 +376,7 @@ int main(void)
         BEHAVIOUR(timers_come_as_next_ms_says, ON_ONE),
         BEHAVIOUR(calls_from_other_threads_wake_the_loop, ON_ONE),
         BEHAVIOUR(bulk_never_stalls_for_want_of_a_wake_up, ON_ONE),
+        BEHAVIOUR(what_is_sent_between_turns_goes_with_the_next, ON_ONE),
         BEHAVIOUR(only_one_thread_drives_and_never_from_inside, ON_ONE),
         BEHAVIOUR(engines_with_threads_are_not_driven, ON_ONE),
     };

@@ -261,6 +261,42 @@ static void connect_that_fails_at_once_says_so_in_an_event(void **state)
     bench_shut(&bench);
 }
 
+/* --- the last event of a wait --- */
+
+/* What is there is taken one by one: bytes, then an end that no wait has found. */
+static void the_last_event_is_told_as_such(void **state)
+{
+    (void)state;
+    enum { PAIRS = 3 };
+    struct bench bench;
+    int peers[PAIRS];
+    struct port_sock *socks[PAIRS];
+    bench_open(&bench, 0);
+    for (unsigned i = 0; i < PAIRS; i++) {
+        socks[i] = bench_pair(&bench, &peers[i]);
+        port_recv(bench.port, socks[i]);
+        peer_send(peers[i], socks[i], "x");
+    }
+    assert_int_equal(port_wait(bench.port, TOOL_LIMIT_MS), 0);
+    for (unsigned i = 0; i < PAIRS; i++) {
+        assert_int_equal(bench_take(&bench, 1), 1);
+        assert_int_equal(bench.port->emptied, i == PAIRS - 1);
+    }
+    for (unsigned i = 0; i < PAIRS; i++) peer_send(peers[i], socks[i], "y");
+    assert_int_equal(port_wait(bench.port, TOOL_LIMIT_MS), 0);
+    port_recv_stop(bench.port, bench.events[0].sock);
+    for (unsigned i = 0; i < PAIRS; i++) { /* the end, and the bytes of the two others */
+        assert_int_equal(bench_take(&bench, 1), 1);
+        if (i < PAIRS - 1) assert_false(bench.port->emptied);
+    }
+    assert_int_equal(bench_take(&bench, 1), 0);
+    for (unsigned i = 0; i < PAIRS; i++) {
+        close(peers[i]);
+        bench_drop(&bench, socks[i], PORT_CLOSE_FIN);
+    }
+    bench_shut(&bench);
+}
+
 /* --- closing, waking, watching --- */
 
 static void close_ends_reading_then_writing_then_itself(void **state)
@@ -435,6 +471,7 @@ int main(void)
         cmocka_unit_test(stale_event_of_an_earlier_attempt_does_not_connect_the_next),
         cmocka_unit_test(connect_to_itself_fails_and_leaves_the_socket_bare),
         cmocka_unit_test(connect_that_fails_at_once_says_so_in_an_event),
+        cmocka_unit_test(the_last_event_is_told_as_such),
         cmocka_unit_test(close_ends_reading_then_writing_then_itself),
         cmocka_unit_test(socket_that_never_had_a_descriptor_closes_none),
         cmocka_unit_test(wake_up_before_and_after_the_wait_is_not_lost),

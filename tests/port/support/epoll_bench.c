@@ -53,7 +53,9 @@ unsigned bench_take(struct bench *bench, unsigned max)
 {
     assert_true(bench->count + max <= BENCH_EVENTS_MAX);
     struct port_event *events = &bench->events[bench->count];
+    struct port_event behind;
     unsigned count = port_take(bench->port, events, max);
+    if (bench->port->emptied) assert_int_equal(port_take(bench->port, &behind, 1), 0);
     for (unsigned i = 0; i < count; i++) {
         if (events[i].op == PORT_RECV && events[i].bytes && !bench->hold)
             port_buf_release(bench->port, events[i].buf, events[i].data);

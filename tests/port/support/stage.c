@@ -274,7 +274,10 @@ unsigned stage_take(struct stage *stage)
     memset(events, 0x77, sizeof events); /* what the port leaves unset must not look right */
     uint64_t numbers[STAGE_BATCH_MAX];
     unsigned count = port_take(stage->port, events, stage->take_max);
+    bool emptied = stage->port->emptied;
     check_batch(stage, events, count);
+    struct port_event behind;
+    if (emptied) CHECK_EQUAL(port_take(stage->port, &behind, 1), 0);
     for (unsigned i = 0; i < count; i++) numbers[i] = ((struct actor *)events[i].sock)->number;
     for (unsigned i = 0; i < count; i++) {
         struct actor *actor = (struct actor *)events[i].sock;

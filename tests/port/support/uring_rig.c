@@ -239,12 +239,13 @@ static void on_event(struct rig *rig, const struct port_event *event)
 
 void rig_turn(struct rig *rig, uint32_t timeout_ms)
 {
-    struct port_event events[64];
+    struct port_event events[64 + 1];
     unsigned count;
     unsigned late = rig->held_count;
     assert_int_equal(port_wait(rig->port, timeout_ms), 0);
     do {
         count = port_take(rig->port, events, rig->take_max);
+        if (rig->port->emptied) assert_int_equal(port_take(rig->port, events + count, 1), 0);
         for (unsigned i = 0; i < count; i++) on_event(rig, &events[i]);
     } while (count && !rig->one_take);
     /* those held since the last turn: all but the newest `hold` */
