@@ -32,7 +32,8 @@ void conn_update_waits(sally_conn *conn)
     const struct throttle *throttle = conn_throttle(conn);
     if ((throttle && throttle->ways[WAY_RECV].waits) || conn_wants_nothing(conn)) {
         conn->flags |= CONN_WAITS;
-        conn_update_reading(conn);
+        /* one that closes reads on, but not before the events at hand have been handled */
+        if (conn->state == CONN_OPEN) conn_update_reading(conn);
     } else {
         conn->flags &= (uint16_t)~CONN_WAITS;
     }
@@ -113,7 +114,7 @@ void conn_deliver_held(sally_conn *conn)
         conn->extra->held = NULL;
         conn->flags &= (uint16_t)~CONN_HELD;
         size_t used = conn__hand_out(conn, span.data, may);
-        throttle_give(conn, WAY_RECV, may - (uint32_t)used);
+        throttle_handed_out(conn, may - (uint32_t)used);
         sendq_consume(&held->queue, &conn->shard->pools, used);
         conn->extra->held = held;
         conn->flags |= CONN_HELD;
@@ -160,7 +161,7 @@ static void conn__portion(sally_conn *conn, const struct port_event *event)
     shard->lent = (struct lent){.data = event->data, .len = may, .buf = event->buf};
     if (may) used = (uint32_t)conn__hand_out(conn, event->data, may);
     shard->lent.data = NULL;
-    throttle_give(conn, WAY_RECV, may - used);
+    throttle_handed_out(conn, may - used);
     if (conn->state == CONN_OPEN && used < event->bytes)
         err = conn_hold(conn, (const unsigned char *)event->data + used, event->bytes - used);
     if (!shard->lent.referred) port_buf_release(shard->port, event->buf, event->data);
