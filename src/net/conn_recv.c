@@ -77,6 +77,7 @@ static void conn__eof(sally_conn *conn)
     conn->flags = (uint16_t)((conn->flags | CONN_EOF) & ~CONN_EOF_HELD);
     record_add_more(conn, RECORD_PEER_FINISHED);
     carry_close(conn_carry(conn), &conn->shard->engine->mem);
+    if (conn_has(conn, CONN_FLOW)) flow_queued(conn);
     if (conn->state == CONN_LINGERING) {
         conn_end(conn, PORT_CLOSE_FIN, (sally_close_reason)conn->reason, conn->error,
                  conn->sys_error);
@@ -118,8 +119,8 @@ void conn_deliver_held(sally_conn *conn)
         sendq_consume(&held->queue, &conn->shard->pools, used);
         conn->extra->held = held;
         conn->flags |= CONN_HELD;
-        if (conn_has(conn, CONN_FLOW)) flow_queued(conn);
         if (conn->state != CONN_OPEN) conn_drop_held(conn);
+        if (conn_has(conn, CONN_FLOW)) flow_queued(conn);
     }
     if (conn_has(conn, CONN_FLOW)) throttle_received(conn);
     if (conn->state == CONN_OPEN && !conn_has(conn, CONN_HELD) && !conn__paused(conn) &&

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "net/server.h"
 #include "sallyport/flow.h"
 #include "sallyport/framing.h"
 #include "sallyport/rate.h"
@@ -381,6 +382,29 @@ static void a_drain_reads_no_more_though_the_handler_would(void **state)
     }
 }
 
+/* ---- A budget, and a message that was begun ---- */
+
+static void what_a_closing_connection_let_go_is_not_counted(void **state)
+{
+    (void)state;
+    static const sally_framing fixed = {.kind = SALLY_FRAMING_FIXED, .fixed_bytes = 100000};
+    static const sally_handler handler = {.on_open = on_open, .on_close = on_close};
+    sally_server_options options = {.conn.framing = &fixed, .memory_max = 1 << 20};
+    sally_server *server;
+    begin(NULL, NULL);
+    assert_int_equal(sally_listen(seen.engine, SERVER, &handler, &options, &server), 0);
+    sally_sim_peer *peer = sally_sim_dial(seen.sim, SERVER);
+    sally_sim_run(seen.sim, 100);
+    say(peer, 3000);
+    sally_sim_run(seen.sim, 100);
+    assert_int_equal(atomic_load(&server->held), 3000);
+    assert_int_equal(sally_close(seen.engine, seen.id), 0);
+    sally_sim_run(seen.sim, 100);
+    assert_int_equal(seen.closed, 0); /* the peer's FIN is waited for */
+    assert_int_equal(atomic_load(&server->held), 0);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -392,6 +416,7 @@ int main(void)
         cmocka_unit_test(who_was_refused_before_it_began_is_told),
         cmocka_unit_test(who_was_refused_after_a_half_close_is_told),
         cmocka_unit_test(a_drain_reads_no_more_though_the_handler_would),
+        cmocka_unit_test(what_a_closing_connection_let_go_is_not_counted),
     };
     return cmocka_run_group_tests_name("sim/combination", tests, NULL, NULL);
 }

@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "net/conn.h"
+#include "net/flow.h"
 #include "net/server.h"
 #include "sallyport/admission.h"
 #include "sallyport/client.h"
@@ -28,7 +30,15 @@
 #define SERVER "127.0.0.1:5002"
 #define AWAY   "203.0.113.5:80"
 #define PROXY  "PROXY TCP4 203.0.113.7 198.51.100.1 4711 443\r\n"
-enum { PEERS = 12, CONNS = 600, BANDWIDTHS = 2, MOST = 900, ROUNDS = 60, IDLE_MS = 4000 };
+enum {
+    PEERS = 12,
+    CONNS = 600,
+    BANDWIDTHS = 2,
+    MOST = 900,
+    ROUNDS = 60,
+    IDLE_MS = 4000,
+    FIXED = 37
+};
 
 /* One connection's; lives as long as the world. */
 struct one {
@@ -36,6 +46,7 @@ struct one {
     bool closed, eof, ending;
     bool owed;      /* a send found no room, and on_drain has not come since */
     bool frames;    /* on_message, on demand */
+    uint64_t in;    /* handed out */
     bool paused;    /* by its handler */
     uint32_t wants; /* 0: nothing */
     unsigned notes, jobs;
@@ -52,7 +63,8 @@ static struct world {
     sally_sim_listener *away;
     sally_sim_peer *peers[PEERS];
     sally_sim_peer *far;
-    bool calm, framed, proxied;
+    uint64_t wrote[PEERS + 1]; /* the last is the far end's */
+    bool calm, framed, fixed, proxied;
     unsigned depth; /* callbacks running */
     unsigned count, opened, closed, notes, jobs, casts;
     sally_framing framing;
@@ -73,6 +85,9 @@ static uint64_t total_opened, total_jobs, total_notes, total_owed;
                      (unsigned long long)sally_sim_seed(world.sim),                                \
                      (unsigned long long)sally_sim_now_ms(world.sim), __LINE__, #condition);       \
     } while (0)
+
+/* What a peer sends: so nothing is lost, doubled or out of order unseen. */
+static unsigned char stream_byte(uint64_t at) { return (unsigned char)(at * 41 + at / 253); }
 
 static uint32_t draw(uint32_t n) { return sally_sim_random(world.sim, n); }
 
@@ -236,6 +251,13 @@ static void act_twice(sally_conn *conn, struct one *one)
 
 /* ---- Callbacks ---- */
 
+static void take_in(struct one *one, const unsigned char *bytes, size_t len)
+{
+    HOLDS(!one->eof && !one->ending && !one->paused);
+    for (size_t i = 0; i < len; i++) HOLDS(bytes[i] == stream_byte(one->in + i));
+    one->in += len;
+}
+
 static void on_open(sally_conn *conn)
 {
     HOLDS(world.depth == 0 && world.count < CONNS);
@@ -253,7 +275,8 @@ static void on_open(sally_conn *conn)
 static void on_data(sally_conn *conn, const void *data, size_t len)
 {
     struct one *one = enter(conn);
-    HOLDS(data && len > 0 && !one->eof && !one->ending && !one->paused && !one->frames);
+    HOLDS(len > 0 && !one->frames);
+    take_in(one, data, len);
     act_twice(conn, one);
     leave();
 }
@@ -261,7 +284,8 @@ static void on_data(sally_conn *conn, const void *data, size_t len)
 static void on_message(sally_conn *conn, const void *data, size_t len)
 {
     struct one *one = enter(conn);
-    HOLDS(data && len == one->wants && !one->eof && !one->ending && !one->paused);
+    HOLDS(len == (one->frames ? one->wants : FIXED));
+    take_in(one, data, len);
     one->wants = 0;
     act_twice(conn, one);
     if (!one->ending && draw(8)) want(conn, one);
@@ -319,6 +343,8 @@ static void on_close(sally_conn *conn, const sally_close_info *info)
 {
     struct one *one = enter(conn);
     HOLDS(one->notes == 0);
+    HOLDS(one->in + info->bytes_truncated <= info->bytes_in);
+    HOLDS(!one->eof || one->in + info->bytes_truncated == info->bytes_in);
     HOLDS(info->bytes_truncated <= MOST);
     /* nothing was queued for long enough to be told */
     HOLDS(!one->owed || info->reason != SALLY_CLOSE_IDLE_TIMEOUT || info->bytes_unsent);
@@ -363,8 +389,11 @@ static void server_options(void)
     sally_server_options *options = &world.options;
     conn_options(&options->conn);
     world.framed = draw(2);
+    world.fixed = !world.framed && draw(2);
     world.framing = (sally_framing){.kind = SALLY_FRAMING_ON_DEMAND, .message_bytes_max = MOST};
-    if (world.framed) options->conn.framing = &world.framing;
+    if (world.fixed)
+        world.framing = (sally_framing){.kind = SALLY_FRAMING_FIXED, .fixed_bytes = FIXED};
+    if (world.framed || world.fixed) options->conn.framing = &world.framing;
     world.proxied = draw(2);
     world.proxy = (sally_proxy_options){
         .trusted = "0.0.0.0/0", .header_ms = 300 + draw(2000), .waiting_max = 1 + draw(8)};
@@ -389,7 +418,7 @@ static sally_handler handler_of(bool server)
                              .on_drain = on_drain,
                              .on_close = on_close};
     if (server) handler.on_accept = on_accept;
-    if (server && world.framed)
+    if (server && (world.framed || world.fixed))
         handler.on_message = on_message;
     else
         handler.on_data = on_data;
@@ -412,6 +441,7 @@ static void make_engine(uint64_t seed)
     sally_engine_options options = {.shards = 1 + draw(3), .conns_max = 64};
     if (draw(2)) options.mailbox_letters_max = 6 + draw(60);
     if (draw(2)) options.send_chunk_bytes = 256;
+    if (draw(4) == 0) options.memory_max = 2000000 + draw(4000000);
     if (draw(2)) options.recv_buf_bytes = 32 + draw(1000);
     HOLDS(sally_sim_engine(world.sim, &options, &world.engine) == 0);
     HOLDS(sally_pool_create(&world.pool, world.engine, NULL) == 0);
@@ -440,10 +470,12 @@ static void make(uint64_t seed)
 
 /* ---- Peers ---- */
 
-static void peer_writes(sally_sim_peer *peer)
+static void peer_writes(sally_sim_peer *peer, uint64_t *wrote)
 {
-    static const unsigned char bytes[MOST * 4];
-    (void)sally_sim_peer_write(peer, bytes, 1 + draw(draw(3) ? 50 : sizeof bytes));
+    static unsigned char bytes[MOST * 4];
+    size_t len = 1 + draw(draw(3) ? 50 : sizeof bytes);
+    for (size_t i = 0; i < len; i++) bytes[i] = stream_byte(*wrote + i);
+    *wrote += sally_sim_peer_write(peer, bytes, len);
 }
 
 static void peer_reads(sally_sim_peer *peer)
@@ -457,6 +489,7 @@ static void peer_dials(unsigned i)
 {
     world.peers[i] = sally_sim_dial(world.sim, SERVER);
     HOLDS(world.peers[i]);
+    world.wrote[i] = 0;
     if (world.proxied && (world.calm || draw(8)))
         (void)sally_sim_peer_write(world.peers[i], PROXY, sizeof PROXY - 1);
 }
@@ -478,7 +511,7 @@ static void peer_acts(unsigned i)
     case 4:
     case 5:
     case 6: break;
-    default: peer_writes(peer); break;
+    default: peer_writes(peer, &world.wrote[i]); break;
     }
     if (draw(3)) peer_reads(peer);
 }
@@ -488,10 +521,11 @@ static void the_far_end_acts(void)
 {
     sally_sim_peer *next = sally_sim_listener_accept(world.away);
     if (next) world.far = next;
+    if (next) world.wrote[PEERS] = 0;
     if (!world.far) return;
     peer_reads(world.far);
     if (world.calm) return;
-    if (draw(2)) peer_writes(world.far);
+    if (draw(2)) peer_writes(world.far, &world.wrote[PEERS]);
     if (draw(20) == 0) sally_sim_peer_finish(world.far);
 }
 
@@ -537,6 +571,22 @@ static void meddle(void)
 
 /* ---- The course ---- */
 
+static void check_charge(sally_conn *conn, void *arg)
+{
+    (void)arg;
+    if (!conn_alive(conn) || conn->policy->server != world.server) return;
+    const struct flow *flow = conn_flow(conn);
+    HOLDS(conn_holds(conn) == (flow ? flow->charged : 0));
+}
+
+/* The server's account has what each of its connections holds, and no more. */
+static void check_charges(void)
+{
+    if (!world.options.memory_max) return;
+    for (unsigned i = 0; i < world.engine->shard_count; i++)
+        shard_each_conn(world.engine->shards[i], check_charge, NULL);
+}
+
 static void blow(void)
 {
     sally_sim_faults faults;
@@ -547,6 +597,7 @@ static void blow(void)
         the_far_end_acts();
         meddle();
         (void)sally_sim_run(world.sim, draw(3) ? draw(40) : draw(600));
+        check_charges();
     }
     sally_sim_set_faults(world.sim, NULL);
 }
