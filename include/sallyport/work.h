@@ -29,8 +29,8 @@
  * sally_engine_destroy; once the engine is gone, on a thread of the pool. For a job without a
  * connection: on a thread of the pool. There it should not block, since what else is to be told may
  * wait behind it. A connection that is closing is still one: then sends to it are SALLY_ECLOSED.
- * sally_engine_drain leaves a connection open until its jobs have come back, within its time;
- * sally_engine_stop waits for none.
+ * sally_engine_drain leaves a connection open until its jobs have come back, within its time, and
+ * reads no more of it, also after a sally_conn_resume; sally_engine_stop waits for none.
  *
  * In a simulation (sallyport/sim.h) a pool of the sim's engine has no threads. Its jobs run between
  * the turns of shards, in the order that the seed draws, each after a time that the seed draws, as

@@ -303,7 +303,10 @@ void conn_close(sally_conn *conn, sally_close_reason reason)
     conn->write_ms = conn->shard->now_ms & CONN_MS_MAX;
     conn_drop_held(conn);
     carry_close(conn_carry(conn), &conn->shard->engine->mem);
-    if (conn_has(conn, CONN_FLOW)) throttle_closing(conn);
+    if (conn_has(conn, CONN_FLOW)) {
+        flow_queued(conn); /* less is */
+        throttle_closing(conn);
+    }
     shard_mark_dirty(conn->shard, conn);
 }
 
@@ -403,7 +406,9 @@ uint32_t conn_unsent(const sally_conn *conn)
 uint32_t conn_holds(const sally_conn *conn)
 {
     uint32_t held = conn_has(conn, CONN_HELD) ? conn->extra->held->queue.bytes : 0;
-    return conn->out.bytes + held + conn_message_bytes(conn);
+    const struct carry *carry = conn_carry(conn);
+    uint32_t begun = carry && carry->bytes ? carry->len : 0; /* else only its length is known */
+    return conn->out.bytes + held + begun;
 }
 
 static void conn__log_end(const sally_conn *conn)

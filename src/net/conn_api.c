@@ -83,6 +83,7 @@ int sally_conn_resume(sally_conn *conn)
     if (!conn_here(conn)) return SALLY_EINVAL;
     if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
     if (!conn_has(conn, CONN_PAUSED)) return 0;
+    if (conn->shard->stop_seen == STOP_DRAIN) return 0; /* it only waits for its jobs */
     conn->flags &= (uint16_t)~CONN_PAUSED;
     record_add(conn, RECORD_RESUMED);
     conn_restart_message(conn);

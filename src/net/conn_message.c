@@ -4,6 +4,7 @@
 #include "net/conn.h"
 #include "net/flow.h"
 #include "net/gate.h"
+#include "net/limits.h"
 
 /* ---- In ---- */
 
@@ -108,8 +109,11 @@ int sally_conn_want(sally_conn *conn, uint32_t bytes)
     if (!conn_wants_nothing(conn)) return SALLY_ESTATE;
     int err = flow_need(conn);
     if (err) return err;
+    bool stood = conn_has(conn, CONN_WAITS);
     conn_flow(conn)->wanted = bytes;
     conn_update_waits(conn);
+    /* that nothing came meanwhile was not the peer's fault */
+    if (stood && !conn_has(conn, CONN_WAITS) && conn_limits(conn)) limits_resumed(conn);
     shard_mark_dirty(conn->shard, conn); /* what is here already comes from there */
     return 0;
 }

@@ -32,7 +32,8 @@ void conn_update_waits(sally_conn *conn)
     const struct throttle *throttle = conn_throttle(conn);
     if ((throttle && throttle->ways[WAY_RECV].waits) || conn_wants_nothing(conn)) {
         conn->flags |= CONN_WAITS;
-        conn_update_reading(conn);
+        /* one that closes reads on, but not before the events at hand have been handled */
+        if (conn->state == CONN_OPEN) conn_update_reading(conn);
     } else {
         conn->flags &= (uint16_t)~CONN_WAITS;
     }
@@ -76,6 +77,7 @@ static void conn__eof(sally_conn *conn)
     conn->flags = (uint16_t)((conn->flags | CONN_EOF) & ~CONN_EOF_HELD);
     record_add_more(conn, RECORD_PEER_FINISHED);
     carry_close(conn_carry(conn), &conn->shard->engine->mem);
+    if (conn_has(conn, CONN_FLOW)) flow_queued(conn);
     if (conn->state == CONN_LINGERING) {
         conn_end(conn, PORT_CLOSE_FIN, (sally_close_reason)conn->reason, conn->error,
                  conn->sys_error);
@@ -113,12 +115,12 @@ void conn_deliver_held(sally_conn *conn)
         conn->extra->held = NULL;
         conn->flags &= (uint16_t)~CONN_HELD;
         size_t used = conn__hand_out(conn, span.data, may);
-        throttle_give(conn, WAY_RECV, may - (uint32_t)used);
+        throttle_handed_out(conn, may - (uint32_t)used);
         sendq_consume(&held->queue, &conn->shard->pools, used);
         conn->extra->held = held;
         conn->flags |= CONN_HELD;
-        if (conn_has(conn, CONN_FLOW)) flow_queued(conn);
         if (conn->state != CONN_OPEN) conn_drop_held(conn);
+        if (conn_has(conn, CONN_FLOW)) flow_queued(conn);
     }
     if (conn_has(conn, CONN_FLOW)) throttle_received(conn);
     if (conn->state == CONN_OPEN && !conn_has(conn, CONN_HELD) && !conn__paused(conn) &&
@@ -160,7 +162,7 @@ static void conn__portion(sally_conn *conn, const struct port_event *event)
     shard->lent = (struct lent){.data = event->data, .len = may, .buf = event->buf};
     if (may) used = (uint32_t)conn__hand_out(conn, event->data, may);
     shard->lent.data = NULL;
-    throttle_give(conn, WAY_RECV, may - used);
+    throttle_handed_out(conn, may - used);
     if (conn->state == CONN_OPEN && used < event->bytes)
         err = conn_hold(conn, (const unsigned char *)event->data + used, event->bytes - used);
     if (!shard->lent.referred) port_buf_release(shard->port, event->buf, event->data);

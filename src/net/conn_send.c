@@ -146,6 +146,7 @@ static __attribute__((noinline)) void conn__send_foreign_any(sally_conn *conn, c
     if (!open || sendq_copy_spans(&conn->out, &conn->shard->pools, &(struct span){data, len}, 1,
                                   conn__sends_units(conn)) != 0) {
         inbound_return(conn__inbound(conn), len);
+        if (inbound_was_refused(conn__inbound(conn))) conn_owe_drain(conn);
         /* a stream with a hole must not go on */
         if (open) conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_NO_MEMORY, SALLY_ENOMEM, 0);
         return;
@@ -301,7 +302,14 @@ static void conn__flush_throttled(sally_conn *conn)
         at_once = conn__send_now(conn, spans, count);
         if (!conn_alive(conn)) return;
         throttle_sent(conn, 0); /* it took nothing: else it was said before */
+        if (flow_holds(conn)) return;
     }
+}
+
+/* Who was told that bytes have gone may have corked it, or asked for limits. */
+static inline bool conn__is_held_back(const sally_conn *conn)
+{
+    return conn_has(conn, CONN_FLOW) && (flow_holds(conn) || conn_throttle(conn));
 }
 
 /* By operation where the system takes nothing at once. */
@@ -315,7 +323,9 @@ static __attribute__((noinline)) void conn__flush_all(sally_conn *conn, bool at_
             /* when the system is full, by operation from here on */
             at_once = conn__send_now(conn, spans, count);
             if (!conn_alive(conn)) return;
-            continue;
+            if (!conn__is_held_back(conn)) continue;
+            conn_flush(conn);
+            return;
         }
         port_send(port, &conn->sock, spans, count);
     }

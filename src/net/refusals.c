@@ -61,7 +61,8 @@ static void refusals__tell(struct letter_call *call, struct shard *shard)
     for (int told = 0; told < REFUSALS_BATCH; told++) {
         sally_conn *conn;
         if (!refusals__next(shard, &conn)) return;
-        if (conn && conn->sock.role == ROLE_CONN) conn_owe_drain(conn);
+        /* of no role: one whose LETTER_DIAL has not come yet, and who is told when it is open */
+        if (conn && conn->sock.role != ROLE_LISTENER) conn_owe_drain(conn);
     }
     (void)shard_post(shard, &call->letter, true);
 }

@@ -35,11 +35,34 @@ static struct throttle *throttle__need(sally_conn *conn)
     return *throttle;
 }
 
+static void throttle__forget_lender(struct throttle *throttle)
+{
+    if (throttle->lender) bandwidth_unref(throttle->lender);
+    throttle->lender = NULL;
+    throttle->portion = throttle->moved = false;
+}
+
+/* What a handler is given a part of was taken from the one before, and so is what a turn has
+ * brought. */
+static void throttle__unshare(struct throttle *throttle)
+{
+    sally_bandwidth *before = throttle->shared;
+    if (!before) return;
+    for (unsigned way = 0; way < WAYS; way++) {
+        struct seat *seat = &throttle->ways[way].seat;
+        bandwidth_give(before, (enum way)way, seat->granted);
+        seat->granted = 0;
+    }
+    if (throttle->portion && !throttle->moved) throttle->lender = bandwidth_ref(before);
+    bandwidth_leave(before);
+}
+
 static void throttle__share(struct throttle *throttle, sally_bandwidth *shared)
 {
     if (throttle->shared == shared) return;
-    if (throttle->shared) bandwidth_leave(throttle->shared);
     if (shared) bandwidth_join(shared);
+    throttle__unshare(throttle);
+    throttle->moved = throttle->portion;
     throttle->shared = shared;
 }
 
@@ -70,6 +93,7 @@ void throttle_free(sally_conn *conn)
     if (!throttle) return;
     throttle_end(conn);
     throttle__share(throttle, NULL);
+    throttle__forget_lender(throttle);
     conn_flow(conn)->throttle = NULL;
     mem_free(&conn->shard->engine->mem, throttle, sizeof *throttle);
 }
@@ -95,10 +119,11 @@ static void valve__forgive(sally_conn *conn, const struct valve *valve)
     if (valve->seat.way == WAY_SEND) {
         conn->write_ms = now & CONN_MS_MAX;
         if (limits && limits->send.runs) pace_begin(&limits->send, now);
-        return;
+    } else {
+        if (carry) carry->began_ms += now - valve->since_ms;
+        if (limits) limits_resumed(conn);
     }
-    if (carry) carry->began_ms += now - valve->since_ms;
-    if (limits) limits_resumed(conn);
+    conn_update_timer(conn); /* while it stood in line nothing was due, and no timer may be set */
 }
 
 /* It has what it waited for, or is to look again. */
@@ -137,15 +162,25 @@ uint32_t throttle_take(sally_conn *conn, enum way way, uint32_t want)
     }
     valve__go(conn, valve);
     bucket_take(&valve->own, bytes);
+    if (way == WAY_RECV) throttle->portion = true;
     return bytes;
 }
 
-void throttle_give(sally_conn *conn, enum way way, uint32_t bytes)
+static void throttle__give(struct throttle *throttle, enum way way, uint32_t bytes)
 {
-    struct throttle *throttle = conn_throttle(conn);
-    if (!throttle || !bytes) return;
     bucket_give(&throttle->ways[way].own, bytes);
     if (throttle->shared) bandwidth_give(throttle->shared, way, bytes);
+}
+
+void throttle_handed_out(sally_conn *conn, uint32_t left)
+{
+    struct throttle *throttle = conn_flow(conn) ? conn_flow(conn)->throttle : NULL;
+    if (!throttle || !throttle->portion) return;
+    if (!throttle->moved)
+        throttle__give(throttle, WAY_RECV, left);
+    else if (throttle->lender)
+        bandwidth_give(throttle->lender, WAY_RECV, left);
+    throttle__forget_lender(throttle);
 }
 
 void throttle_handed(sally_conn *conn, uint32_t bytes)
@@ -159,7 +194,7 @@ void throttle_sent(sally_conn *conn, size_t bytes)
     if (!throttle || !throttle->handed) return;
     uint32_t left = bytes < throttle->handed ? throttle->handed - (uint32_t)bytes : 0;
     throttle->handed = 0;
-    throttle_give(conn, WAY_SEND, left);
+    throttle__give(throttle, WAY_SEND, left);
 }
 
 /* Before the next bytes come: those of its own limit are sure to come in time, while in a line it

@@ -27,6 +27,9 @@ struct throttle {
     sally_bandwidth *shared; /* a reference; NULL: nothing */
     bool limits;             /* there are any */
     uint32_t handed;         /* bytes of the send in flight, taken from the limits */
+    bool portion;            /* bytes are taken that the handler is given just now, */
+    bool moved;              /* and since then it has changed what it shares: */
+    sally_bandwidth *lender; /* that before; a reference; NULL: it shared nothing */
     uint64_t drain_due_ms;   /* while closing gently: the end of it */
 };
 
@@ -44,8 +47,9 @@ void throttle_free(sally_conn *conn);
  * goes on by itself when it is its turn. */
 uint32_t throttle_take(sally_conn *conn, enum way way, uint32_t want);
 
-/* They were taken and did not go. */
-void throttle_give(sally_conn *conn, enum way way, uint32_t bytes);
+/* After a take for receiving: the handler had its part, and `left` bytes go back to where they were
+ * taken, also if it has changed the limits. */
+void throttle_handed_out(sally_conn *conn, uint32_t left);
 
 /* A send of so many bytes has been started, and one has ended or gone in part. */
 void throttle_handed(sally_conn *conn, uint32_t bytes);
