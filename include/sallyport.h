@@ -485,7 +485,8 @@ SALLY_API int sally_connect(sally_engine *engine, const char *address, const sal
 /* Queues a copy of the bytes; they go out in order, at the latest when the callback's turn ends.
  * All or nothing: SALLY_EFULL when the queue has no room for all of them, and on_drain tells when
  * there is; SALLY_ELIMIT when they are more than send_bytes_max and never fit; SALLY_ECLOSED after
- * shutdown or close, or before on_open; SALLY_ENOMEM. len 0 does nothing. [shard] */
+ * shutdown or close, or before on_open; SALLY_ESTATE while sally_conn_produce runs; SALLY_ENOMEM.
+ * len 0 does nothing. [shard] */
 SALLY_API int sally_conn_send(sally_conn *conn, const void *data, size_t len);
 
 /* The same without a copy: the queue takes a reference of its own and drops it when the bytes are

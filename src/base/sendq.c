@@ -126,6 +126,26 @@ int sendq_copy_spans(struct sendq *queue, struct sendq_pools *pools, const struc
     return 0;
 }
 
+struct segment *sendq_reserve(struct sendq *queue, struct sendq_pools *pools)
+{
+    struct segment *tail = queue->tail;
+    uint32_t room = sendq__room(tail);
+    if (room && room >= tail->bytes_max / 4) return tail;
+    return chain_take(&pools->chunks, 1);
+}
+
+void sendq_commit(struct sendq *queue, struct sendq_pools *pools, struct segment *segment,
+                  uint32_t n)
+{
+    assert(n <= sendq__room(segment) && n <= UINT32_MAX - queue->bytes);
+    if (n && !segment->bytes) sendq__link(queue, segment, segment);
+    if (!n && !segment->bytes) pool_give(&pools->chunks, segment);
+    if (!n) return;
+    assert(queue->tail == segment);
+    segment->bytes += n;
+    queue->bytes += n;
+}
+
 int sendq_refer(struct sendq *queue, struct sendq_pools *pools, const void *data, size_t len,
                 sendq_release *release, void *owner, uint64_t token)
 {

@@ -98,6 +98,21 @@ static inline int sendq_copy(struct sendq *queue, struct sendq_pools *pools, con
     return sendq_copy_spans(queue, pools, &(struct span){data, len}, 1, false);
 }
 
+/* Room behind all that is queued, for bytes to be written in place: what is left of the last chunk,
+ * if that is a quarter of one, else a chunk of its own, which is not queued yet. NULL without
+ * memory. Nothing may be appended before sendq_commit. */
+struct segment *sendq_reserve(struct sendq *queue, struct sendq_pools *pools);
+
+static inline unsigned char *segment_room(struct segment *segment, uint32_t *room)
+{
+    *room = segment->bytes_max - segment->bytes;
+    return (unsigned char *)(segment + 1) + segment->bytes;
+}
+
+/* n bytes of that room were written; 0: it is given back. */
+void sendq_commit(struct sendq *queue, struct sendq_pools *pools, struct segment *segment,
+                  uint32_t n);
+
 /* Refers: release(owner, data, token) is called once when the bytes were consumed or the queue is
  * cleared. On SALLY_ENOMEM nothing was taken and release is not called. len > 0. */
 int sendq_refer(struct sendq *queue, struct sendq_pools *pools, const void *data, size_t len,

@@ -43,40 +43,49 @@ bool budget_is_tight(const sally_conn *conn)
     return conn->policy->has_budget && budget__of(conn) != BUDGET_FREE;
 }
 
-static bool server__has_memory(const sally_server *server, size_t len)
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+static size_t left_of(uint64_t max, uint64_t used)
 {
-    if (!server || !server->options.memory_max) return true;
-    uint64_t held = atomic_load_explicit(&server->held, memory_order_relaxed);
-    return held + len <= server->options.memory_max;
+    if (!max) return SIZE_MAX;
+    return max > used ? (size_t)(max - used) : 0;
+}
+
+static size_t server__left(const sally_server *server)
+{
+    if (!server || !server->options.memory_max) return SIZE_MAX;
+    return left_of(server->options.memory_max,
+                   atomic_load_explicit(&server->held, memory_order_relaxed));
 }
 
 /* Without what others have sent to it by id, which has an account of its own. */
 static uint32_t conn__has(const sally_conn *conn) { return conn_holds(conn) - conn->foreign_bytes; }
 
-static bool conn__has_memory(const sally_conn *conn, size_t len)
-{
-    uint32_t max = conn->policy->conn_bytes_max;
-    return !max || conn__has(conn) + len <= max;
-}
-
 void budget_bound(sally_conn *conn)
 {
     if (!conn->policy->conn_bytes_max || conn->state != CONN_OPEN) return;
-    if (conn__has_memory(conn, 0)) return;
+    if (conn__has(conn) <= conn->policy->conn_bytes_max) return;
     conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_MEMORY, SALLY_ELIMIT, 0);
+}
+
+size_t budget_room(const sally_conn *conn)
+{
+    static const size_t first_max[] = {SIZE_MAX, SIZE_MAX, FIRST_BYTES_MAX, FIRST_BYTES_LAST};
+    static const uint32_t low_part[] = {0, 1, 8, UINT32_MAX};
+    if (!conn->policy->has_budget) return SIZE_MAX;
+    enum budget_level level = budget__of(conn);
+    size_t room = smaller(server__left(conn->policy->server),
+                          left_of(conn->policy->conn_bytes_max, conn__has(conn)));
+    if (!conn->out.bytes) return smaller(room, first_max[level]);
+    if (level == BUDGET_FREE) return room;
+    uint32_t low = conn->policy->send_low_bytes / low_part[level];
+    return conn->out.bytes < low ? smaller(room, low - conn->out.bytes) : 0;
 }
 
 int budget_judge(const sally_conn *conn, size_t len)
 {
-    static const size_t first_max[] = {SIZE_MAX, SIZE_MAX, FIRST_BYTES_MAX, FIRST_BYTES_LAST};
-    static const uint32_t low_part[] = {0, 1, 8, UINT32_MAX};
-    if (!conn->policy->has_budget) return 0;
-    enum budget_level level = budget__of(conn);
-    bool has_memory = server__has_memory(conn->policy->server, len) && conn__has_memory(conn, len);
-    if (!conn->out.bytes) return has_memory && len <= first_max[level] ? 0 : SALLY_ENOMEM;
-    if (level == BUDGET_FREE) return has_memory ? 0 : SALLY_EFULL;
-    uint32_t low = conn->policy->send_low_bytes / low_part[level];
-    return has_memory && len <= low && conn->out.bytes <= low - len ? 0 : SALLY_EFULL;
+    if (len <= budget_room(conn)) return 0;
+    return conn->out.bytes ? SALLY_EFULL : SALLY_ENOMEM;
 }
 
 /* ---- A server's account ---- */

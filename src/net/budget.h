@@ -13,6 +13,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "net/shard.h"
@@ -35,6 +36,9 @@ enum budget_level budget_of_server(const sally_server *server);
 
 /* Whether newcomers have to wait. Any thread. */
 bool budget_refuses(const sally_server *server);
+
+/* By how much the budgets let the queue grow; SIZE_MAX: there are none. */
+size_t budget_room(const sally_conn *conn);
 
 /* Whether the budgets let the queue grow by len: 0, SALLY_EFULL or SALLY_ENOMEM. */
 int budget_judge(const sally_conn *conn, size_t len);

@@ -16,6 +16,7 @@
 #include "net/inbound.h"
 #include "net/limits.h"
 #include "net/lobby.h"
+#include "net/produce.h"
 #include "net/record.h"
 #include "net/server.h"
 #include "net/throttle.h"
@@ -240,6 +241,7 @@ void conn_progress(sally_conn *conn)
     }
     if (conn->state == CONN_OPEN && conn_has(conn, CONN_HELD | CONN_EOF_HELD))
         conn_deliver_held(conn);
+    if (conn_has(conn, CONN_FLOW)) produce_turn(conn);
     if (!conn_alive(conn)) return;
     if (conn->out.bytes) conn_flush(conn);
     if (conn_has(conn, CONN_FLOW)) flow_notify(conn);
@@ -250,7 +252,8 @@ void conn_progress(sally_conn *conn)
         return;
     }
     bool finish = conn->state == CONN_DRAINING || conn_has(conn, CONN_SHUT_ASKED);
-    if (finish && !conn_in_flight(conn, PORT_SEND) && conn->state != CONN_LINGERING)
+    if (finish && !conn_in_flight(conn, PORT_SEND) && conn->state != CONN_LINGERING &&
+        !produce_runs(conn))
         conn__said_all(conn);
 }
 
@@ -305,7 +308,7 @@ void conn_close(sally_conn *conn, sally_close_reason reason)
     carry_close(conn_carry(conn), &conn->shard->engine->mem);
     if (conn_has(conn, CONN_FLOW)) {
         flow_queued(conn); /* less is */
-        throttle_closing(conn);
+        flow_closing(conn);
     }
     shard_mark_dirty(conn->shard, conn);
 }
@@ -314,6 +317,7 @@ void conn_end(sally_conn *conn, enum port_close_mode mode, sally_close_reason re
               int sys_error)
 {
     if (conn->state >= CONN_ENDING) return;
+    if (produce_runs(conn)) mode = PORT_CLOSE_RST; /* a part is not the whole */
     if (conn__had_said_all(conn, reason)) reason = (sally_close_reason)conn->reason;
     if (!conn__was_refused(conn)) conn__tell_reason(conn, reason, error, sys_error);
     wheel_cancel(&conn->shard->wheel, &conn->timer);

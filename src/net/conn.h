@@ -50,7 +50,7 @@ enum conn_flag {
     CONN_FOREIGN = 1 << 11,      /* other threads send to it */
     CONN_NOT_OPEN = 1 << 12,     /* the state is another than CONN_OPEN; see conn_set_state */
     CONN_HELD = 1 << 13,         /* held is not NULL */
-    CONN_FLOW = 1 << 14,         /* a note, a cork, limits for bytes, or its server has a budget */
+    CONN_FLOW = 1 << 14,         /* a note, a cork, a producer, limits for bytes, or a budget */
     CONN_LIMITED = 1 << 15,      /* limits is not NULL */
     CONN_STOPS = CONN_PAUSED | CONN_AUTO_PAUSED | CONN_WAITS, /* any of these stops reading */
     /* none of these: nearly every connection, nearly always */

@@ -46,7 +46,7 @@ static uint64_t idle_due(const sally_conn *conn)
 static uint64_t open_due(sally_conn *conn)
 {
     uint64_t due = earlier(first_byte_due(conn), write_due(conn));
-    due = earlier(due, earlier(idle_due(conn), throttle_due_ms(conn)));
+    due = earlier(due, earlier(idle_due(conn), flow_due_ms(conn)));
     due = earlier(due, message_due(conn));
     if (conn_limits(conn)) due = earlier(due, limits_due_ms(conn));
     return conn->user_due_ms ? earlier(due, conn->user_due_ms) : due;
@@ -54,7 +54,7 @@ static uint64_t open_due(sally_conn *conn)
 
 static uint64_t draining_due(sally_conn *conn)
 {
-    uint64_t due = earlier(write_due(conn), throttle_due_ms(conn));
+    uint64_t due = earlier(write_due(conn), flow_due_ms(conn));
     return conn_limits(conn) ? earlier(due, limits_draining_due_ms(conn)) : due;
 }
 
@@ -141,7 +141,7 @@ static void conn__open_limits(sally_conn *conn)
 void conn_on_timer(sally_conn *conn)
 {
     uint64_t now = conn->shard->now_ms;
-    if (conn_has(conn, CONN_FLOW)) throttle_on_timer(conn);
+    if (conn_has(conn, CONN_FLOW)) flow_on_timer(conn);
     if (conn->state == CONN_DIALING)
         dial_on_timer(conn);
     else if (conn->state == CONN_GREETING)
@@ -150,7 +150,7 @@ void conn_on_timer(sally_conn *conn)
         conn__open_limits(conn);
     else if (conn->state == CONN_DRAINING && write_due(conn) <= now)
         conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_WRITE_TIMEOUT, SALLY_ETIMEDOUT, 0);
-    else if (conn->state == CONN_DRAINING && throttle_drain_is_over(conn))
+    else if (conn->state == CONN_DRAINING && flow_drain_is_over(conn))
         conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_LINGER_TIMEOUT, SALLY_ETIMEDOUT, 0);
     else if (conn->state == CONN_DRAINING && conn_limits(conn) && limits_send_is_low(conn))
         conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_SEND_RATE, SALLY_ETIMEDOUT, 0);

@@ -3,6 +3,7 @@
 
 #include "net/budget.h"
 #include "net/conn.h"
+#include "net/produce.h"
 #include "net/record.h"
 #include "net/throttle.h"
 
@@ -23,7 +24,7 @@ void flow_flag(sally_conn *conn)
 {
     const struct flow *flow = conn_flow(conn);
     bool limits = flow->throttle && flow->throttle->limits;
-    if (flow->notes || flow->corked || limits || conn->policy->has_budget)
+    if (flow->notes || flow->corked || flow->producer || limits || conn->policy->has_budget)
         conn->flags |= CONN_FLOW;
     else
         conn->flags &= (uint16_t)~CONN_FLOW;
@@ -89,6 +90,7 @@ void flow_took(sally_conn *conn, size_t bytes)
     if (conn_throttle(conn)) throttle_sent(conn, bytes);
     flow_notify(conn);
     if (conn->policy->has_budget) budget_charge(conn);
+    produce_took(conn);
 }
 
 int sally_conn_when_sent(sally_conn *conn, sally_sent_fn done, void *arg)
@@ -125,7 +127,8 @@ int sally_conn_send_owned(sally_conn *conn, const void *data, size_t len, sally_
 bool flow_holds(const sally_conn *conn)
 {
     return conn_flow(conn) && conn_flow(conn)->corked && conn->state == CONN_OPEN &&
-           !conn_has(conn, CONN_SHUT_ASKED) && conn->out.bytes <= conn->policy->send_high_bytes;
+           !conn_has(conn, CONN_SHUT_ASKED) && !conn_flow(conn)->producer &&
+           conn->out.bytes <= conn->policy->send_high_bytes;
 }
 
 int sally_conn_cork(sally_conn *conn)
@@ -229,10 +232,60 @@ int flow_make_room(sally_conn *conn, size_t len)
 {
     if (conn->state != CONN_OPEN || conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT))
         return SALLY_ECLOSED;
+    if (produce_runs(conn)) return SALLY_ESTATE;
     if (len > conn->policy->send_bytes_max) return SALLY_ELIMIT;
     int err = flow__judge(conn, len);
     if (err != SALLY_EFULL) return err;
     return flow__full(conn, len);
+}
+
+/* How many bytes there is room for now. */
+static size_t flow__room(const sally_conn *conn)
+{
+    uint32_t max = conn->policy->send_bytes_max;
+    size_t room = conn->out.bytes < max ? max - conn->out.bytes : 0;
+    size_t budget = budget_room(conn);
+    return budget < room ? budget : room;
+}
+
+int64_t sally_conn_send_some(sally_conn *conn, const void *data, size_t len)
+{
+    if (!conn_here(conn) || (!data && len)) return SALLY_EINVAL;
+    if (conn->state != CONN_OPEN || conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT))
+        return SALLY_ECLOSED;
+    if (produce_runs(conn)) return SALLY_ESTATE;
+    size_t room = flow__room(conn), some = len < room ? len : room;
+    if (len && !some && !conn->out.bytes) return SALLY_ENOMEM; /* nothing would bring on_drain */
+    int err = some ? conn_send(conn, data, some) : 0;
+    if (err) return err;
+    if (some < len) conn->flags |= CONN_DRAIN_DUE;
+    return (int64_t)some;
+}
+
+/* ---- Time ---- */
+
+uint64_t flow_due_ms(const sally_conn *conn)
+{
+    if (!conn_has(conn, CONN_FLOW)) return WHEEL_NEVER;
+    uint64_t limits_ms = throttle_due_ms(conn), producer_ms = produce_due_ms(conn);
+    return limits_ms < producer_ms ? limits_ms : producer_ms;
+}
+
+void flow_on_timer(sally_conn *conn)
+{
+    throttle_on_timer(conn);
+    produce_on_timer(conn);
+}
+
+void flow_closing(sally_conn *conn)
+{
+    throttle_closing(conn);
+    produce_closing(conn);
+}
+
+bool flow_drain_is_over(const sally_conn *conn)
+{
+    return throttle_drain_is_over(conn) || produce_is_over(conn);
 }
 
 /* ---- End ---- */
@@ -242,6 +295,7 @@ void flow_end(sally_conn *conn)
     struct flow *flow = conn_flow(conn);
     if (!flow) return;
     while (flow->first) flow__tell_first(conn, flow->first->at <= conn->bytes_out);
+    produce_end(conn);
 }
 
 void flow_free(sally_conn *conn)

@@ -1,5 +1,6 @@
-/* What few connections have: sends with a completion, a cork, drops. Made when the first of these
- * is asked for, so that the others pay nothing; freed with the connection. Its shard's thread. */
+/* What few connections have: sends with a completion, a cork, drops, a producer. Made when the
+ * first of these is asked for, so that the others pay nothing; freed with the connection. Its
+ * shard's thread. */
 #ifndef NET_FLOW_H
 #define NET_FLOW_H
 
@@ -17,6 +18,7 @@ struct note {
     bool dropped;
 };
 
+struct producer;
 struct record;
 struct throttle;
 struct flow {
@@ -29,6 +31,7 @@ struct flow {
     uint32_t charged;          /* to its server's budget */
     struct record *record;     /* NULL: nothing recorded */
     struct throttle *throttle; /* NULL: never had limits for bytes a second */
+    struct producer *producer; /* NULL: nothing is produced */
     uint32_t wanted;           /* sally_conn_want; 0: nothing */
 };
 
@@ -57,6 +60,14 @@ int flow_make_room(sally_conn *conn, size_t len);
 
 /* A send of so many bytes was let go. 0 or SALLY_ENOMEM. */
 int flow_count_drop(sally_conn *conn, size_t bytes);
+
+/* Its limits for bytes a second and its producer: the earliest time that they wait for
+ * (WHEEL_NEVER: none), what is due then, that a gentle close begins, and whether it has had the
+ * time that they leave it. */
+uint64_t flow_due_ms(const sally_conn *conn);
+void flow_on_timer(sally_conn *conn);
+void flow_closing(sally_conn *conn);
+bool flow_drain_is_over(const sally_conn *conn);
 
 /* The connection ends: everybody who waits is told. */
 void flow_end(sally_conn *conn);
