@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "sallyport/flow.h"
-#include "sallyport/rate.h"
 #include "support/raw.h"
 #include "support/stage.h"
 
@@ -301,6 +300,7 @@ static void a_producer_may_abort(const struct stage_way *way)
     assert_string_equal(raw_end_name(raw_read_to_end(fd, &bytes)), "RST");
     raw_close(fd);
     assert_int_equal(actor_wait_closed(actor)->reason, SALLY_CLOSE_ABORTED);
+    assert_int_equal(actor->info.bytes_unsent, 0); /* that piece was not taken */
     assert_int_equal(bytes, 0);
     assert_int_equal(atomic_load(&actor->number[0]), 1);
     stage_end(stage);
@@ -501,46 +501,7 @@ static void what_other_threads_send_goes_between_pieces(const struct stage_way *
     stage_end(stage);
 }
 
-/* ---- Limits ---- */
-
-enum { HOLDS_MAX = 3000, HELD_BYTES = 200 * KB };
-
-/* A connection's budget of less than a chunk: pieces are small, and none is refused. */
-static int64_t make_held(sally_conn *conn, void *arg, void *into, size_t room)
-{
-    struct actor *actor = actor_of(conn);
-    uint64_t at = atomic_load(&actor->number[0]);
-    (void)arg;
-    STAGE_CHECK(actor->stage, sally_conn_queued(conn) + room <= HOLDS_MAX);
-    if (at == HELD_BYTES) return SALLY_PRODUCED_END;
-    if (room > HELD_BYTES - at) room = HELD_BYTES - at;
-    pattern_fill(into, STREAM, at, room);
-    atomic_store(&actor->number[0], at + room);
-    return (int64_t)room;
-}
-
-static void send_held(sally_conn *conn)
-{
-    sally_producer producer = {.produce = make_held};
-    STAGE_CHECK(actor_of(conn)->stage, sally_conn_produce(conn, &producer) == 0);
-    sally_conn_close(conn);
-}
-
-static void a_budget_makes_pieces_smaller(const struct stage_way *way)
-{
-    struct stage *stage = stage_begin(
-        way, &(struct stage_options){.handler = {.on_open = send_held},
-                                     .server.conn = {.memory_max = HOLDS_MAX,
-                                                     .rates = &(sally_rates){.send.bytes_s = MB}}});
-    struct actor *actor;
-    uint64_t bytes = 0;
-    int fd = stage_client(stage, 0, &actor);
-    assert_string_equal(raw_end_name(raw_check_to_end(fd, STREAM, 0, &bytes)), "FIN");
-    raw_close(fd);
-    assert_int_equal(bytes, HELD_BYTES);
-    (void)actor_wait_closed(actor);
-    stage_end(stage);
-}
+/* ---- Misuse ---- */
 
 static void ask_wrongly(sally_conn *conn)
 {
@@ -578,7 +539,6 @@ static const struct stage_test tests[] = {
     STAGE_TEST_ON(after_close_ms_the_peer_sees_that_it_was_cut, 1),
     STAGE_TEST(a_drain_lets_it_finish),
     STAGE_TEST(what_other_threads_send_goes_between_pieces),
-    STAGE_TEST_ON(a_budget_makes_pieces_smaller, 1),
     STAGE_TEST_ON(where_it_cant_be_it_is_refused, 1),
 };
 

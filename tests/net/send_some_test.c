@@ -44,7 +44,10 @@ static void some_is_what_there_is_room_for_and_on_drain_follows(const struct sta
 {
     struct stage *stage = stage_begin(
         way, &(struct stage_options){.handler = {.on_open = send_some, .on_drain = send_more},
-                                     .server.conn.send_bytes_max = QUEUE_MAX});
+                                     .server.conn = {.send_bytes_max = QUEUE_MAX,
+                                                     /* no other reason for on_drain */
+                                                     .send_high_bytes = QUEUE_MAX,
+                                                     .send_low_bytes = QUEUE_MAX / 16}});
     struct actor *actor;
     uint64_t bytes = 0;
     int fd = stage_client(stage, 0, &actor);
