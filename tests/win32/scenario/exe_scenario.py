@@ -155,6 +155,7 @@ def wait_until_full(pid):
     return most
 
 
+@pytest.mark.parametrize("shards", [1, 2] if tool.LONG else [2])
 def test_out_of_sockets_the_old_are_served_and_the_new_later(shards, tmp_path):
     """More clients than there are sockets (S4-8): those there are go on being served (S4-27),
     nothing turns, and when most have left new ones are served without anybody's help."""
