@@ -38,6 +38,9 @@ file(GLOB native_programs CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR}
 foreach(program ${native_programs})
     string(REGEX REPLACE "_test\\.c$" "" name ${program})
     native_test(${name} ${program})
+    if(name MATCHES "_fault$") # one thread, and many seconds with ThreadSanitizer
+        set_tests_properties(${name} PROPERTIES LABELS code)
+    endif()
 endforeach()
 
 # Scenario files on this port: the engine, too, has to be compiled with the larger socket.
