@@ -450,13 +450,12 @@ static void every_allocation_may_fail(void **state)
 }
 
 #if defined(__linux__)
-#include <dirent.h>
+#include "support/folder.h"
 
 static unsigned threads_named(const char *name)
 {
     unsigned found = 0;
-    DIR *tasks = opendir("/proc/self/task");
-    assert_non_null(tasks);
+    DIR *tasks = folder_open("/proc/self/task");
     for (struct dirent *entry; (entry = readdir(tasks));) {
         char path[300], comm[32] = "";
         snprintf(path, sizeof path, "/proc/self/task/%s/comm", entry->d_name);

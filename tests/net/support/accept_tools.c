@@ -2,7 +2,6 @@
  * clients are in accept_clients.c. */
 #include "net/support/accept_tools.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -15,6 +14,8 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#include "support/folder.h"
 
 enum {
     MARK_TALLY = 0x7a11,
@@ -98,19 +99,9 @@ void patience_wait(struct patience *patience)
     tools_nap_ms(1);
 }
 
-static int entries_of(const char *path)
-{
-    DIR *dir = opendir(path);
-    check(dir != NULL);
-    int count = 0;
-    while (readdir(dir)) count++;
-    closedir(dir);
-    return count - 2;
-}
+int descriptors_open(void) { return (int)folder_entries("/proc/self/fd") - 1; }
 
-int descriptors_open(void) { return entries_of("/proc/self/fd") - 1; }
-
-int threads_running(void) { return entries_of("/proc/self/task"); }
+int threads_running(void) { return (int)folder_entries("/proc/self/task"); }
 
 /* ---- Behaviours ---- */
 

@@ -1,7 +1,6 @@
 /* The engine under test; see stage.h. */
 #include "net/support/stage.h"
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -49,15 +48,9 @@ void stage_wrong(struct stage *stage, const char *format, ...)
 /* Wine opens and closes descriptors of its own as it likes; the conformance suite counts there. */
 static unsigned fds_open(void) { return 0; }
 #else
-static unsigned fds_open(void)
-{
-    unsigned count = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    if (!dir) return 0;
-    while (readdir(dir)) count++;
-    closedir(dir);
-    return count;
-}
+#include "support/folder.h"
+
+static unsigned fds_open(void) { return folder_entries("/proc/self/fd"); }
 #endif
 
 /* ---- Memory: bytes balance, and nothing is freed by another size than it was asked for ---- */

@@ -3,7 +3,6 @@
 #include "port/support/stage.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -18,6 +17,8 @@
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "support/folder.h"
 
 union any_sockaddr {
     struct sockaddr any;
@@ -198,12 +199,7 @@ static void posix_exhaust(void *world, bool on)
 static unsigned posix_descriptors(void *world)
 {
     (void)world;
-    unsigned count = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    if (!dir) abort();
-    while (readdir(dir)) count++;
-    closedir(dir);
-    return count;
+    return folder_entries("/proc/self/fd");
 }
 
 /* Gone from its folder at once. */
