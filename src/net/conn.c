@@ -409,7 +409,7 @@ uint32_t conn_unsent(const sally_conn *conn)
 
 uint32_t conn_holds(const sally_conn *conn)
 {
-    uint32_t held = conn_has(conn, CONN_HELD) ? conn->extra->held->queue.bytes : 0;
+    uint32_t held = conn_held(conn) ? conn_held(conn)->queue.bytes : 0;
     const struct carry *carry = conn_carry(conn);
     uint32_t begun = carry && carry->bytes ? carry->len : 0; /* else only its length is known */
     return conn->out.bytes + held + begun;

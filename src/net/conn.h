@@ -49,7 +49,7 @@ enum conn_flag {
     CONN_FIRST_BYTE = 1 << 10,   /* one came, or nobody waits for it */
     CONN_FOREIGN = 1 << 11,      /* other threads send to it */
     CONN_NOT_OPEN = 1 << 12,     /* the state is another than CONN_OPEN; see conn_set_state */
-    CONN_HELD = 1 << 13,         /* held is not NULL */
+    CONN_HELD = 1 << 13,         /* there is `held`; NULL while some of it is handed out */
     CONN_FLOW = 1 << 14,         /* a note, a cork, a producer, limits for bytes, or a budget */
     CONN_LIMITED = 1 << 15,      /* limits is not NULL */
     CONN_STOPS = CONN_PAUSED | CONN_AUTO_PAUSED | CONN_WAITS, /* any of these stops reading */

@@ -20,6 +20,8 @@ void conn_update_reading(sally_conn *conn)
     bool want = (open || closing) && !conn_has(conn, CONN_EOF | CONN_EOF_HELD);
     bool reads = conn_in_flight(conn, PORT_RECV);
     if (want && !reads) {
+        /* held bytes come first; who has been given the last of them calls this again */
+        if (open && conn_has(conn, CONN_HELD)) return;
         port_recv(conn->shard->port, &conn->sock);
     } else if (!want && reads && !conn_has(conn, CONN_RECV_STOPPING) && conn_alive(conn)) {
         conn->flags |= CONN_RECV_STOPPING;
@@ -110,15 +112,13 @@ void conn_deliver_held(sally_conn *conn)
         uint32_t may = throttle_take(conn, WAY_RECV, (uint32_t)span.len);
         if (!may) break;
         /* taken away meanwhile: the handler may close the connection, which drops what is held, and
-         * still read these bytes until it returns */
+         * still read these bytes until it returns. The flag stays, so that nothing is read */
         struct held *held = conn->extra->held;
         conn->extra->held = NULL;
-        conn->flags &= (uint16_t)~CONN_HELD;
         size_t used = conn__hand_out(conn, span.data, may);
         throttle_handed_out(conn, may - (uint32_t)used);
         sendq_consume(&held->queue, &conn->shard->pools, used);
         conn->extra->held = held;
-        conn->flags |= CONN_HELD;
         if (conn->state != CONN_OPEN) conn_drop_held(conn);
         if (conn_has(conn, CONN_FLOW)) flow_queued(conn);
     }

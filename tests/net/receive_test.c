@@ -125,6 +125,46 @@ static void pauses_in_a_flood_lose_and_double_nothing(const struct stage_way *wa
     stage_end(stage);
 }
 
+/* What comes after a pause: all buffers, and once more until the stop has reached the system. */
+enum { HELD_MAX = 3 * 16 * 16 * 1024 };
+
+static void take_one_and_pause(sally_conn *conn, const void *data, size_t len)
+{
+    take(conn, data, len);
+    sally_conn_pause(conn);
+    STAGE_CHECK(actor_of(conn)->stage, sally_conn_send(conn, "", 1) == 0);
+}
+
+static void resume_when_sent(sally_conn *conn, size_t bytes)
+{
+    (void)bytes;
+    sally_conn_resume(conn);
+}
+
+/* The resume comes before the stop of reading has ended; then it must not begin again while there
+ * are held bytes, or each round holds more. */
+static void a_quick_resume_holds_no_more_and_more(const struct stage_way *way)
+{
+    struct stage *stage =
+        stage_begin(way, &(struct stage_options){.handler.on_data = take_one_and_pause,
+                                                 .handler.on_sent = resume_when_sent,
+                                                 .engine.recv_buf_bytes = 16 * 1024,
+                                                 .engine.recv_bufs = 16});
+    struct actor *actor;
+    struct sender sender = {.bytes = stage_scaled(24 * MB), .piece_max = 256 * 1024};
+    sender.fd = stage_client(stage, 0, &actor);
+    uint64_t before = atomic_load(&stage->memory_high_bytes);
+    pthread_t thread = stage_thread(send_all, &sender);
+    pthread_join(thread, NULL);
+    assert_true(sender.done);
+    raw_finish(sender.fd);
+    assert_int_equal(actor_wait_closed(actor)->bytes_in, sender.bytes);
+    uint64_t grown = atomic_load(&stage->memory_high_bytes) - before;
+    if (grown > HELD_MAX) fail_msg("grew by %llu", (unsigned long long)grown);
+    raw_close(sender.fd);
+    stage_end(stage);
+}
+
 /* ---- Another connection says when ---- */
 
 static struct actor *_Atomic sleeper;
@@ -267,6 +307,7 @@ static void few_buffers_serve_many_connections(const struct stage_way *way)
 static const struct stage_test tests[] = {
     STAGE_TEST(a_pause_stalls_the_sender_and_resume_loses_nothing),
     STAGE_TEST(pauses_in_a_flood_lose_and_double_nothing),
+    STAGE_TEST(a_quick_resume_holds_no_more_and_more),
     STAGE_TEST(a_connection_is_resumed_by_another_ones_callback),
     STAGE_TEST(echo_of_100_mb_in_random_pieces_is_byte_exact),
     STAGE_TEST_ON(echo_of_single_bytes, 1),
