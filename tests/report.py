@@ -17,10 +17,14 @@ SKIP_LINE = re.compile(r"^\[  SKIPPED \] (?!\d+ test)(.+)$", re.MULTILINE)
 FAIL_LINE = re.compile(r"^\[  FAILED  \] (?!\d+ test)(.+)$", re.MULTILINE)
 
 
+TOLD_LINES_MAX = 25  # of what a failed case printed
+
+
 class Count:
     def __init__(self):
         self.passed = 0
         self.failed = []
+        self.told = {}
         self.skipped = []
 
 
@@ -29,6 +33,16 @@ def skip_cause(output, case_name):
     _, _, rest = output.partition(f"[ RUN      ] {case_name}\n")
     cause = last_line(rest.partition("[  SKIPPED ]")[0])
     return cause.removeprefix(f"{case_name}: ").removeprefix("skipped: ")
+
+
+def told_by(output, case_names):
+    """The last lines that the failed cases printed, or the program where it names none."""
+    texts = []
+    for case_name in case_names:
+        _, _, rest = output.partition(f"[ RUN      ] {case_name}\n")
+        texts.append(rest.partition("[  FAILED  ]")[0])
+    lines = [line for line in ("".join(texts) or output).splitlines() if line.strip()]
+    return lines[-TOLD_LINES_MAX:]
 
 
 def last_line(text):
@@ -80,6 +94,7 @@ def read_ctest(path, count):
             why = failure.get("message") if failure is not None else status
             cases = list(dict.fromkeys(FAIL_LINE.findall(output)))
             count.failed.append((name, ["; ".join(cases) or why or "failed"]))
+            count.told[name] = told_by(output, cases)
 
 
 def main():
@@ -101,6 +116,8 @@ def main():
         print(f"skipped: {name}: {' '.join(cause.split())}")
     for name, why in count.failed:
         print(f"FAILED: {name}{': ' if why else ''}{' '.join(why)}")
+        for line in count.told.get(name, []):
+            print(f"    {line}")
     if count.failed:
         print(f"logs: {logs}")
     if not count.passed and not count.failed:

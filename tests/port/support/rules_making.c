@@ -178,7 +178,8 @@ static void listen_on_unix_paths(struct stage *stage)
     CHECK_EQUAL(try_listen(stage, &at), SALLY_EADDRESS);
 }
 
-static void listen_v6_only(struct stage *stage)
+/* The same port of IPv4 may be another program's: then another one is tried. */
+static bool v6_only_is_refused(struct stage *stage)
 {
     struct port_listen_options options = {.v6_only = true};
     struct address any = {.kind = ADDRESS_ANY}, at;
@@ -193,7 +194,14 @@ static void listen_v6_only(struct stage *stage)
     to.ip.port = at.ip.port;
     stage_connect(stage, caller, &to, NULL);
     AWAIT(stage, caller->endings[PORT_CONNECT]);
-    CHECK_EQUAL(caller->error[PORT_CONNECT], SALLY_EREFUSED);
+    return caller->error[PORT_CONNECT] == SALLY_EREFUSED;
+}
+
+static void listen_v6_only(struct stage *stage)
+{
+    for (unsigned tries = 0; tries < 5; tries++)
+        if (v6_only_is_refused(stage)) return;
+    CHECK(!"IPv4 was taken as well");
 }
 
 static void attach_sets_options(struct stage *stage)
