@@ -28,7 +28,8 @@ PYTEST_GOOD = '<testsuites><testsuite><testcase name="one"/></testsuite></testsu
 CASES = [
     ({"check.xml": PASS}, "1 passed, 0 failed", []),
     ({"check.xml": PASS + PASS, "asan.xml": PASS}, "3 passed, 0 failed", []),
-    ({"check.xml": PASS + FAIL}, "1 passed, 1 failed", ["FAILED: check a/fail: it_breaks", "    says why"]),
+    ({"check.xml": PASS + FAIL}, "1 passed, 1 failed",
+     ["FAILED: check a/fail: it_breaks", "    says why"]),
     ({"check.xml": PASS + SKIP}, "1 passed, 0 failed, 1 skipped",
      ["skipped: check a/skip: no such thing"]),
     ({"check.xml": PASS + GONE}, "1 passed, 1 failed", []),
