@@ -240,7 +240,9 @@ typedef struct sally_engine_options {
         memory_max; /* bytes of all the engine's allocations; 0: no limit. From 70 % on send queues
                        stop growing, from 85 % on newcomers wait in the backlog, from 95 % on
                        the connections that hold the most are aborted (SALLY_CLOSE_MEMORY), and
-                       beyond it nothing is allocated. At least 1 MiB */
+                       those that more than 4 KiB would have to be kept for, of a message that is
+                       not whole or while paused (SALLY_CLOSE_NO_MEMORY): the rest is for small
+                       answers. Beyond it nothing is allocated. At least 1 MiB */
     sally_allocator allocator; /* zero: the C library's */
     sally_profile profile;     /* what is 0 of the options that it names */
     uint32_t spin_us; /* adaptive spinning: how long at most a shard's thread looks again before it

@@ -40,6 +40,7 @@ static int carry__append(struct carry *carry, const struct framer *framer,
     uint32_t total = carry->len + (uint32_t)len;
     if (total > carry->bytes_max) {
         uint32_t room = carry__room_for(carry, total, framer->framing->bytes_max);
+        if (framer->carry_max && room > framer->carry_max) return SALLY_ENOMEM;
         unsigned char *bytes = mem_alloc(framer->mem, room);
         if (!bytes) return SALLY_ENOMEM;
         if (carry->len) memcpy(bytes, carry->bytes, carry->len);

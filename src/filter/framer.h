@@ -36,6 +36,8 @@ struct framer {
     /* SALLY_FRAMING_ON_DEMAND: how many bytes the next message has. Not 0 when bytes are fed, and
      * when `take` returns true. */
     const uint32_t *wanted;
+    uint32_t
+        carry_max; /* what is collected of a message may have no more memory now; 0: no limit */
 };
 
 /* Hands out the messages that end in these bytes, collects the rest, and says in `used` how many

@@ -43,6 +43,12 @@ bool budget_is_tight(const sally_conn *conn)
     return conn->policy->has_budget && budget__of(conn) != BUDGET_FREE;
 }
 
+uint32_t budget_kept_max(const sally_conn *conn)
+{
+    bool last = conn->policy->has_budget && budget__of(conn) == BUDGET_CLOSES;
+    return last ? FIRST_BYTES_LAST : 0;
+}
+
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 static size_t left_of(uint64_t max, uint64_t used)

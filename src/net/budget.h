@@ -4,7 +4,7 @@
  *   70 %  TIGHT    a send queue counts as full from its low mark on, and who is above it is not
  * read from 85 %  REFUSES  from an eighth of the low mark on; no newcomers, they wait in the
  * backlog 95 %  CLOSES   from the first byte on; the connections that hold the most are aborted
- *                  (SALLY_CLOSE_MEMORY)
+ *                  (SALLY_CLOSE_MEMORY), and who would keep more than a little of what came
  *   100 % allocations fail; of a server: sends find the queue full
  * An empty queue takes a send at every level, but not a big one: for it SALLY_EFULL would have no
  * on_drain to come, so it is SALLY_ENOMEM. */
@@ -42,6 +42,10 @@ size_t budget_room(const sally_conn *conn);
 
 /* Whether the budgets let the queue grow by len: 0, SALLY_EFULL or SALLY_ENOMEM. */
 int budget_judge(const sally_conn *conn, size_t len);
+
+/* What of received bytes a connection may keep more memory for; 0: no limit. At the highest level it
+ * is little: what is left is for small answers, so that who asks for no more is served. */
+uint32_t budget_kept_max(const sally_conn *conn);
 
 /* Whether a queue may not grow past its low mark. */
 bool budget_is_tight(const sally_conn *conn);

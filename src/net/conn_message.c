@@ -63,6 +63,7 @@ size_t conn_deliver_messages(sally_conn *conn, const void *data, size_t len)
         .take = message_take,
         .ctx = conn,
         .wanted = conn__wanted(conn),
+        .carry_max = budget_kept_max(conn),
     };
     int err = framer_feed(&framer, data, len, &used);
     if (err)

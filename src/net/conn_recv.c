@@ -55,6 +55,8 @@ void conn_drop_held(sally_conn *conn)
 
 int conn_hold(sally_conn *conn, const void *data, size_t len)
 {
+    uint32_t max = budget_kept_max(conn);
+    if (max && len > max) return SALLY_ENOMEM;
     if (!conn_has(conn, CONN_HELD)) {
         struct held *held =
             conn_extra(conn) ? mem_zalloc(&conn->shard->engine->mem, sizeof *held) : NULL;

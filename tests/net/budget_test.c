@@ -5,6 +5,7 @@
 #include "net/support/cast.h"
 #include "net/support/raw.h"
 #include "net/support/stage.h"
+#include "sallyport/framing.h"
 
 enum { MB = 1 << 20, HOGS = 150, GOODS = 10 };
 
@@ -368,6 +369,43 @@ static void an_engines_worst_is_closed_from_95_percent_on(const struct stage_way
     stage_end(stage);
 }
 
+/* A message that would be collected has no memory then, and small answers have what is left. */
+static void a_long_message_ends_its_connection_from_95_percent_on(const struct stage_way *way)
+{
+    enum { SLACK = 24 * 1024, ROUNDS = 20 };
+    static const sally_framing framing = {.kind = SALLY_FRAMING_LENGTH,
+                                          .message_bytes_max = 4 * MB};
+    struct stage *stage =
+        stage_begin(way, &(struct stage_options){.handler.on_message = stage_echo,
+                                                 .engine = {.memory_max = ENGINE_MAX,
+                                                            .recv_bufs = 16,
+                                                            .recv_buf_bytes = 4096,
+                                                            .conns_max = 1000},
+                                                 .server.conn.framing = &framing});
+    struct actor *grows, *good;
+    int long_one = stage_client(stage, 0, &grows), fd = stage_client(stage, 0, &good);
+    char got[9];
+    assert_true(raw_send(fd, "\0\0\0\5hello", 9)); /* its shard has a chunk for it */
+    assert_true(raw_read(fd, got, 5));
+    sally_buf *buf = weight(stage, 96);
+    atomic_store(&stage->memory_high_bytes, atomic_load(&stage->memory_bytes));
+    uint64_t before = atomic_load(&stage->memory_bytes);
+    zeros[1] = 0x20; /* 2 MiB are announced */
+    (void)raw_send_some(long_one, zeros, sizeof zeros, 1000);
+    zeros[1] = 0;
+    sally_close_reason reason = actor_wait_closed(grows)->reason;
+    assert_true(reason == SALLY_CLOSE_NO_MEMORY || reason == SALLY_CLOSE_MEMORY);
+    assert_in_range(atomic_load(&stage->memory_high_bytes), before, before + SLACK);
+    for (int round = 0; round < ROUNDS; round++) {
+        assert_true(raw_send(fd, "\0\0\0\5hello", 9));
+        assert_true(raw_read(fd, got, 5));
+    }
+    sally_buf_release(buf);
+    raw_close(long_one);
+    raw_close(fd);
+    stage_end(stage);
+}
+
 /* ---- What is sent to many ---- */
 
 static sally_broadcast_report cast(struct stage *stage, sally_slow slow, size_t len)
@@ -434,6 +472,7 @@ static const struct stage_test tests[] = {
     STAGE_TEST_ON(from_95_percent_on_the_worst_is_closed_and_no_other, 1),
     STAGE_TEST_ON(an_engines_queues_end_at_their_low_mark_from_70_percent_on, 1),
     STAGE_TEST_ON(an_engines_newcomers_wait_from_85_percent_on, 1),
+    STAGE_TEST(a_long_message_ends_its_connection_from_95_percent_on),
     STAGE_TEST_ON(an_engines_worst_is_closed_from_95_percent_on, 1),
     STAGE_TEST_ON(who_has_no_room_by_a_budget_is_slow, 1),
     STAGE_TEST_ON(a_budget_too_small_to_live_is_refused, 1),
