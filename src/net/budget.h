@@ -43,8 +43,8 @@ size_t budget_room(const sally_conn *conn);
 /* Whether the budgets let the queue grow by len: 0, SALLY_EFULL or SALLY_ENOMEM. */
 int budget_judge(const sally_conn *conn, size_t len);
 
-/* What of received bytes a connection may keep more memory for; 0: no limit. At the highest level it
- * is little: what is left is for small answers, so that who asks for no more is served. */
+/* How many received bytes a connection may keep in new memory; 0: no limit. At the highest level
+ * they are few: what is left is for small answers, so that who asks for no more is served. */
 uint32_t budget_kept_max(const sally_conn *conn);
 
 /* Whether a queue may not grow past its low mark. */
