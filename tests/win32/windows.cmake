@@ -10,7 +10,7 @@ set(others "^(documents|install|planted|scenario|tidy|tool|win32)/"
     "^net/(accept|backlog|close|connect|drain|engine_life|exhaustion|foreign_loop|listen|memory)_"
     "^net/(admission|newcomers|pause|proxy_protocol|proxy_waiting|send|watchdog)_|^admission/bans_"
     "^net/(age_heartbeat|calendar|interrupted|client|client_end|profile|time_limits|timer)_"
-    "^net/(bandwidth|rate)_test")
+    "^net/(bandwidth|own_sockets|rate)_test")
 list(JOIN others "|" others)
 
 file(GLOB cmocka_files win32/cmocka/support/*.c)
