@@ -92,13 +92,12 @@ static unsigned minute_next(const sally_calendar *calendar, unsigned from)
     return DAY_MINUTES;
 }
 
-/* The first local time from this one on. */
+/* The first local time from this one's minute on. */
 static bool local_next(const sally_calendar *calendar, int64_t from_s, int64_t *local_s)
 {
-    int64_t minutes = (from_s + DAY_S + MINUTE_S - 1) / MINUTE_S - DAY_MINUTES; /* rounded up */
-    int64_t day = (minutes + DAY_MINUTES) / DAY_MINUTES - 1;
-    unsigned from = (unsigned)(minutes - day * DAY_MINUTES);
-    struct date date = date_of(day);
+    int64_t minutes = (from_s + DAY_S) / MINUTE_S; /* since a day before 1970 */
+    unsigned from = (unsigned)(minutes % DAY_MINUTES);
+    struct date date = date_of(minutes / DAY_MINUTES - 1);
     for (int64_t last = date.year + YEARS_MAX; date.year <= last; from = 0) {
         if (!(calendar->months >> date.month & 1)) {
             date_next_month(&date);

@@ -312,6 +312,41 @@ static void a_zone_without_sense_does_no_harm(void **state)
     }
 }
 
+static int32_t west(void *user, int64_t unix_s)
+{
+    (void)user;
+    (void)unix_s;
+    return -10 * 3600;
+}
+
+/* At 00:00 in UTC it is still 1969 there. */
+static void a_zone_may_be_behind_1970(void **state)
+{
+    (void)state;
+    const sally_zone zone = {.offset_s = west};
+    sally_calendar calendar = parsed("0 15 31 12 *");
+    int64_t next_ms = 0;
+    assert_int_equal(sally_calendar_next(&calendar, 0, &zone, &next_ms), 0);
+    assert_int_equal(next_ms, 3600000);
+}
+
+/* Apia had no 30 December 2011: 1440 minutes that stand for nothing, or all for one moment. */
+static void a_day_may_be_left_out(void **state)
+{
+    (void)state;
+    enum { CHANGE_S = 1325239200 };
+    static int apia = 5;
+    const sally_zone zone = {table_offset, &apia};
+    static const char *const lines[] = {"* * * * *", "0 * 31 12 *", "* 7 * * *", "15 9 30 12 *"};
+    for (int i = 0; i < 4; i++) {
+        sally_calendar calendar = parsed(lines[i]);
+        int64_t next_ms = 0;
+        assert_int_equal(
+            sally_calendar_next(&calendar, INT64_C(1000) * CHANGE_S - 1, &zone, &next_ms), 0);
+        assert_int_equal(next_ms, INT64_C(1000) * CHANGE_S);
+    }
+}
+
 /* 2024 in Berlin: from 02:00 to 03:00 at 01:00 UTC on 31 March, back at 01:00 UTC on 27 October. */
 static void what_the_header_says_of_both_changes(void **state)
 {
@@ -353,6 +388,8 @@ int main(void)
         cmocka_unit_test(either_kind_of_day_will_do_when_both_are_named),
         cmocka_unit_test(what_cannot_be_asked_is_refused),
         cmocka_unit_test(a_zone_without_sense_does_no_harm),
+        cmocka_unit_test(a_zone_may_be_behind_1970),
+        cmocka_unit_test(a_day_may_be_left_out),
         cmocka_unit_test(what_the_header_says_of_both_changes),
     };
     return cmocka_run_group_tests_name("calendar", tests, NULL, NULL);

@@ -275,12 +275,12 @@ static void set_back_far_it_starts_anew(void **state)
     start(&hourly, "0 * * * *");
     run_ms(5 * HOUR_MS + MINUTE_MS);
     assert_int_equal(hourly.ticks, 5);
-    set_date(30 * MINUTE_MS);
-    run_ms(29 * MINUTE_MS);
+    set_date(115 * MINUTE_MS); /* 3 hours and 5 minutes before the last one */
+    run_ms(4 * MINUTE_MS);
     assert_int_equal(hourly.ticks, 5);
     run_ms(MINUTE_MS); /* looked at each minute, so it knows */
     assert_int_equal(hourly.ticks, 6);
-    came(&hourly, 5, HOUR_MS);
+    came(&hourly, 5, 2 * HOUR_MS);
     end();
 }
 

@@ -24,7 +24,8 @@ static const sally_framing frames = {.kind = SALLY_FRAMING_LENGTH, .length_bytes
 static struct {
     sally_dispatch *table;
     char story[STORY_MAX];
-    int told; /* by sally_dispatch_message, the last time */
+    bool twice; /* each message is given to the table twice */
+    int told;   /* by sally_dispatch_message, the last time */
     sally_close_reason reason;
     int error;
 } seen;
@@ -61,6 +62,7 @@ static void on_open(sally_conn *conn)
 static void on_message(sally_conn *conn, const void *data, size_t len)
 {
     seen.told = sally_dispatch_message(seen.table, conn, data, len);
+    if (seen.twice) seen.told = sally_dispatch_message(seen.table, conn, data, len);
 }
 
 static void on_close(sally_conn *conn, const sally_close_info *info)
@@ -174,22 +176,37 @@ static void the_first_word_finds_its_command(void **state)
     end();
 }
 
+static void a_closed_connection_runs_nothing(void **state)
+{
+    (void)state;
+    sally_sim_peer *peer = begin(&exact, &lines);
+    seen.twice = true;
+    writes(peer, "GET\n", "get[]get[]");
+    assert_int_equal(seen.told, 0);
+    writes(peer, "Q\n", "quit[]");
+    assert_int_equal(seen.told, SALLY_ECLOSED);
+    end();
+}
+
 static void in_any_case_letters_are_equal_and_nothing_else(void **state)
 {
     (void)state;
     static const sally_command commands[] = {{.word = "Get", .run = run_named, .user = "get"},
                                              {.word = "a[", .run = run_named, .user = "a["},
+                                             {.word = "a`", .run = run_named, .user = "a`"},
                                              {.word = "\xc3\xa4", .run = run_named, .user = "ae"}};
     sally_dispatch_options options = {.key = SALLY_KEY_WORD,
                                       .any_case = true,
                                       .commands = commands,
-                                      .count = 3,
+                                      .count = 4,
                                       .unknown = run_named,
                                       .unknown_user = "?"};
     sally_sim_peer *peer = begin(&options, &lines);
     writes(peer, "GET A\ngeT\n", "get[A]get[]");
     writes(peer, "A[\na{\nA{ \n", "a[[]?[a{]?[A{ ]"); /* [ and { differ as letters' cases do */
+    writes(peer, "a@\nA`\n", "?[a@]a`[]");
     writes(peer, "\xc3\xa4 x\n\xc3\x84\n", "ae[x]?[\xc3\x84]");
+    writes(peer, "\xe3\xa4 x\n", "?[\xe3\xa4 x]");
     end();
 }
 
@@ -210,8 +227,9 @@ static void a_word_has_a_longest(void **state)
     memset(text, 'x', SALLY_WORD_MAX);
     snprintf(text + SALLY_WORD_MAX, sizeof text - SALLY_WORD_MAX, " a\n");
     writes(peer, text, "long[a]");
-    snprintf(text, sizeof text, "%sy a\n", longest);
-    snprintf(story, sizeof story, "?[%sy a]", longest);
+    memset(longest, 'x', SALLY_WORD_MAX);
+    snprintf(text, sizeof text, "%sx a\n", longest);
+    snprintf(story, sizeof story, "?[%sx a]", longest);
     writes(peer, text, story);
     end();
 }
@@ -276,7 +294,7 @@ static void a_number_has_all_its_bytes(void **state)
     for (unsigned i = 0; i < 4; i++) {
         const sally_command commands[] = {{.key = keys[i], .run = run_named, .user = "it"}};
         sally_dispatch_options options = {
-            .key_bytes = i ? 1u << i : 0, .commands = commands, .count = 1};
+            .key_bytes = i ? 1u << i : 0, .commands = commands, .count = 1, .unknown = run_named};
         char message[16] = {(char)((1 << i) + 1)};
         memcpy(message + 1, bytes, 8);
         message[1 + (1 << i)] = '!';
@@ -514,6 +532,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_first_word_finds_its_command),
+        cmocka_unit_test(a_closed_connection_runs_nothing),
         cmocka_unit_test(in_any_case_letters_are_equal_and_nothing_else),
         cmocka_unit_test(a_word_has_a_longest),
         cmocka_unit_test(what_begins_with_no_word_is_malformed),
