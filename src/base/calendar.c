@@ -3,7 +3,7 @@
  * Two kinds of seconds are counted from 1970: instants, in UTC, and local times, which are what a
  * clock on the wall shows, as if that were UTC. A zone makes one of the other; where it changes, a
  * local time may stand for no instant or for two. That it changes at most once within two days is
- * taken for granted: every zone on earth does. */
+ * taken for granted: since 1970 no zone of the tz database has done otherwise. */
 #include "sallyport/calendar.h"
 
 #define YEAR_10000_MS INT64_C(253402300800000)
