@@ -93,6 +93,12 @@ SALLY_API int sally_sim_run_until(sally_sim *sim, bool (*done)(void *arg), void 
 SALLY_API uint64_t sally_sim_now_ms(const sally_sim *sim);
 SALLY_API uint64_t sally_sim_seed(const sally_sim *sim);
 
+/* The clock of the date, in milliseconds since 1970, for timers by calendar
+ * (sallyport/calendar.h). It begins with 1 January 2000 in UTC and goes on with the other one;
+ * setting it wakes nobody, as in the real world. */
+SALLY_API int64_t sally_sim_world_ms(const sally_sim *sim);
+SALLY_API void sally_sim_set_world_ms(sally_sim *sim, int64_t unix_ms);
+
 /* A number that mixes everything that happened so far and when: equal for equal runs. */
 SALLY_API uint64_t sally_sim_hash(const sally_sim *sim);
 

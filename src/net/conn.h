@@ -295,6 +295,9 @@ void conn_deliver_received(sally_conn *conn, const void *data, size_t len);
 uint32_t conn_message_bytes(const sally_conn *conn);
 /* Its messages are to be asked for, and nothing is. */
 bool conn_wants_nothing(const sally_conn *conn);
+/* What came can't be read as a message (SALLY_EMALFORMED, SALLY_ELIMIT): a strike, and it is
+ * closed. Open ones only. */
+void conn_refuse_message(sally_conn *conn, int error);
 /* Reading goes on: the time that it was paused doesn't count against message_ms. */
 void conn_restart_message(sally_conn *conn);
 

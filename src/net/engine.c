@@ -228,6 +228,12 @@ static uint64_t machine_now(void *ctx)
     return os_clock_ns();
 }
 
+static int64_t machine_world(void *ctx)
+{
+    (void)ctx;
+    return os_world_ms();
+}
+
 static uint64_t machine_random(void *ctx)
 {
     (void)ctx;
@@ -274,6 +280,7 @@ int sally_engine_create(sally_engine **out, const sally_engine_options *options)
     if (!out) return SALLY_EINVAL;
     char reason[ENGINE_REASON_MAX] = "";
     struct host host = {.now_ns = machine_now,
+                        .world_ms = machine_world,
                         .random = machine_random,
                         .resolve = machine_resolve,
                         .threads = true,

@@ -22,9 +22,10 @@ struct stepper {
 struct host {
     void *ctx;
     const struct port_ops *ops;
-    void *world;                   /* port_config.world of each shard's port */
-    uint64_t (*now_ns)(void *ctx); /* monotonic */
-    uint64_t (*random)(void *ctx); /* seeds what is spread by chance; NULL: always 0 */
+    void *world;                    /* port_config.world of each shard's port */
+    uint64_t (*now_ns)(void *ctx);  /* monotonic */
+    int64_t (*world_ms)(void *ctx); /* since 1970, which people set; NULL: always 0 */
+    uint64_t (*random)(void *ctx);  /* seeds what is spread by chance; NULL: always 0 */
     /* As os_resolve. Called on a thread of its own if `threads`, else at once from the shard. */
     int (*resolve)(void *ctx, const char *name, uint16_t port, struct addr *addrs, unsigned max,
                    unsigned *count);

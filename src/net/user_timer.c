@@ -1,6 +1,8 @@
 /* Timers of a program's own; see user_timer.h. */
 #include "net/user_timer.h"
 
+#include <assert.h>
+
 #include "net/letter.h"
 #include "net/shard.h"
 
@@ -102,6 +104,16 @@ static void timer__fire(struct shard *shard, struct user_timer *timer)
         wheel_set(&shard->wheel, &timer->timer, timer->due_ms);
     else
         timer__end(shard, timer, SALLY_TIMER_CANCELLED);
+}
+
+void user_timer_due_in(struct shard *shard, sally_timer_id id, uint32_t after_ms)
+{
+    struct user_timers *table = table_of(shard);
+    os_lock_take(&table->lock);
+    struct user_timer *timer = slots_find(&table->slots, id_slot(id), id_generation(id));
+    os_lock_give(&table->lock);
+    assert(timer); /* it fires */
+    timer->due_ms = engine_due_ms(shard->engine, after_ms);
 }
 
 void user_timer_on_timer(struct shard *shard, struct user_timer *timer)

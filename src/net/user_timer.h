@@ -55,6 +55,10 @@ void user_timers_end(struct shard *shard);
 /* It is due, or cancelled. The owner. */
 void user_timer_on_timer(struct shard *shard, struct user_timer *timer);
 
+/* In its on_tick: its next time is not the one that its period says, but so long from now. The
+ * owner. */
+void user_timer_due_in(struct shard *shard, sally_timer_id id, uint32_t after_ms);
+
 /* Its letter has come. The owner, or whoever disposes of the letters of a shard that ended. */
 void user_timer_on_letter(struct shard *shard, struct user_timer *timer);
 

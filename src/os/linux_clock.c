@@ -14,3 +14,21 @@ uint64_t os_clock_ns(void)
 }
 
 int64_t os_world_s(void) { return (int64_t)time(NULL); }
+
+int64_t os_world_ms(void)
+{
+    struct timespec now;
+    int err = clock_gettime(CLOCK_REALTIME, &now);
+    assert(err == 0); /* POSIX wants it */
+    (void)err;
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Where time_t is short, later instants than it can say have no offset. */
+int32_t os_local_offset_s(int64_t unix_s)
+{
+    time_t instant = (time_t)unix_s;
+    struct tm local;
+    if (instant != unix_s || !localtime_r(&instant, &local)) return 0;
+    return (int32_t)local.tm_gmtoff;
+}

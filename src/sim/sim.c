@@ -6,13 +6,16 @@
 
 #include "sim/sim.h"
 
-#define SIM_JOB_MAX (500 * SIM_MS)
+#define SIM_JOB_MAX     (500 * SIM_MS)
+#define WORLD_BEGINS_MS INT64_C(946684800000) /* 1 January 2000 */
 
 enum { SIM_CONNS_MAX = 1024 };
 
 /* ---- The engine's machine ---- */
 
 static uint64_t host_now(void *ctx) { return ((sally_sim *)ctx)->world->now_ns; }
+
+static int64_t host_world(void *ctx) { return sally_sim_world_ms(ctx); }
 
 static uint64_t host_random(void *ctx) { return sim_random(((sally_sim *)ctx)->world); }
 
@@ -151,11 +154,13 @@ int sally_sim_create(sally_sim **out, uint64_t seed, const sally_sim_options *op
         mem_free(&mem, sim, sizeof *sim);
         return err;
     }
+    sim->world_at_0_ms = WORLD_BEGINS_MS;
     snprintf(sim->reason, sizeof sim->reason, "simulated, seed %llu", (unsigned long long)seed);
     sim->host = (struct host){.ctx = sim,
                               .ops = &port_sim_ops,
                               .world = sim->world,
                               .now_ns = host_now,
+                              .world_ms = host_world,
                               .random = host_random,
                               .resolve = host_resolve,
                               .threads = false,
@@ -223,6 +228,16 @@ int sally_sim_engine(sally_sim *sim, const sally_engine_options *given, sally_en
 uint64_t sally_sim_now_ms(const sally_sim *sim)
 {
     return (sim->world->now_ns - sim->world->start_ns) / SIM_MS;
+}
+
+int64_t sally_sim_world_ms(const sally_sim *sim)
+{
+    return sim->world_at_0_ms + (int64_t)sally_sim_now_ms(sim);
+}
+
+void sally_sim_set_world_ms(sally_sim *sim, int64_t unix_ms)
+{
+    sim->world_at_0_ms = unix_ms - (int64_t)sally_sim_now_ms(sim);
 }
 
 uint64_t sally_sim_seed(const sally_sim *sim) { return sim->world->seed; }

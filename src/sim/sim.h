@@ -44,8 +44,9 @@ struct sally_sim {
     uint32_t turns_now; /* since the clock moved */
     uint64_t turns_at_ns;
     uint64_t allocations;
-    uint64_t fail_at; /* the number of the allocation; 0: none */
-    bool fail_on;     /* and all after it */
+    int64_t world_at_0_ms; /* what the clock of the date said, or would have, when the sim began */
+    uint64_t fail_at;      /* the number of the allocation; 0: none */
+    bool fail_on;          /* and all after it */
     bool failed;
     struct sim_name *names;
     sally_sim_peer *peers;

@@ -302,3 +302,28 @@ def test_iocps_talks_to_a_client_that_makes_its_frames_by_hand():
             with tool.dial(port) as client:
                 client.sendall(iocps_frame(b"\x03") + message + iocps_frame(b"\x03"))
                 assert read_all(client) == iocps_frame(b"\x03"), message
+
+
+def test_commands_are_found_and_filtered():
+    talk = [
+        (b"ADD 1 2", b"LOGIN first"), (b"FLY", b"LOGIN first"),
+        (b"login", b"a name of 1 to 23 bytes, please"),
+        (b"LOGIN " + b"x" * 24, b"a name of 1 to 23 bytes, please"),
+        (b"Login ann lee", b"welcome"), (b"ADD 1 2 39 ", b"42"), (b"add", b"0"),
+        (b"ADD 1 x", b"numbers, please"), (b"say  hello", b"ann lee:  hello"),
+        (b"SAY " + b"x" * 400, b"ann lee: " + b"x" * 400), (b"SAY " + b"x" * 401, b"too long"),
+        (b"FLY", b"LOGIN, ADD, SAY or QUIT, please"), (b"QUIT", b"bye"),
+    ]
+    with example("commands") as port:
+        with tool.dial(port) as client, client.makefile("rb") as file:
+            for asked, wanted in talk:
+                client.sendall(asked + b"\r\n")
+                assert file.readline() == wanted + b"\n", asked
+            assert file.readline() == b""
+        with tool.dial(port) as client:
+            client.sendall(b"QUIT\nQUIT\n")
+            assert read_all(client) == b"bye\n"
+        for wrong in (b"\n", b" ADD 1\n", b"x" * 501):
+            with tool.dial(port) as client:
+                client.sendall(b"login bob\n" + wrong)
+                assert read_all(client) == b"welcome\n", wrong

@@ -9,8 +9,8 @@ set(others "^(documents|install|planted|scenario|tidy|tool|win32)/"
     # of descriptors, signals and files that only Linux' peers have
     "^net/(accept|backlog|close|connect|drain|engine_life|exhaustion|foreign_loop|listen|memory)_"
     "^net/(admission|newcomers|pause|proxy_protocol|proxy_waiting|send|watchdog)_|^admission/bans_"
-    "^net/(age_heartbeat|interrupted|client|client_end|profile|time_limits|timer)_"
-    "^net/(bandwidth|rate)_test")
+    "^net/(age_heartbeat|calendar|interrupted|client|client_end|profile|time_limits|timer)_"
+    "^net/(bandwidth|own_sockets|rate)_test")
 list(JOIN others "|" others)
 
 file(GLOB cmocka_files win32/cmocka/support/*.c)
