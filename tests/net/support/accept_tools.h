@@ -19,7 +19,7 @@
 #include "sallyport.h"
 
 enum {
-    LIMIT_S = 20,       /* of one wait */
+    LIMIT_S = 40,       /* of one wait */
     TEST_LIMIT_S = 100, /* of one run */
     TEXT_MAX = 128,     /* of an address */
     REASONS = 32,
