@@ -1,5 +1,5 @@
-/* Connections through proxies in virtual time: who looks names up, what the proxy and the program are
- * told of them, clients that try again, and options that can't be. */
+/* Connections through proxies in virtual time: who looks names up, what the proxy and the program
+ * are told of them, clients that try again, and options that can't be. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -39,6 +39,67 @@ static void the_proxy_gets_the_name_and_nobody_looks_it_up(void **state)
         assert_string_equal(seen.name, cases[i].name);
         world_end();
     }
+}
+
+static void a_peer_without_a_proxy_has_its_name_too(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *to, *given, *name;
+    } cases[] = {
+        {"p.example:1080", NULL, "p.example"},
+        {"p.example.:1080", NULL, "p.example"},
+        {"p.example:1080", "a.b-c.example", "a.b-c.example"},
+        {PROXY, NULL, "(none)"},
+        {PROXY, "a.example", "a.example"},
+    };
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        begin(i + 1, SALLY_UPSTREAM_HTTP);
+        assert_int_equal(sally_sim_name(world.sim, "p.example", "192.0.2.1"), 0);
+        assert_int_equal(sally_sim_name(world.sim, "p.example.", "192.0.2.1"), 0);
+        seen.options.upstream = NULL;
+        seen.options.server_name = cases[i].given;
+        assert_int_equal(dial_to(cases[i].to), 0);
+        run_ms(1000);
+        assert_int_equal(seen.opened, 1);
+        assert_string_equal(seen.name, cases[i].name);
+        world_end();
+    }
+    assert_null(sally_conn_server_name(NULL));
+}
+
+/* Labels of at most 63 bytes, 253 in all, and a dot at the end that doesn't count. */
+static void a_name_has_its_longest_form(void **state)
+{
+    (void)state;
+    char name[256];
+    begin(1, SALLY_UPSTREAM_HTTP);
+    memset(name, 'n', sizeof name);
+    for (size_t at = 63; at < sizeof name; at += 64) name[at] = '.';
+    seen.options.server_name = name;
+    name[255] = 0; /* ends with a dot, and has one byte too many even so */
+    assert_int_equal(dial_to(TARGET), SALLY_EINVAL);
+    name[254] = 0;
+    assert_int_equal(dial_to(TARGET), SALLY_EINVAL);
+    name[253] = '.';
+    assert_int_equal(dial_to(TARGET), 0);
+    name[253] = 0;
+    assert_int_equal(dial_to(TARGET), 0);
+    name[63] = 'n'; /* a label of 127 */
+    assert_int_equal(dial_to(TARGET), SALLY_EINVAL);
+    run_ms(100);
+    for (int i = 0; i < 2; i++) {
+        sally_sim_peer *peer = sally_sim_listener_accept(door);
+        assert_non_null(peer);
+        for (unsigned rounds = 0; received(peer) < 300 && rounds < 200; rounds++) run_ms(10);
+        size_t len;
+        const char *asks = sally_sim_peer_received(peer, &len);
+        assert_true(len > 8 + 253 + 4);
+        name[63] = '.';
+        assert_memory_equal(asks + 8, name, 253);
+        assert_memory_equal(asks + 8 + 253, ":443 HTTP", 9);
+    }
+    world_end();
 }
 
 static void a_name_may_be_looked_up_here(void **state)
@@ -201,6 +262,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_proxy_gets_the_name_and_nobody_looks_it_up),
+        cmocka_unit_test(a_peer_without_a_proxy_has_its_name_too),
+        cmocka_unit_test(a_name_has_its_longest_form),
         cmocka_unit_test(a_name_may_be_looked_up_here),
         cmocka_unit_test(a_name_without_a_fitting_address_fails),
         cmocka_unit_test(a_client_tries_again_through_its_proxy),
