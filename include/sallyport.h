@@ -464,7 +464,7 @@ SALLY_API int sally_server_get_stats(sally_server *server,
 
 typedef struct sally_connect_options {
     sally_conn_options conn;
-    uint32_t connect_ms; /* for all of it: name and every address; 0: 30000 */
+    uint32_t connect_ms; /* for all of it: names, every address, a proxy; 0: 30000 */
     uint32_t attempt_ms; /* for one address while others are left; 0: 2000 */
     const char
         *from; /* local address to bind, as "192.0.2.1:0"; NULL: the system's choice; copied */

@@ -184,9 +184,8 @@ void conn_open(sally_conn *conn)
     if (conn->policy->client) client_on_open(conn->policy->client, conn);
     if (conn->policy->handler.on_open) conn->policy->handler.on_open(conn);
     if (conn_has(conn, CONN_DRAIN_DUE)) conn_owe_drain(conn);
-    if (conn->proxied ||
-        conn->policy
-            ->route) /* it reads already, and the end of that may be among the events at hand */
+    if (conn->proxied || conn->policy->route)
+        /* it reads already, and the end of that may be among the events at hand */
         shard_mark_dirty(conn->shard, conn);
     else
         conn_update_reading(conn);

@@ -252,7 +252,7 @@ static inline bool conn_is_unknown(const sally_conn *conn)
     return conn->policy->guest || (conn->proxied && !conn->on_open_ran);
 }
 /* It was asked for and is not open yet. */
-static inline bool conn_is_made(const sally_conn *conn)
+static inline bool conn_is_coming(const sally_conn *conn)
 {
     return conn->state == CONN_DIALING || conn->state == CONN_TUNNELING;
 }

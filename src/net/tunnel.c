@@ -110,11 +110,9 @@ static void tunnel__recv_ended(sally_conn *conn, const struct port_event *event)
     if (event->error == SALLY_ECANCELED && agreed) return; /* it reads on when it opens */
     if (event->error)
         dial_failed(conn, event->error, event->sys_error);
-    else if (event->bytes && !agreed)
-        port_recv(conn->shard->port, &conn->sock); /* of a port that ends some receives early */
-    else if (!event->bytes && agreed)
+    else if (agreed)
         conn->flags |= CONN_EOF_HELD; /* its bytes come first */
-    else if (!event->bytes)
+    else
         dial_failed(conn, SALLY_EPROXY, 0);
 }
 
