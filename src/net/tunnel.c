@@ -33,8 +33,7 @@ static void tunnel__open(sally_conn *conn)
 static void tunnel__open_if_ready(sally_conn *conn)
 {
     const struct tunnel *tunnel = conn__tunnel(conn);
-    if (tunnel->agreed && !tunnel->saying && tunnel->said == tunnel->talk.says_len)
-        tunnel__open(conn);
+    if (tunnel->agreed && tunnel->said == tunnel->talk.says_len) tunnel__open(conn);
 }
 
 /* ---- Saying ---- */

@@ -146,6 +146,23 @@ static void a_name_without_a_fitting_address_fails(void **state)
     }
 }
 
+/* What was found for the proxy to connect to is nothing to be dialled. */
+static void a_proxy_that_takes_too_long_is_not_passed_by(void **state)
+{
+    (void)state;
+    begin(1, SALLY_UPSTREAM_SOCKS4);
+    assert_int_equal(sally_sim_name(world.sim, "a.example", "198.51.100.9"), 0);
+    sally_sim_listener *target = sally_sim_listen(world.sim, "198.51.100.9:443", 0);
+    assert_int_equal(sally_sim_black_hole(world.sim, "unix:/run/proxy"), 0);
+    seen.proxy.address = "unix:/run/proxy";
+    seen.options.attempt_ms = 1000;
+    assert_int_equal(dial_to(TARGET), 0);
+    run_ms(2 * CONNECT_MS);
+    failed_with(SALLY_CLOSE_CONNECT_TIMEOUT, SALLY_ETIMEDOUT, 0);
+    assert_null(sally_sim_listener_accept(target));
+    world_end();
+}
+
 /* ---- A client ---- */
 
 static char story[64];
@@ -265,6 +282,7 @@ int main(void)
         cmocka_unit_test(a_peer_without_a_proxy_has_its_name_too),
         cmocka_unit_test(a_name_has_its_longest_form),
         cmocka_unit_test(a_name_may_be_looked_up_here),
+        cmocka_unit_test(a_proxy_that_takes_too_long_is_not_passed_by),
         cmocka_unit_test(a_name_without_a_fitting_address_fails),
         cmocka_unit_test(a_client_tries_again_through_its_proxy),
         cmocka_unit_test(a_client_that_is_stopped_meanwhile_does_not_open),

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "sallyport/group.h"
 #include "sim/support/upstream.h"
 
 /* ---- Every protocol ---- */
@@ -93,6 +94,50 @@ static void answer_and_end_may_come_at_once(void **state)
             assert_int_equal(world.closed, !pauses);
             world_end();
         }
+}
+
+enum { FLOOD_KEPT_MAX = 100 * 1000 };
+
+/* One that reads nothing of what it is asked, says yes and then more and more. Nobody here takes
+ * that, so what is kept of it is bounded. */
+static void a_flood_behind_the_answer_is_not_kept(void **state)
+{
+    (void)state;
+    static char user[SALLY_UPSTREAM_USER_MAX + 1], flood[1000];
+    unsigned stuck = 0;
+    memset(user, 'u', sizeof user - 1);
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        begin(seed, SALLY_UPSTREAM_HTTP);
+        seen.proxy.user = seen.proxy.password = user; /* much to read */
+        seen.pauses = true;
+        assert_int_equal(dial_to(TARGET), 0);
+        sally_sim_peer *peer = NULL;
+        while (!(peer = sally_sim_listener_accept(door))) run_ms(1);
+        sally_sim_peer_stop_reading(peer);
+        uint64_t before = sally_sim_memory_bytes(world.sim);
+        (void)sally_sim_peer_write(peer, LIT("HTTP/1.1 200\n\n"));
+        for (unsigned i = 0; i < 1000; i++) {
+            (void)sally_sim_peer_write(peer, flood, sizeof flood);
+            run_ms(4);
+        }
+        stuck += !seen.opened;
+        assert_true(sally_sim_memory_bytes(world.sim) < before + FLOOD_KEPT_MAX);
+        world_end();
+    }
+    assert_true(stuck > 0);
+}
+
+static void the_talk_takes_no_memory_of_an_open_connection(void **state)
+{
+    (void)state;
+    begin_protocol(1, &protocols[4]);
+    sally_sim_peer *peer = proxy_of(protocols[4].to);
+    const struct step *last = talk(peer, &protocols[4]);
+    uint64_t before = sally_sim_memory_bytes(world.sim);
+    say(peer, last->says, last->says_len);
+    assert_int_equal(seen.opened, 1);
+    assert_true(sally_sim_memory_bytes(world.sim) + 1000 < before);
+    world_end();
 }
 
 /* ---- Refusals and silence ---- */
@@ -219,6 +264,31 @@ static void what_is_sent_by_id_meanwhile_goes_to_the_target(void **state)
     }
 }
 
+/* Groups are joined by id at any time, and kept through every change of place. */
+static void groups_joined_meanwhile_are_kept(void **state)
+{
+    (void)state;
+    for (unsigned opens = 0; opens < 2; opens++) {
+        sally_group *groups[2];
+        begin_protocol(1, &protocols[4]);
+        for (int i = 0; i < 2; i++)
+            assert_int_equal(sally_group_create(&groups[i], world.engine), 0);
+        assert_int_equal(dial_to(protocols[4].to), 0);
+        assert_int_equal(sally_group_join(groups[0], seen.id), 0); /* while it is dialled */
+        run_ms(100);
+        sally_sim_peer *peer = sally_sim_listener_accept(door);
+        assert_int_equal(sally_group_join(groups[1], seen.id), 0); /* while the proxy is asked */
+        const struct step *last = talk(peer, &protocols[4]);
+        if (opens) say(peer, last->says, last->says_len);
+        for (int i = 0; i < 2; i++) assert_int_equal(sally_group_members(groups[i]), 1);
+        sally_sim_peer_reset(peer);
+        run_ms(100);
+        assert_int_equal(seen.opened, opens);
+        for (int i = 0; i < 2; i++) assert_int_equal(sally_group_members(groups[i]), 0);
+        world_end();
+    }
+}
+
 static void it_may_be_given_up_at_any_point(void **state)
 {
     (void)state;
@@ -245,11 +315,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_kind_opens_when_its_proxy_agrees_in_whatever_pieces),
         cmocka_unit_test(an_answer_may_come_before_the_question),
+        cmocka_unit_test(a_flood_behind_the_answer_is_not_kept),
+        cmocka_unit_test(the_talk_takes_no_memory_of_an_open_connection),
         cmocka_unit_test(answer_and_end_may_come_at_once),
         cmocka_unit_test(a_refusal_is_told_with_the_proxys_code),
         cmocka_unit_test(a_proxy_that_resets_or_is_not_there_failed_as_anybody),
         cmocka_unit_test(a_silent_proxy_meets_the_time_limit_of_the_whole),
         cmocka_unit_test(what_is_sent_by_id_meanwhile_goes_to_the_target),
+        cmocka_unit_test(groups_joined_meanwhile_are_kept),
         cmocka_unit_test(it_may_be_given_up_at_any_point),
     };
     return cmocka_run_group_tests_name("upstream", tests, NULL, NULL);
