@@ -466,19 +466,26 @@ SALLY_API int sally_server_get_stats(sally_server *server,
 
 typedef struct sally_connect_options {
     sally_conn_options conn;
-    uint32_t connect_ms; /* for all of it: name and every address; 0: 30000 */
+    uint32_t connect_ms; /* for all of it: names, every address, a proxy; 0: 30000 */
     uint32_t attempt_ms; /* for one address while others are left; 0: 2000 */
     const char
         *from; /* local address to bind, as "192.0.2.1:0"; NULL: the system's choice; copied */
     bool same_shard; /* on the shard whose callback asks, so that handlers of both connections may
                         use either by pointer; outside callbacks SALLY_ESTATE */
+    const sally_upstream *upstream; /* through this proxy, see sallyport/upstream.h; copied; NULL:
+                                       without one */
+    const char *server_name; /* the peer's host name where the address is not to be it: what a proxy
+                                is asked for, and sally_conn_server_name; at most 253 bytes in
+                                labels of letters, digits, - and _, else SALLY_EINVAL; no IP
+                                address; copied; NULL: the address's, if it is a name */
 } sally_connect_options;
 
 /* Begins a connection to "host:port", "1.2.3.4:port", "[v6]:port" or "unix:/path". A name's
  * addresses are tried in turn, IPv6 and IPv4 alternating, in the resolver's order. After 0 exactly
  * one of on_open (and later on_close) or on_close alone follows. To cancel: sally_close or
  * sally_abort with the id. `options` and `id` may be NULL. SALLY_EINVAL, SALLY_EADDRESS,
- * SALLY_ELIMIT, SALLY_EFULL, SALLY_ENOMEM, SALLY_ESTATE (the engine stops). [any] */
+ * SALLY_ELIMIT, SALLY_EFULL, SALLY_ENOMEM, SALLY_ESTATE (the engine stops), SALLY_ENOTSUP
+ * (sallyport/upstream.h). [any] */
 SALLY_API int sally_connect(sally_engine *engine, const char *address, const sally_handler *handler,
                             const sally_connect_options *options, sally_id *id) SALLY_MUST_USE;
 
@@ -538,6 +545,12 @@ SALLY_API sally_server *sally_conn_server(const sally_conn *conn);
  */
 SALLY_API const char *sally_conn_peer(const sally_conn *conn, char *buf, size_t size);
 SALLY_API const char *sally_conn_local(const sally_conn *conn, char *buf, size_t size);
+
+/* The host name that an outgoing connection was made for, without a dot at its end: `server_name`
+ * of its options, else the name in its address. NULL when there is none, as for an IP address (RFC
+ * 6066 section 3 wants none then), and for accepted connections. Readable as long as the connection
+ * lives. [shard] */
+SALLY_API const char *sally_conn_server_name(const sally_conn *conn);
 
 /* Bytes accepted by a send call and not yet taken by the system. [shard] */
 SALLY_API uint32_t sally_conn_queued(const sally_conn *conn);

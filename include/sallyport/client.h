@@ -81,7 +81,7 @@ typedef struct sally_client_options {
  * sally_connect; handler and options are copied; `options` and `client` may be NULL: without
  * `client` it lives until it ends by itself; else that is set before the first callback. After 0
  * on_state(ENDED) follows once. SALLY_EINVAL, SALLY_EADDRESS, SALLY_ELIMIT, SALLY_EFULL,
- * SALLY_ENOMEM, SALLY_ESTATE (the engine stops). [any] */
+ * SALLY_ENOMEM, SALLY_ESTATE (the engine stops), SALLY_ENOTSUP (sallyport/upstream.h). [any] */
 SALLY_API int sally_client_create(sally_engine *engine, const char *address,
                                   const sally_handler *handler, const sally_client_options *options,
                                   sally_client **client) SALLY_MUST_USE;

@@ -49,7 +49,9 @@ extern "C" {
     X(EBANFILE, -1025, "a line of the ban list can't be read; nothing of it was taken")            \
     X(ENOENTRY, -1026, "there is no such entry")                                                   \
     X(EFILE, -1027, "the file can't be opened or read; see the system's code")                     \
-    X(EFILEEND, -1028, "the file ends before the bytes asked for")
+    X(EFILEEND, -1028, "the file ends before the bytes asked for")                                 \
+    X(EPROXY, -1029, "the proxy refused to connect; see its own code")                             \
+    X(EPROXYAUTH, -1030, "the proxy wants a name and a password, or others")
 
 #define SALLY__ENUM(name, number, sentence) SALLY_##name = number,
 enum { SALLY_ERRORS(SALLY__ENUM) SALLY__ERRORS_END = 0 };

@@ -25,6 +25,7 @@ typedef struct sally_rates sally_rates;                 /* sallyport/rate.h */
 typedef struct sally_bans sally_bans;                   /* sallyport/admission.h */
 typedef struct sally_admission sally_admission;         /* sallyport/admission.h */
 typedef struct sally_proxy_options sally_proxy_options; /* sallyport/proxy.h */
+typedef struct sally_upstream sally_upstream;           /* sallyport/upstream.h */
 typedef uint64_t sally_id;                              /* 0 names nothing */
 
 #endif

@@ -212,7 +212,7 @@ static int client__options(sally_client *client, const sally_handler *handler,
     client->up_ms = options->up_ms ? options->up_ms : UP_MS;
     client->attempts_max = options->attempts_max;
     client->on_state = options->on_state;
-    return dial_policy(&client->policy, client->engine, handler, &options->connect);
+    return dial_policy(&client->policy, client->engine, handler, &options->connect, &client->to);
 }
 
 static int client__make(sally_client **out, sally_engine *engine, const struct address *to,

@@ -20,6 +20,7 @@
 #include "net/record.h"
 #include "net/server.h"
 #include "net/throttle.h"
+#include "net/tunnel.h"
 
 /* ---- Begin ---- */
 
@@ -48,6 +49,7 @@ sally_conn *conn_name(struct shard *shard, const struct policy *policy)
 
 static size_t conn__extra_bytes(const sally_conn *conn)
 {
+    if (conn->policy->route) return sizeof(struct conn_extra_tunnel);
     return conn->proxied ? sizeof(struct conn_extra_proxied) : sizeof(struct conn_extra);
 }
 
@@ -62,6 +64,7 @@ static void conn__free_extra(sally_conn *conn)
 {
     if (!conn->extra) return;
     assert(!conn->extra->held);
+    if (conn->policy->route) tunnel_free(conn);
     mem_free(&conn->shard->engine->mem, conn->extra, conn__extra_bytes(conn));
     conn->extra = NULL;
 }
@@ -181,7 +184,8 @@ void conn_open(sally_conn *conn)
     if (conn->policy->client) client_on_open(conn->policy->client, conn);
     if (conn->policy->handler.on_open) conn->policy->handler.on_open(conn);
     if (conn_has(conn, CONN_DRAIN_DUE)) conn_owe_drain(conn);
-    if (conn->proxied) /* it reads already, and the end of that may be among the events at hand */
+    if (conn->proxied || conn->policy->route)
+        /* it reads already, and the end of that may be among the events at hand */
         shard_mark_dirty(conn->shard, conn);
     else
         conn_update_reading(conn);
@@ -195,6 +199,8 @@ void conn_on_event(sally_conn *conn, const struct port_event *event)
     if (conn->state < CONN_OPEN) {
         if (conn->state == CONN_GREETING)
             greeting_on_event(conn, event);
+        else if (conn->state == CONN_TUNNELING)
+            tunnel_on_event(conn, event);
         else
             dial_on_event(conn, event);
         return;

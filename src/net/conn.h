@@ -1,14 +1,15 @@
 /* A connection: from slot to slot. All of it belongs to its shard's thread.
  *
- * Life: (DIALING, GREETING) OPEN DRAINING LINGERING ENDING, left in that order, steps may be left
- * out.
+ * Life: (DIALING, TUNNELING, GREETING) OPEN DRAINING LINGERING ENDING, left in that order, steps
+ * may be left out.
  *   begin   conn_close, conn_abort, or whatever ends it: no new data goes out to the handler
  *   join    ENDING: port_close has been called; operations in flight end
  *   finish  PORT_CLOSE: on_close, once and last; then the slot is given back and its generation
  *           moves on
  *
- * Files: conn.c life, conn_recv.c what comes, conn_send.c what goes, conn_time.c limits, dial.c
- * and greeting.c before it is open, conn_message.c messages, conn_api.c the public face. */
+ * Files: conn.c life, conn_recv.c what comes, conn_send.c what goes, conn_time.c limits, dial.c,
+ * tunnel.c and greeting.c before it is open, conn_message.c messages, conn_api.c the public face.
+ */
 #ifndef NET_CONN_H
 #define NET_CONN_H
 
@@ -25,9 +26,10 @@
 #include "sallyport.h"
 
 enum conn_state {
-    CONN_NEW,      /* named, not yet begun on its shard; role is 0 too */
-    CONN_DIALING,  /* being made */
-    CONN_GREETING, /* a proxy's: its header is waited for, see greeting.h */
+    CONN_NEW,       /* named, not yet begun on its shard; role is 0 too */
+    CONN_DIALING,   /* being made */
+    CONN_TUNNELING, /* its proxy is asked for the target, see tunnel.h */
+    CONN_GREETING,  /* a proxy's: its header is waited for, see greeting.h */
     CONN_OPEN,
     CONN_DRAINING,  /* closing gently: what is queued goes out */
     CONN_LINGERING, /* our FIN is sent; the peer's is waited for */
@@ -248,6 +250,11 @@ static inline void conn_set_state(sally_conn *conn, enum conn_state state)
 static inline bool conn_is_unknown(const sally_conn *conn)
 {
     return conn->policy->guest || (conn->proxied && !conn->on_open_ran);
+}
+/* It was asked for and is not open yet. */
+static inline bool conn_is_coming(const sally_conn *conn)
+{
+    return conn->state == CONN_DIALING || conn->state == CONN_TUNNELING;
 }
 static inline bool conn_alive(const sally_conn *conn)
 {

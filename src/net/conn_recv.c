@@ -6,7 +6,6 @@
 #include "net/budget.h"
 #include "net/conn.h"
 #include "net/flow.h"
-#include "net/greeting.h"
 #include "net/limits.h"
 #include "net/record.h"
 #include "net/throttle.h"
@@ -189,8 +188,8 @@ static inline void conn__count_in(sally_conn *conn, size_t bytes)
 static __attribute__((noinline)) void conn__bytes_special(sally_conn *conn,
                                                           const struct port_event *event)
 {
-    if (conn->state == CONN_GREETING) {
-        greeting_on_event(conn, event);
+    if (conn->state < CONN_OPEN) {
+        conn_on_event(conn, event);
         return;
     }
     conn__count_in(conn, event->bytes);

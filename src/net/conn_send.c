@@ -141,7 +141,7 @@ static __attribute__((noinline)) void conn__send_foreign_any(sally_conn *conn, c
 {
     bool was_empty = conn->out.bytes == 0;
     /* while it is being made too: what was taken may not be missing from the stream later */
-    bool open = (conn->state == CONN_OPEN || conn->state == CONN_DIALING) &&
+    bool open = (conn->state == CONN_OPEN || conn_is_coming(conn)) &&
                 !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT);
     if (!open || sendq_copy_spans(&conn->out, &conn->shard->pools, &(struct span){data, len}, 1,
                                   conn__sends_units(conn)) != 0) {

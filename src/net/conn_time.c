@@ -10,6 +10,7 @@
 #include "net/limits.h"
 #include "net/record.h"
 #include "net/throttle.h"
+#include "net/tunnel.h"
 
 static uint64_t due_after(uint64_t since_ms, uint64_t limit_ms)
 {
@@ -62,6 +63,7 @@ static uint64_t conn__due(sally_conn *conn)
 {
     switch ((enum conn_state)conn->state) {
     case CONN_DIALING: return dial_due_ms(conn);
+    case CONN_TUNNELING: return tunnel_due_ms(conn);
     case CONN_GREETING: return greeting_due_ms(conn);
     case CONN_OPEN: return open_due(conn);
     case CONN_DRAINING: return draining_due(conn);
@@ -144,6 +146,8 @@ void conn_on_timer(sally_conn *conn)
     if (conn_has(conn, CONN_FLOW)) flow_on_timer(conn);
     if (conn->state == CONN_DIALING)
         dial_on_timer(conn);
+    else if (conn->state == CONN_TUNNELING)
+        tunnel_on_timer(conn);
     else if (conn->state == CONN_GREETING)
         greeting_on_timer(conn);
     else if (conn->state == CONN_OPEN)

@@ -8,7 +8,9 @@
 #include "net/conn.h"
 #include "net/group.h"
 #include "net/limits.h"
+#include "net/route.h"
 #include "net/throttle.h"
+#include "net/tunnel.h"
 
 enum { CONNECT_MS = 30 * 1000, ATTEMPT_MS = 2 * 1000 };
 
@@ -62,10 +64,16 @@ static void sock_reset(struct port_sock *sock)
     sock->role = role & 0x7f;
 }
 
-static void dial__failed(sally_conn *conn, int error, int sys_error)
+void dial_failed(sally_conn *conn, int error, int sys_error)
 {
     counter_add(&conn->shard->counters.connect_failures, 1);
     conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_CONNECT_FAILED, error, sys_error);
+}
+
+void dial_late(sally_conn *conn)
+{
+    counter_add(&conn->shard->counters.connect_failures, 1);
+    conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_CONNECT_TIMEOUT, SALLY_ETIMEDOUT, 0);
 }
 
 static void dial__connect(sally_conn *conn, const struct address *to)
@@ -81,7 +89,7 @@ static void dial__next(sally_conn *conn)
 {
     struct dial *dial = conn->dial;
     if (dial->next == dial->lookup.count) {
-        dial__failed(conn, dial->error, dial->sys_error);
+        dial_failed(conn, dial->error, dial->sys_error);
         return;
     }
     struct address to = {.kind = ADDRESS_IP, .ip = dial->lookup.addrs[dial->next++]};
@@ -144,10 +152,50 @@ static void dial__resolve(sally_conn *conn)
     int err = resolver_ask(&engine->resolver, lookup);
     if (!err) return;
     dial->away = false;
-    dial__failed(conn, err, 0);
+    dial_failed(conn, err, 0);
 }
 
 /* ---- Letters ---- */
+
+static void dial__set_out(sally_conn *conn)
+{
+    struct dial *dial = conn->dial;
+    if (dial->to.kind == ADDRESS_NAME) {
+        dial__resolve(conn);
+    } else if (dial->to.kind == ADDRESS_PATH) {
+        dial->peer.family = ADDR_UNIX;
+        dial__connect(conn, &dial->to);
+    } else {
+        dial->lookup.addrs[0] = dial->to.ip;
+        dial->lookup.count = 1;
+        dial__next(conn);
+    }
+}
+
+/* By way of its proxy, if it has one. */
+static void dial__choose(struct dial *dial, const struct route *route)
+{
+    if (!route) return;
+    dial->asks_target = route_asks(route);
+    dial->to = dial->asks_target ? route->target : route->proxy;
+}
+
+/* The target's address is known: the proxy is next. */
+static void dial__found_target(sally_conn *conn)
+{
+    struct dial *dial = conn->dial;
+    const struct route *route = conn->policy->route;
+    const struct addr *found = route_pick(route, dial->lookup.addrs, dial->lookup.count);
+    if (!found) {
+        dial_failed(conn, SALLY_ENONAME, 0);
+        return;
+    }
+    dial->target = *found;
+    dial->asks_target = false;
+    dial->lookup.count = 0;
+    dial->to = route->proxy;
+    dial__set_out(conn);
+}
 
 void dial_begin(struct dial *dial)
 {
@@ -161,15 +209,9 @@ void dial_begin(struct dial *dial)
     dial->error = SALLY_ENONAME;
     if (engine_stopping(conn->shard->engine)) {
         conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_SHUTDOWN, SALLY_ECANCELED, 0);
-    } else if (dial->to.kind == ADDRESS_NAME) {
-        dial__resolve(conn);
-    } else if (dial->to.kind == ADDRESS_PATH) {
-        dial->peer.family = ADDR_UNIX;
-        dial__connect(conn, &dial->to);
     } else {
-        dial->lookup.addrs[0] = dial->to.ip;
-        dial->lookup.count = 1;
-        dial__next(conn);
+        dial__choose(dial, conn->policy->route);
+        dial__set_out(conn);
     }
 }
 
@@ -182,7 +224,11 @@ void dial_resolved(struct dial *dial)
         return;
     }
     if (dial->lookup.error) {
-        dial__failed(conn, dial->lookup.error, 0);
+        dial_failed(conn, dial->lookup.error, 0);
+        return;
+    }
+    if (dial->asks_target) {
+        dial__found_target(conn);
         return;
     }
     dial__alternate(&dial->lookup);
@@ -190,6 +236,33 @@ void dial_resolved(struct dial *dial)
 }
 
 /* ---- Events ---- */
+
+void dial_open(sally_conn *conn)
+{
+    if (!limits_attach(conn) || !throttle_attach(conn)) {
+        dial_failed(conn, SALLY_ENOMEM, 0);
+        return;
+    }
+    if (conn->policy->client && !client_wants(conn->policy->client)) {
+        conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_LOCAL, SALLY_ECANCELED, 0);
+        return;
+    }
+    counter_add(&conn->shard->counters.connected, 1);
+    conn_open(conn);
+}
+
+static void dial__connected(sally_conn *conn)
+{
+    const struct addr target = conn->dial->target;
+    uint64_t due_ms = after(conn->dial->began_ms, conn->policy->connect_ms);
+    conn_set_state(conn, CONN_NEW); /* neither DIALING nor open yet */
+    if (!dial_drop(conn))
+        dial_failed(conn, SALLY_ENOMEM, 0);
+    else if (conn->policy->route)
+        tunnel_begin(conn, &target, due_ms);
+    else
+        dial_open(conn);
+}
 
 void dial_on_event(sally_conn *conn, const struct port_event *event)
 {
@@ -207,21 +280,7 @@ void dial_on_event(sally_conn *conn, const struct port_event *event)
         dial__next(conn);
         return;
     }
-    conn_set_state(conn, CONN_NEW); /* neither DIALING nor open yet */
-    if (!dial_drop(conn)) {
-        dial__failed(conn, SALLY_ENOMEM, 0);
-        return;
-    }
-    if (!limits_attach(conn) || !throttle_attach(conn)) {
-        dial__failed(conn, SALLY_ENOMEM, 0);
-        return;
-    }
-    if (conn->policy->client && !client_wants(conn->policy->client)) {
-        conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_LOCAL, SALLY_ECANCELED, 0);
-        return;
-    }
-    counter_add(&conn->shard->counters.connected, 1);
-    conn_open(conn);
+    dial__connected(conn);
 }
 
 void dial_on_timer(sally_conn *conn)
@@ -229,8 +288,7 @@ void dial_on_timer(sally_conn *conn)
     struct shard *shard = conn->shard;
     struct dial *dial = conn->dial;
     if (after(dial->began_ms, conn->policy->connect_ms) <= shard->now_ms) {
-        counter_add(&shard->counters.connect_failures, 1);
-        conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_CONNECT_TIMEOUT, SALLY_ETIMEDOUT, 0);
+        dial_late(conn);
         return;
     }
     if (dial->closing || dial->away || dial_due_ms(conn) > shard->now_ms) return;
@@ -251,7 +309,7 @@ int dial_parse(struct address *to, const char *text)
 }
 
 int dial_policy(struct policy **out, sally_engine *engine, const sally_handler *handler,
-                const sally_connect_options *options)
+                const sally_connect_options *options, const struct address *to)
 {
     struct address from = {.kind = ADDRESS_IP};
     int err = options->from ? address_parse(&from, options->from) : 0;
@@ -266,6 +324,11 @@ int dial_policy(struct policy **out, sally_engine *engine, const sally_handler *
     policy->attempt_ms = options->attempt_ms ? options->attempt_ms : ATTEMPT_MS;
     if (options->connect_ms == SALLY_FOREVER) policy->connect_ms = POLICY_NEVER;
     if (options->attempt_ms == SALLY_FOREVER) policy->attempt_ms = POLICY_NEVER;
+    err = route_make(policy, options, to);
+    if (err) {
+        policy_release(policy);
+        return err;
+    }
     *out = policy;
     return 0;
 }
@@ -346,7 +409,7 @@ int sally_connect(sally_engine *engine, const char *address, const sally_handler
     if (err) return err;
     if (engine_stopping(engine)) return SALLY_ESTATE;
     struct policy *policy;
-    err = dial_policy(&policy, engine, handler, options ? options : &defaults);
+    err = dial_policy(&policy, engine, handler, options ? options : &defaults, &to);
     if (err) return err;
     if (!engine_reserve_conn(engine)) {
         policy_release(policy);

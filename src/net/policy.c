@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "net/engine.h"
+#include "net/route.h"
 #include "net/throttle.h"
 #include "sallyport/framing.h"
 
@@ -131,5 +132,6 @@ void policy_release(struct policy *policy)
     if (!policy) return;
     if (atomic_fetch_sub_explicit(&policy->refs, 1, memory_order_acq_rel) != 1) return;
     if (policy->rates.shared) bandwidth_unref(policy->rates.shared);
+    route_free(policy);
     mem_free(policy->mem, policy, sizeof *policy);
 }

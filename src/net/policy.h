@@ -18,6 +18,7 @@
 #define POLICY_NEVER UINT64_MAX
 
 struct framing;
+struct route;
 enum { POLICY_SEND_BYTES_MAX = 4 << 20 }; /* the default of send_bytes_max */
 /* The limits that are off unless asked for; times as in struct policy, rates 0: none. */
 struct policy_more {
@@ -38,6 +39,7 @@ struct policy {
     uint32_t send_bytes_max;
     uint32_t send_high_bytes;
     uint32_t send_low_bytes;
+    uint32_t conn_bytes_max;   /* 0: no limit */
     uint32_t send_plain_bytes; /* a queue of at most so many bytes takes copies without a question:
                                   the low mark; 0 where units are dropped */
     const struct framing *framing; /* the engine's; NULL: none */
@@ -53,16 +55,17 @@ struct policy {
     uint64_t connect_ms;
     uint64_t attempt_ms;
     bool auto_pause;
-    bool has_budget;         /* memory_max of the engine, of its server or of each connection */
-    uint32_t conn_bytes_max; /* 0: no limit */
+    bool has_budget; /* memory_max of the engine, of its server or of each connection */
     bool no_recorder;
-    sally_at_full at_full;
-    bool guest; /* of connections that are only sent off: nobody is told of them */
+    bool guest;     /* of connections that are only sent off: nobody is told of them */
+    bool has_rates; /* `rates` says something */
     bool has_from;
+    sally_at_full at_full;
     struct addr from; /* outgoing: the local address to bind */
     struct port_sock_options sock;
+    char *server_name;   /* outgoing: the peer's host name; NULL: none */
+    struct route *route; /* outgoing: by a proxy, see route.h; NULL: none */
     struct policy_more more;
-    bool has_rates;
     sally_rates rates; /* with a reference of what is shared */
 };
 

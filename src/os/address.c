@@ -12,7 +12,7 @@
 #include "os/network.h"
 #include "sallyport/error.h"
 
-enum { LABEL_MAX = 63, NAME_MAX_DNS = 253 };
+enum { LABEL_MAX = 63 };
 
 /* Not the C library's: those follow the locale. */
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -147,11 +147,11 @@ static bool label_is_valid(const char *label, size_t len)
 
 /* Labels with dots between, maybe one dot at the end; the last label is not a number, since a name
  * that ends in one is a broken IPv4 address. */
-static bool name_is_valid(const char *name)
+bool address_name_is_valid(const char *name)
 {
     size_t left = strlen(name);
     if (left > 1 && name[left - 1] == '.') left--;
-    if (left > NAME_MAX_DNS) return false;
+    if (left > ADDRESS_NAME_MAX) return false;
     for (;;) {
         const char *dot = memchr(name, '.', left);
         size_t len = dot ? (size_t)(dot - name) : left;
@@ -190,7 +190,7 @@ static bool host_parse(struct address *address)
         addr_set_v4(&address->ip, v4);
     } else {
         address->kind = ADDRESS_NAME;
-        return name_is_valid(address->host);
+        return address_name_is_valid(address->host);
     }
     return true;
 }

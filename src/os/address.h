@@ -8,7 +8,12 @@
 
 #include "base/addr.h"
 
-enum { ADDRESS_TEXT_MAX = 128, ADDRESS_HOST_MAX = 256, ADDRESS_PATH_MAX = 108 };
+enum {
+    ADDRESS_TEXT_MAX = 128,
+    ADDRESS_HOST_MAX = 256,
+    ADDRESS_PATH_MAX = 108,
+    ADDRESS_NAME_MAX = 253 /* RFC 1035 section 2.3.4, as text */
+};
 
 enum address_kind { ADDRESS_IP, ADDRESS_NAME, ADDRESS_ANY, ADDRESS_PATH, ADDRESS_FD };
 
@@ -26,6 +31,10 @@ struct address {
  * given). Decimal ports 0 to 65535 only; numbers in other bases and short IPv4 forms are refused.
  * SALLY_EADDRESS. Does no look-up. */
 int address_parse(struct address *address, const char *text);
+
+/* Whether it is a host name, as address_parse takes it: at most ADDRESS_NAME_MAX bytes, without the
+ * dot that may be at its end. */
+bool address_name_is_valid(const char *name);
 
 /* "1.2.3.4" or "2001:db8::1", nothing beside it: no port, no brackets, no zone. As strict.
  * SALLY_EADDRESS. */
