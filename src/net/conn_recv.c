@@ -226,6 +226,7 @@ void conn_deliver_first(sally_conn *conn)
         conn__count_in(conn, bytes);
         if (conn_limits(conn)) limits_on_recv(conn, bytes);
         if (conn_has(conn, CONN_FLOW)) flow_queued(conn);
+        shard_mark_dirty(conn->shard, conn); /* reading may begin only when these are gone */
     }
     conn_deliver_held(conn);
 }
