@@ -119,7 +119,10 @@ static void one_of_a_crowd_that_can_t_be_watched_is_heard(struct stage *stage)
     stage_accept(stage, listener);
     connect_many(stage, &at, peers);
     all_are_known(stage, listener);
-    speaks(stage, listener, peers[MANY - 1]);
+    fake_fail(fake_of(stage), FAKE_READ, 0, 1, WIN32_WSAEWOULDBLOCK);
+    fake_fail(fake_of(stage), FAKE_LOOK, 0, 1, WIN32_WSAENOBUFS);
+    UNTIL(stage, peer_wrote(peers[MANY - 1], 10));
+    UNTIL(stage, (iocp_hold_news(iocp_of(stage->port)), listener->newcomers == 1));
     CHECK_EQUAL(listener->silent + listener->accept_errors, 0);
 }
 
@@ -134,7 +137,7 @@ static void who_leaves_a_crowd_costs_one_each(struct stage *stage)
     connect_many(stage, &at, peers);
     all_are_known(stage, listener);
     for (unsigned i = 1; i <= LEFT; i++)
-        peer_close(peers[MANY - i], i % 2 ? PORT_CLOSE_FIN : PORT_CLOSE_RST);
+        peer_close(peers[MANY - i], i <= LEFT / 2 ? PORT_CLOSE_FIN : PORT_CLOSE_RST);
     UNTIL(stage, listener->silent == LEFT); /* SALLY_ERESET */
     CHECK(!(listener->sock.marks & IOCP_LACKING));
     serve_speaker(stage, listener, &at);
@@ -165,7 +168,10 @@ static void with_nothing_to_take_with_it_is_tried_again(struct stage *stage)
     fake_fail(fake_of(stage), FAKE_TAKE, 5, 1, WIN32_WSAEMFILE);
     stage_accept(stage, listener);
     connect_many(stage, &at, peers);
-    UNTIL(stage, fake_count(fake_of(stage), FAKE_TAKE) >= 6);
+    UNTIL(stage, listener->sock.marks & IOCP_LACKING);
+    CHECK_EQUAL(fake_count(fake_of(stage), FAKE_TAKE), 6);
+    UNTIL(stage, !(listener->sock.marks & IOCP_LACKING));
+    iocp_hold_news(iocp_of(stage->port));
     speaks(stage, listener, peers[MANY - 1]);
     CHECK_EQUAL(listener->accept_errors, 0);
 }
@@ -247,8 +253,46 @@ static void more_than_a_look_takes_go_in_order(struct stage *stage)
     stage_accept(stage, listener);
     UNTIL(stage, listener->silent == CROWD - KEPT);
     are_cut_in_order(stage, peers, CROWD, KEPT);
-    CHECK(posted(listener) <= IOCP_POSTED_FACTOR * depth(stage));
+    CHECK(fake_count(fake_of(stage), FAKE_ACCEPT) < 3 * depth(stage)); /* none in between */
     CHECK_EQUAL(listener->accept_errors + listener->newcomers, 0);
+    serve_speaker(stage, listener, &at);
+    CHECK_EQUAL(listener->newcomers, 1);
+}
+
+/* So many at once that a turn does not tell all of them; the listener is closed meanwhile. */
+static void closing_while_the_cut_are_told(struct stage *stage)
+{
+    enum { CROWD = IOCP_TAKE_MAX + 90 };
+    struct address at;
+    struct actor *listener = stage_listener_for_data(stage, NEVER_MS, CROWD, &at);
+    struct iocp_port *port = iocp_of(stage->port);
+    listener->refuse = true;
+    for (unsigned i = 0; i < CROWD; i++) peer_connect(stage, &at);
+    stage_accept(stage, listener);
+    const struct iocp_accepts *block = iocp_own(&listener->sock)->accepts;
+    UNTIL(stage, block->silent.count == CROWD);
+    listener->sock.data_ms = 0;
+    UNTIL(stage, (iocp_hold_news(port), listener->silent));
+    CHECK(listener->silent >= IOCP_TAKE_MAX && block->ended.count > 0);
+    stage_close(stage, listener, PORT_CLOSE_FIN);
+    AWAIT(stage, listener->closed);
+}
+
+/* Few at a time, so that none finds all accepts taken: then their number has an end too. */
+static void a_trickle_takes_no_more_than_so_many_accepts(struct stage *stage)
+{
+    struct address at;
+    struct actor *listener = open_for_data(stage, &at);
+    struct iocp_port *port = iocp_of(stage->port);
+    stage_accept(stage, listener);
+    unsigned few = depth(stage) - 1, most = IOCP_POSTED_FACTOR * depth(stage);
+    const struct iocp_row *silent = &iocp_own(&listener->sock)->accepts->silent;
+    for (unsigned came = 0; came < HELD - few; came += few) {
+        for (unsigned i = 0; i < few; i++) peer_connect(stage, &at);
+        UNTIL(stage, (iocp_hold_news(port), silent->count == came + few));
+        CHECK(posted(listener) <= most);
+    }
+    CHECK_EQUAL(posted(listener), most);
     serve_speaker(stage, listener, &at);
     CHECK_EQUAL(listener->newcomers, 1);
 }
@@ -307,6 +351,8 @@ int main(int argc, char **argv)
         CASE(past_silent_ones_a_speaker_is_served),
         CASE(without_the_signal_a_look_takes_them),
         CASE(more_than_a_look_takes_go_in_order),
+        CASE(closing_while_the_cut_are_told),
+        CASE(a_trickle_takes_no_more_than_so_many_accepts),
         CASE(one_of_a_crowd_speaks_late),
         CASE(one_of_a_crowd_that_can_t_be_watched_is_heard),
         CASE(who_leaves_a_crowd_costs_one_each),

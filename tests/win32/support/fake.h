@@ -35,6 +35,7 @@ enum fake_call {
     FAKE_TAKEN, /* what a taken one's socket needs */
     FAKE_LOOK,
     FAKE_WATCH,
+    FAKE_READ,
     FAKE_TRANSMIT,
     FAKE_FILE_BYTES,
     FAKE_TRANSMIT_ENDS, /* the code is a status */
