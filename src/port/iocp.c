@@ -173,6 +173,7 @@ static int iocp_wait(struct port *base, uint32_t timeout_ms)
     }
     take_wakes(port);
     port->due_now = port->due.count;
+    port->accepts_now = IOCP_TAKE_MAX;
     if (!port->count && sleep == IDLE_MS && port->bufs.kept > BUFS_IDLE)
         pool_trim(&port->bufs, BUFS_IDLE);
     return 0;
@@ -221,7 +222,8 @@ static void take_ending(struct port_sock *sock, struct port_event *event)
 }
 
 /* What finished at once comes before the ending behind it. What a socket has left comes in this
- * turn too if it is an ending, of which there are few. */
+ * turn too if it is an ending, of which there are few, and so do a bounded number of accepts: of a
+ * crowd hundreds end in one look. */
 static unsigned take_due(struct iocp_port *port, struct port_event *event)
 {
     struct port_sock *sock = iocp_pop_due(port);
@@ -239,7 +241,10 @@ static unsigned take_due(struct iocp_port *port, struct port_event *event)
         return 1;
     }
     unsigned count = take_ready(port, sock, event);
-    if (own->due || any_ready(sock)) iocp_push_due(port, sock);
+    if (!own->due && !any_ready(sock)) return count;
+    bool now = iocp_accept_ready(sock) && port->accepts_now;
+    iocp_push_due(port, sock);
+    if (now) port->accepts_now--, port->due_now++;
     return count;
 }
 

@@ -49,20 +49,27 @@ struct iocp_accept {
     port_handle handle; /* the newcomer's socket, PORT_NO_HANDLE: not posted */
     unsigned char *buf; /* addresses; with data: first bytes and addresses, a block of its own */
     uint32_t since_ms;  /* silent: when the newcomer came at the latest, by what the system tells */
+    int32_t sys;        /* taken: the code it has ended with */
+    bool taken;         /* by a plain accept: nothing is posted, its socket is all there is */
+    bool watched;       /* taken: the signal says when it speaks */
+    bool late;          /* cut, for saying nothing */
 };
 
 struct iocp_accepts {
-    uint32_t depth;   /* places */
-    uint32_t wanted;  /* that wait for newcomers */
+    uint32_t depth;  /* places */
+    uint32_t wanted; /* that wait for newcomers */
+    uint32_t posted; /* places whose accept the system has, or has just finished */
+    uint32_t posted_max;
     uint8_t family;   /* enum addr_family */
     uint8_t failures; /* in a row */
-    uint16_t reserved;
+    bool crowd;       /* more wait at the listener than a look takes: nothing is posted meanwhile */
     uint32_t first_bytes; /* 0: without data */
     uint32_t held_max;    /* with data: silent ones */
     struct iocp_row free;
     struct iocp_row waiting; /* for a newcomer, as far as is known; in the order of posting */
     struct iocp_row silent;  /* the newcomer has come and says nothing; the first come first */
     struct iocp_row cut;     /* its socket was closed, for saying nothing; its end is on its way */
+    struct iocp_row ended;   /* without a packet, to be handed out */
     struct port_sock *sock;
     struct iocp_accepts *next; /* of those with data */
     void *signal;              /* with data: of those that wait at the listener */
@@ -128,9 +135,10 @@ struct iocp_port {
     uint32_t now_ms;
     uint32_t retry_ms; /* when those that lack accepts try again */
     uint32_t backoff_ms;
-    uint32_t next;    /* in packets: the first that port_take hasn't dealt with */
-    uint32_t count;   /* in packets */
-    uint32_t due_now; /* of those due, the ones that this turn hands out */
+    uint32_t next;        /* in packets: the first that port_take hasn't dealt with */
+    uint32_t count;       /* in packets */
+    uint32_t due_now;     /* of those due, the ones that this turn hands out */
+    uint32_t accepts_now; /* further accepts of theirs that this turn may hand out */
     struct iocp_list due;
     struct iocp_list starved; /* the first come first */
     struct iocp_list posted;  /* the oldest first */
@@ -244,19 +252,19 @@ void iocp_accept_release(struct iocp_port *port, struct port_sock *sock);
 
 /* Posts what is missing. */
 void iocp_accept_fill(struct iocp_port *port, struct port_sock *sock);
+/* The system gives no more for now: it is tried again after a pause. */
+void iocp_accept_lack(struct iocp_port *port, struct port_sock *sock);
+/* The place can be used again. */
+void iocp_accept_free(struct iocp_port *port, struct iocp_accept *accept);
 
 /* --- iocp_hold.c --- */
 
 enum {
     IOCP_LOOK_MS = 500,
     IOCP_KEY_NEWCOMER = 3,
-    IOCP_SPARES_MAX = 128, /* accepts that wait beside the silent ones, when many come */
+    IOCP_POSTED_FACTOR = 4, /* as many times the depth are posted at most, most of them silent */
+    IOCP_TAKE_MAX = 256,    /* by plain accepts, in one look */
 };
-
-static inline uint32_t iocp_spares_max(const struct iocp_port *port)
-{
-    return port->accept_depth > IOCP_SPARES_MAX ? port->accept_depth : IOCP_SPARES_MAX;
-}
 
 /* A listener's block takes part, or does no longer. */
 void iocp_hold_begin(struct iocp_port *port, struct iocp_accepts *block);
@@ -264,7 +272,9 @@ void iocp_hold_end(struct iocp_port *port, struct iocp_accepts *block);
 /* If it is time: cuts those whose time is over and those that are too many, and posts accepts for
  * newcomers. */
 void iocp_hold_look(struct iocp_port *port);
-/* Somebody waits: it is time for a look. */
+/* Those taken who have said nothing go, untold. */
+void iocp_hold_drop(struct iocp_port *port, struct iocp_accepts *block);
+/* Somebody waits or has spoken: it is time for a look. */
 void iocp_hold_news(struct iocp_port *port);
 
 /* --- the port functions of these names --- */

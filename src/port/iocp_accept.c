@@ -33,12 +33,12 @@ static void block_init(struct iocp_accepts *block, struct port_sock *sock)
     }
 }
 
-/* With data there are places for the silent ones, for the accepts that wait beside them, and for as
- * many whose end is on its way. */
+/* With data there are places for the silent ones, for the accepts that are posted, and for those
+ * taken in a look and those whose end is still to be told. */
 static uint32_t places(const struct iocp_port *port, struct port_sock *sock)
 {
     if (!sock->hears) return port->accept_depth;
-    return iocp_own(sock)->heard_ms + 2 * iocp_spares_max(port);
+    return iocp_own(sock)->heard_ms + IOCP_POSTED_FACTOR * port->accept_depth + 2 * IOCP_TAKE_MAX;
 }
 
 /* The listener's family decides that of the newcomers' sockets. A system may take accepts for a
@@ -57,6 +57,7 @@ static int block_make(struct iocp_port *port, struct port_sock *sock, int *sys)
     if (!block) return SALLY_EEXHAUSTED;
     block->depth = depth;
     block->wanted = port->accept_depth;
+    block->posted_max = (first_bytes ? IOCP_POSTED_FACTOR : 1) * port->accept_depth;
     block->held_max = iocp_own(sock)->heard_ms;
     block->first_bytes = first_bytes;
     /* one for both families is bound to an IPv6 address, which comes out as IPv4 if it is mapped */
@@ -87,18 +88,17 @@ static bool any_posted(struct port_sock *sock)
 struct iocp_accept *iocp_accept_ready(struct port_sock *sock)
 {
     struct iocp_accepts *block = iocp_own(sock)->accepts;
-    struct iocp_accept *accept = block ? block->waiting.first : NULL;
-    while (accept && !accept->op.ready) accept = accept->next;
-    return accept;
+    return block ? block->ended.first : NULL;
 }
 
 /* --- posting --- */
 
-/* Its place can be used again. First bytes need memory only while they are waited for. */
-static void set_free(struct iocp_port *port, struct iocp_accept *accept)
+/* First bytes need memory only while they are waited for. */
+void iocp_accept_free(struct iocp_port *port, struct iocp_accept *accept)
 {
     struct iocp_accepts *block = iocp_own(accept->listener)->accepts;
     accept->handle = PORT_NO_HANDLE;
+    accept->taken = accept->watched = accept->late = false;
     iocp_row_move(accept, &block->free, NULL);
     if (!block->first_bytes) return;
     mem_free(port->port.mem, accept->buf, IOCP_FIRST_BUF_BYTES);
@@ -113,22 +113,24 @@ static int post(struct iocp_port *port, struct port_sock *sock, struct iocp_acce
     if (!accept->buf) return WIN32_WSAENOBUFS;
     int sys = IOCP_CALL(port, socket, family, &accept->handle);
     if (sys) {
-        set_free(port, accept);
+        iocp_accept_free(port, accept);
         return sys;
     }
     iocp_prepare(&accept->op, PORT_ACCEPT, IOCP_ACCEPT);
     sys = IOCP_CALL(port, accept, family, sock->handle, accept->handle, accept->buf,
                     block->first_bytes, &accept->op.overlapped);
     if (iocp_started(port, sock, &accept->op, sys)) {
-        iocp_row_move(accept, &block->waiting, block->waiting.last);
+        struct iocp_row *row = accept->op.ready ? &block->ended : &block->waiting;
+        iocp_row_move(accept, row, row->last);
+        block->posted++;
         return 0;
     }
     (void)IOCP_CALL(port, close, accept->handle);
-    set_free(port, accept);
+    iocp_accept_free(port, accept);
     return sys;
 }
 
-static void lack(struct iocp_port *port, struct port_sock *sock)
+void iocp_accept_lack(struct iocp_port *port, struct port_sock *sock)
 {
     if (sock->marks & IOCP_LACKING) return;
     if (!port->lacking.count) port->retry_ms = port->now_ms + port->backoff_ms;
@@ -141,7 +143,9 @@ static int fill(struct iocp_port *port, struct port_sock *sock)
 {
     struct iocp_accepts *block = iocp_own(sock)->accepts;
     int sys = 0;
-    while (!sys && block->waiting.count < block->wanted && block->free.first)
+    if (block->crowd) return 0;
+    while (!sys && block->waiting.count < block->wanted && block->posted < block->posted_max &&
+           block->free.first)
         sys = post(port, sock, block->free.first);
     return sys;
 }
@@ -154,7 +158,7 @@ void iocp_accept_fill(struct iocp_port *port, struct port_sock *sock)
     if (!sys) {
         port->backoff_ms = BACKOFF_MIN_MS;
     } else if (any_posted(sock)) {
-        lack(port, sock);
+        iocp_accept_lack(port, sock);
     } else {
         iocp_accept_release(port, sock);
         iocp_end(port, sock, PORT_ACCEPT, iocp_error(sys), sys);
@@ -195,23 +199,38 @@ static void hand_over_first(struct iocp_port *port, struct iocp_accept *accept,
     port->port.bufs_lent++;
 }
 
-/* A newcomer, unless it has gone already: the newcomer's socket takes over what the listener's has.
- */
-static void event_accepted(struct iocp_port *port, struct port_sock *sock,
-                           struct iocp_accept *accept, port_handle handle, struct port_event *event)
+/* A posted accept's socket takes over what the listener's has, and knows who has come; one that was
+ * taken has it, and is nobody's business but its owner's from now on. The system's code. */
+static int settle(struct iocp_port *port, struct port_sock *sock, struct iocp_accept *accept,
+                  struct addr *peer)
 {
     struct iocp_accepts *block = iocp_own(sock)->accepts;
+    if (accept->taken) {
+        if (IOCP_CALL(port, peer, accept->handle, peer) != 0) *peer = (struct addr){0};
+        return IOCP_CALL(port, option, accept->handle, WIN32_TAKEN, 0);
+    }
+    port->calls->accept_peer(port->calls->ctx, (enum addr_family)block->family, accept->buf,
+                             block->first_bytes, peer);
+    return IOCP_CALL(port, option, accept->handle, WIN32_ACCEPTED, sock->handle);
+}
+
+/* A newcomer, unless it has gone already. */
+static void event_accepted(struct iocp_port *port, struct port_sock *sock,
+                           struct iocp_accept *accept, struct port_event *event)
+{
+    struct iocp_accepts *block = iocp_own(sock)->accepts;
+    port_handle handle = accept->handle;
+    struct addr peer = {0};
     bool mute = block->first_bytes && !accept->op.overlapped.bytes;
-    int sys = mute ? 0 : IOCP_CALL(port, option, handle, WIN32_ACCEPTED, sock->handle);
+    int sys = mute ? 0 : settle(port, sock, accept, &peer);
     if (sys || mute) {
         (void)IOCP_CALL(port, close, handle);
         event_failed(event, sock, sys);
         if (mute) event->error = SALLY_ERESET; /* it went without a word */
         return;
     }
-    *event = (struct port_event){.sock = sock, .op = PORT_ACCEPT, .more = true, .accepted = handle};
-    port->calls->accept_peer(port->calls->ctx, (enum addr_family)block->family, accept->buf,
-                             block->first_bytes, &event->peer);
+    *event = (struct port_event){
+        .sock = sock, .op = PORT_ACCEPT, .more = true, .accepted = handle, .peer = peer};
     if (block->first_bytes) hand_over_first(port, accept, event);
 }
 
@@ -228,7 +247,7 @@ static void go_on(struct iocp_port *port, struct port_sock *sock)
     }
     /* failing one after another is no reason to keep the processor busy */
     if (iocp_own(sock)->accepts->failures >= FAILURES_MAX)
-        lack(port, sock);
+        iocp_accept_lack(port, sock);
     else
         iocp_accept_fill(port, sock);
 }
@@ -241,27 +260,44 @@ static void cut_done(struct port_sock *sock, bool told, struct port_event *event
     event->error = SALLY_ETIMEDOUT;
 }
 
+/* The code it has ended with. */
+static int accept_finished(struct iocp_accepts *block, struct iocp_accept *accept)
+{
+    if (accept->taken) return accept->sys;
+    block->posted--;
+    return iocp_finished(accept->listener, &accept->op);
+}
+
+/* A peer that was taken and has reset since is none of the system's failures. */
+static void accept_failed(struct iocp_port *port, struct iocp_accept *accept, int sys, bool told,
+                          struct port_event *event)
+{
+    struct iocp_accepts *block = iocp_own(accept->listener)->accepts;
+    bool come = accept->taken && accept->handle != PORT_NO_HANDLE;
+    if (accept->handle != PORT_NO_HANDLE) (void)IOCP_CALL(port, close, accept->handle);
+    if (!come && block->failures < FAILURES_MAX) block->failures++;
+    if (!told) return;
+    event_failed(event, accept->listener, sys);
+    if (os_error_map(sys) == SALLY_EEXHAUSTED) block->failures = FAILURES_MAX;
+}
+
 unsigned iocp_accept_done(struct iocp_port *port, struct iocp_accept *accept,
                           struct port_event *event)
 {
     struct port_sock *sock = accept->listener;
     struct iocp_accepts *block = iocp_own(sock)->accepts;
-    int sys = iocp_finished(sock, &accept->op);
-    port_handle handle = accept->handle;
+    int sys = accept_finished(block, accept);
     bool stopped = sock->state == IOCP_CLOSING || (sock->marks & IOCP_STOP);
     bool told = sock->state != IOCP_CLOSING && !(stopped && sys);
-    if (accept->row == &block->cut) {
+    if (accept->late) {
         cut_done(sock, told, event);
     } else if (!sys && told) {
         block->failures = 0;
-        event_accepted(port, sock, accept, handle, event);
+        event_accepted(port, sock, accept, event);
     } else {
-        (void)IOCP_CALL(port, close, handle);
-        if (block->failures < FAILURES_MAX) block->failures++;
-        if (told) event_failed(event, sock, sys);
-        if (told && os_error_map(sys) == SALLY_EEXHAUSTED) block->failures = FAILURES_MAX;
+        accept_failed(port, accept, sys, told, event);
     }
-    set_free(port, accept);
+    iocp_accept_free(port, accept);
     go_on(port, sock);
     return told;
 }
@@ -301,6 +337,7 @@ void iocp_accept_stop(struct port *base, struct port_sock *sock)
     if (sock->marks & IOCP_STOP) return;
     sock->marks |= IOCP_STOP;
     iocp_list_remove(port, &port->lacking, sock, IOCP_LACKING);
+    iocp_hold_drop(port, own->accepts);
     cancel_posted(port, sock);
     if (any_posted(sock)) return;
     iocp_accept_release(port, sock);
@@ -313,10 +350,11 @@ void iocp_accept_close(struct iocp_port *port, struct port_sock *sock)
     struct iocp_own *own = iocp_own(sock);
     if (!(sock->in_flight & PORT_BIT(PORT_ACCEPT))) return;
     iocp_list_remove(port, &port->lacking, sock, IOCP_LACKING);
+    if (own->accepts) iocp_hold_drop(port, own->accepts);
     for (struct iocp_accept *accept; (accept = iocp_accept_ready(sock));) {
-        (void)iocp_finished(sock, &accept->op);
-        (void)IOCP_CALL(port, close, accept->handle);
-        set_free(port, accept);
+        (void)accept_finished(own->accepts, accept);
+        if (accept->handle != PORT_NO_HANDLE) (void)IOCP_CALL(port, close, accept->handle);
+        iocp_accept_free(port, accept);
     }
     if (own->owed) return;
     iocp_accept_release(port, sock);

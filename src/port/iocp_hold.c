@@ -1,11 +1,19 @@
-/* Accepting with data: newcomers that say nothing. Each has taken a posted accept, which ends only
- * with its first bytes. So beside those that are held some accepts always wait for newcomers: who
- * speaks at once finds one, however many are silent, and how many are silent is known. A look finds
- * by the system's own account which accepts have a newcomer, cuts those whose time is over and the
- * oldest of too many, and posts accepts until enough wait again. It comes every so many ms, when
- * the next one's time is over, and when the system says that somebody found no accept: then twice
- * as many wait from there on. No memory; the owning thread. */
+/* Accepting with data: newcomers that say nothing. A posted accept ends only with the first bytes,
+ * so each of them takes one. Beside them some accepts always wait for newcomers: who speaks at once
+ * finds one, and how many are silent is known. When none waits any more there is a crowd, and
+ * posting an accept for each of it would cost far more than it is worth: those at the listener are
+ * then taken by plain accepts, as sockets with nothing posted, which are asked all together who has
+ * spoken and cut by closing them. The few that are kept are watched by the listener's signal.
+ *
+ * A look finds by the system's own account which accepts have a newcomer, takes who waits, hands
+ * over who has spoken, cuts those whose time is over and the oldest of too many, and posts accepts
+ * until enough wait again. It comes every so many ms, when the next one's time is over, and when
+ * the system says that somebody found no accept or that a watched one has spoken. Memory: the first
+ * bytes of who has spoken; the owning thread. */
 #include "port/iocp.h"
+
+#include "os/error.h"
+#include "sallyport/error.h"
 
 enum { MS_PER_S = 1000 };
 
@@ -33,11 +41,122 @@ void iocp_hold_end(struct iocp_port *port, struct iocp_accepts *block)
     block->signal = NULL;
 }
 
-/* The accept ends by that, and is told as its end. */
+/* --- those taken --- */
+
+/* It is handed out as its end. */
+static void end_taken(struct iocp_port *port, struct iocp_accept *accept)
+{
+    struct iocp_accepts *block = iocp_own(accept->listener)->accepts;
+    iocp_row_move(accept, &block->ended, block->ended.last);
+    iocp_push_due(port, accept->listener);
+}
+
+/* Who has waited longest at the listener; false: nobody, or the system gives no more. An error is
+ * that newcomer's, as a posted accept's is. */
+static bool take_one(struct iocp_port *port, struct iocp_accepts *block)
+{
+    struct iocp_accept *accept = block->free.first;
+    int sys = IOCP_CALL(port, take, block->sock->handle, &accept->handle);
+    if (sys) accept->handle = PORT_NO_HANDLE;
+    if (sys == WIN32_WSAEWOULDBLOCK) return false;
+    if (sys && os_error_map(sys) == SALLY_EEXHAUSTED) {
+        iocp_accept_lack(port, block->sock);
+        return false;
+    }
+    accept->taken = true;
+    accept->sys = sys;
+    accept->since_ms = port->now_ms;
+    if (sys)
+        end_taken(port, accept);
+    else
+        iocp_row_move(accept, &block->silent, block->silent.last);
+    return true;
+}
+
+/* Places for what is posted stay. */
+static void take_crowd(struct iocp_port *port, struct iocp_accepts *block)
+{
+    bool more = !block->waiting.count && !(block->sock->marks & IOCP_LACKING);
+    for (uint32_t left = IOCP_TAKE_MAX; more && left; left--) {
+        if (block->free.count <= block->posted_max) break;
+        more = take_one(port, block);
+    }
+    block->crowd = more;
+}
+
+/* Without memory a later look tries again. */
+static void read_first(struct iocp_port *port, struct iocp_accept *accept)
+{
+    uint32_t got = 0;
+    accept->buf = mem_alloc(port->port.mem, IOCP_FIRST_BUF_BYTES);
+    if (!accept->buf) return;
+    int sys = IOCP_CALL(port, read, accept->handle, accept->buf, WIN32_FIRST_BYTES, &got);
+    if (sys == WIN32_WSAEWOULDBLOCK) {
+        mem_free(port->port.mem, accept->buf, IOCP_FIRST_BUF_BYTES);
+        accept->buf = NULL;
+        return;
+    }
+    accept->sys = sys;
+    accept->op.overlapped.bytes = sys ? 0 : got;
+    end_taken(port, accept);
+}
+
+/* Who of them has spoken or has gone, in the order of their coming. */
+static void hear_taken(struct iocp_port *port, struct iocp_accepts *block)
+{
+    struct iocp_accept *asked[WIN32_LOOK_MAX];
+    port_handle handles[WIN32_LOOK_MAX];
+    bool there[WIN32_LOOK_MAX];
+    for (struct iocp_accept *accept = block->silent.first; accept;) {
+        uint32_t count = 0;
+        for (; accept && count < WIN32_LOOK_MAX; accept = accept->next) {
+            if (!accept->taken) continue;
+            handles[count] = accept->handle;
+            asked[count++] = accept;
+        }
+        if (!count || IOCP_CALL(port, look, handles, count, there) != 0) return;
+        for (uint32_t i = 0; i < count; i++)
+            if (there[i]) read_first(port, asked[i]);
+    }
+}
+
+/* When the crowd is through, so that who was cut has not cost it. One that can't be watched is
+ * heard at the next look. False: there are more. */
+static bool watch_taken(struct iocp_port *port, struct iocp_accepts *block)
+{
+    uint32_t left = IOCP_TAKE_MAX;
+    if (!block->signal) return true;
+    for (struct iocp_accept *accept = block->silent.first; accept; accept = accept->next) {
+        if (!accept->taken || accept->watched) continue;
+        if (!left--) return false;
+        accept->watched = true;
+        (void)IOCP_CALL(port, watch, block->signal, accept->handle);
+    }
+    return true;
+}
+
+void iocp_hold_drop(struct iocp_port *port, struct iocp_accepts *block)
+{
+    for (struct iocp_accept *accept = block->silent.first, *next; accept; accept = next) {
+        next = accept->next;
+        if (!accept->taken) continue;
+        (void)IOCP_CALL(port, close, accept->handle);
+        iocp_accept_free(port, accept);
+    }
+}
+
+/* --- all that are silent --- */
+
+/* A posted accept ends by that, and is told as its end. */
 static void cut(struct iocp_port *port, struct iocp_accepts *block, struct iocp_accept *accept)
 {
-    iocp_row_move(accept, &block->cut, block->cut.last);
+    accept->late = true;
+    if (!accept->taken) iocp_row_move(accept, &block->cut, block->cut.last);
     (void)IOCP_CALL(port, close, accept->handle);
+    if (!accept->taken) return;
+    accept->handle = PORT_NO_HANDLE;
+    accept->sys = WIN32_ERROR_OPERATION_ABORTED;
+    end_taken(port, accept);
 }
 
 /* Since when it has had a newcomer. Whole seconds, rounded down: it came at that time or before. */
@@ -85,37 +204,20 @@ static void give_one(struct iocp_port *port, struct iocp_accepts *block)
     cut(port, block, block->silent.first);
 }
 
-/* With none left twice as many are posted, and before anything else: until then the next one waits,
- * and Wine's one server turns without a pause. The last posted stands for all of them, which is
- * right where they are served in that order; elsewhere more are posted a little later. True while
- * the block is there. */
-static bool post_more(struct iocp_port *port, struct iocp_accepts *block)
-{
-    struct port_sock *sock = block->sock;
-    struct iocp_accept *last = block->waiting.last;
-    uint32_t most = iocp_spares_max(port), taken = 0;
-    if (sock->marks & IOCP_LACKING) return true;
-    if (!last || has_newcomer(port, last)) {
-        block->wanted = block->wanted < most / 2 ? 2 * block->wanted : most;
-        taken = block->waiting.count;
-    }
-    block->wanted += taken;
-    iocp_accept_fill(port, sock); /* one that fails may end it */
-    if (iocp_own(sock)->accepts != block) return false;
-    block->wanted -= taken;
-    return true;
-}
-
 static void look_at(struct iocp_port *port, struct iocp_accepts *block)
 {
     struct port_sock *sock = block->sock;
     if (sock->state != IOCP_OPEN || (sock->marks & IOCP_STOP)) return;
-    if (!post_more(port, block)) return;
     find_silent(port, block);
+    take_crowd(port, block);
+    hear_taken(port, block);
     cut_silent(port, block);
-    if (!post_more(port, block)) return;
+    iocp_accept_fill(port, sock); /* one that fails may end it */
+    if (iocp_own(sock)->accepts != block) return;
     if (sock->marks & IOCP_LACKING) give_one(port, block);
-    if (block->signal && !(sock->marks & IOCP_LACKING))
+    if (block->crowd || !watch_taken(port, block))
+        port->look_ms = port->now_ms;
+    else if (block->signal && !(sock->marks & IOCP_LACKING))
         port->calls->signal_again(port->calls->ctx, block->signal);
     if (!block->silent.first) return;
     uint32_t due_ms = block->silent.first->since_ms + sock->data_ms;

@@ -192,6 +192,14 @@ static int set_accepted(port_handle handle, port_handle listener)
                            (const char *)&from, sizeof from));
 }
 
+/* What is accepted has the event of its listener (Microsoft's documentation of accept). */
+static int set_taken(port_handle handle)
+{
+    int sys = last(WSAEventSelect(sock_of(handle), NULL, 0));
+    if (sys) return sys;
+    return last_if(!SetHandleInformation((HANDLE)handle, HANDLE_FLAG_INHERIT, 0));
+}
+
 static int set_non_blocking(port_handle handle)
 {
     u_long on = 1;
@@ -215,6 +223,7 @@ static int call_option(void *ctx, port_handle handle, enum win32_option option, 
     case WIN32_ACCEPTED: return set_accepted(handle, (port_handle)value);
     case WIN32_CONNECTED:
         return last(setsockopt(sock_of(handle), SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, NULL, 0));
+    case WIN32_TAKEN: return set_taken(handle);
     }
     return WSAENOPROTOOPT;
 }
@@ -358,11 +367,33 @@ static int call_connect_time(void *ctx, port_handle handle, int32_t *seconds)
     return sys;
 }
 
-/* FD_ACCEPT of WSAEventSelect, watched by a thread of the system's, which posts the packet. A wait
- * of the thread pool's goes off once and is set again by hand (Microsoft's documentation of
- * SetThreadpoolWait). Windows tells FD_ACCEPT once until the next accept (documentation of
- * WSAEventSelect); Wine 8 tells it thousands of times a second while each accept that waits for
- * first bytes has its newcomer. */
+static int call_take(void *ctx, port_handle listener, port_handle *handle)
+{
+    (void)ctx;
+    SOCKET sock = accept(sock_of(listener), NULL, NULL);
+    if (sock == INVALID_SOCKET) return WSAGetLastError();
+    *handle = (port_handle)sock;
+    return 0;
+}
+
+static int call_look(void *ctx, const port_handle *handles, uint32_t count, bool *there)
+{
+    (void)ctx;
+    WSAPOLLFD looks[WIN32_LOOK_MAX];
+    for (uint32_t i = 0; i < count; i++)
+        looks[i] = (WSAPOLLFD){.fd = sock_of(handles[i]), .events = POLLRDNORM};
+    if (WSAPoll(looks, count, 0) < 0) return WSAGetLastError();
+    for (uint32_t i = 0; i < count; i++) there[i] = looks[i].revents != 0;
+    return 0;
+}
+
+/* FD_ACCEPT of WSAEventSelect, watched by a thread of the system's, which posts the packet; sockets
+ * that are watched share the event, so that many need no more than one wait. That something is
+ * there is told at once, and else once until it is read (Microsoft's documentation of
+ * WSAEventSelect). A wait of the thread pool's goes off once and is set again by hand
+ * (documentation of SetThreadpoolWait). Windows tells FD_ACCEPT once until the next accept; Wine 8
+ * tells it thousands of times a second while each accept that waits for first bytes has its
+ * newcomer. */
 struct signal {
     HANDLE event;
     PTP_WAIT wait;
@@ -416,6 +447,13 @@ static int call_signal(void *ctx, port_handle listener, void *port, uint64_t key
     else
         *out = signal;
     return sys;
+}
+
+static int call_watch(void *ctx, void *arg, port_handle handle)
+{
+    const struct signal *signal = arg;
+    (void)ctx;
+    return last(WSAEventSelect(sock_of(handle), signal->event, FD_READ | FD_CLOSE));
 }
 
 static void call_signal_again(void *ctx, void *arg)
@@ -518,7 +556,10 @@ const struct win32_calls *win32_system_calls(void)
         .accept = call_accept,
         .accept_peer = call_accept_peer,
         .connect_time = call_connect_time,
+        .take = call_take,
+        .look = call_look,
         .signal = call_signal,
+        .watch = call_watch,
         .signal_again = call_signal_again,
         .signal_end = call_signal_end,
         .connect = call_connect,

@@ -18,8 +18,8 @@
 
 enum { WIN32_SPANS_MAX = 64, WIN32_ADDRS_BYTES = 2 * (128 + 16) };
 
-/* Of first bytes that an accept may wait for. */
-enum { WIN32_FIRST_BYTES = 1024 };
+/* Of first bytes that an accept may wait for; of sockets that are asked at once. */
+enum { WIN32_FIRST_BYTES = 1024, WIN32_LOOK_MAX = 256 };
 
 /* An OVERLAPPED. */
 struct win32_overlapped {
@@ -50,6 +50,7 @@ enum win32_option {
     WIN32_NON_BLOCKING,
     WIN32_ACCEPTED,  /* value: the listener; takes over its options, and getpeername works */
     WIN32_CONNECTED, /* the same after a connect */
+    WIN32_TAKEN,     /* after `take`: watched no longer, and no child process gets it */
 };
 
 struct win32_calls {
@@ -91,9 +92,17 @@ struct win32_calls {
                         struct addr *peer);
     /* Since when an accept's handle has been connected; -1: it is not. */
     int (*connect_time)(void *ctx, port_handle handle, int32_t *seconds);
-    /* One packet with the key comes when somebody waits at the listener and no accept does; the
-     * next only after signal_again, so that a system that repeats itself fills no queue. */
+    /* Who waits at a listener that doesn't block, as a socket without a port;
+     * WIN32_WSAEWOULDBLOCK: nobody. */
+    int (*take)(void *ctx, port_handle listener, port_handle *handle);
+    /* Of which of at most WIN32_LOOK_MAX sockets something is there to read, an end or error too.
+     */
+    int (*look)(void *ctx, const port_handle *handles, uint32_t count, bool *there);
+    /* One packet with the key comes when somebody waits at the listener and no accept does, or at
+     * one of those watched something is there; the next only after signal_again, so that a system
+     * that repeats itself fills no queue. */
     int (*signal)(void *ctx, port_handle listener, void *port, uint64_t key, void **signal);
+    int (*watch)(void *ctx, void *signal, port_handle handle);
     void (*signal_again)(void *ctx, void *signal);
     void (*signal_end)(void *ctx, void *signal);
     int (*connect)(void *ctx, port_handle handle, const struct addr *to,

@@ -474,16 +474,22 @@ static uint64_t bytes_received(struct stage *stage)
     return stats.bytes_in;
 }
 
-/* Of one connection that has had a message, byte by byte. */
+enum { IDLE = 500, RECV_BUFS = 16, RECV_BUF_BYTES = 64 };
+
+/* Of all of them, each of which has had a message byte by byte. How many receive buffers a port has
+ * out is a matter of the moment (on Windows some stay posted for a second), so here there are few
+ * small ones. Connections that kept theirs would leave none to the others. */
 static uint64_t idle_bytes(const struct stage_way *way, const sally_framing *framing)
 {
-    enum { IDLE = 500, BYTES = 9 };
+    enum { BYTES = 9 };
     static const char message[] = "\0\0\0\5hello";
     static int fds[IDLE];
     struct stage *stage =
         stage_begin(way, &(struct stage_options){.handler = {.on_message = framing ? take : NULL,
                                                              .on_data = framing ? NULL : take},
-                                                 .server.conn.framing = framing});
+                                                 .server.conn.framing = framing,
+                                                 .engine.recv_bufs = RECV_BUFS,
+                                                 .engine.recv_buf_bytes = RECV_BUF_BYTES});
     uint64_t before = atomic_load(&stage->memory_bytes);
     for (int i = 0; i < IDLE; i++) assert_true((fds[i] = raw_connect(stage->address, 0)) >= 0);
     for (uint64_t at = 0; at < BYTES; at++) {
@@ -493,16 +499,16 @@ static uint64_t idle_bytes(const struct stage_way *way, const sally_framing *fra
     uint64_t bytes = atomic_load(&stage->memory_bytes) - before;
     for (int i = 0; i < IDLE; i++) raw_close(fds[i]);
     stage_end(stage);
-    return bytes / IDLE;
+    return bytes;
 }
 
 /* S2-63: also after a message that came byte by byte. */
 static void an_idle_framed_connection_costs_as_much_as_a_plain_one(const struct stage_way *way)
 {
     uint64_t plain = idle_bytes(way, NULL), framed = idle_bytes(way, &length);
-    printf("idle: plain %llu bytes, framed %llu\n", (unsigned long long)plain,
-           (unsigned long long)framed);
-    assert_true(framed <= plain + 64);
+    printf("idle: plain %llu bytes, framed %llu\n", (unsigned long long)plain / IDLE,
+           (unsigned long long)framed / IDLE);
+    assert_true(framed <= plain + 64 * IDLE + RECV_BUFS * RECV_BUF_BYTES);
 }
 
 static const struct stage_test tests[] = {

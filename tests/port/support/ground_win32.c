@@ -41,6 +41,15 @@ static int world_socket(void *ctx, enum addr_family family, port_handle *handle)
     return sys;
 }
 
+static int world_take(void *ctx, port_handle listener, port_handle *handle)
+{
+    struct win32_world *world = ctx;
+    if (atomic_load(&world->exhausted)) return WIN32_WSAEMFILE;
+    int sys = world->system->take(NULL, listener, handle);
+    if (!sys) atomic_fetch_add(&world->open, 1);
+    return sys;
+}
+
 static int world_close(void *ctx, port_handle handle)
 {
     struct win32_world *world = ctx;
@@ -74,6 +83,7 @@ static int win32_open_world(void **out)
     world->calls.start = world_start;
     world->calls.socket = world_socket;
     world->calls.close = world_close;
+    world->calls.take = world_take;
     world->calls.port_open = world_port_open;
     world->calls.port_close = world_port_close;
     *out = world;

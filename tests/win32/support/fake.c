@@ -169,18 +169,27 @@ static int call_port_post(void *ctx, void *port, uint64_t key)
     return sys;
 }
 
-static bool wants_signal(const struct fake *fake, const struct fake_sock *sock)
+/* What it would be set for: that somebody waits at a listener, or that a watched one has spoken. */
+static bool sets_signal(const struct fake *fake, const struct fake_sock *sock)
 {
-    return sock->signal_armed && (fake->signal_storms || !sock->signalled) && !fake_accepts(sock);
+    if (sock->watcher) return !sock->heard;
+    return sock->signal_key && (fake->signal_storms || !sock->signalled) && !fake_accepts(sock);
 }
 
-static void tell_signal(struct fake *fake, struct fake_port *port, struct fake_sock *sock, int fd)
+static void set_signal(struct fake *fake, struct fake_port *port, struct fake_sock *sock, int fd)
 {
     struct pollfd look = {.fd = fd, .events = POLLIN};
+    struct fake_sock *signal = sock->watcher ? sock->watcher : sock;
+    if (signal->port != port || !sets_signal(fake, sock) || poll(&look, 1, 0) != 1) return;
+    sock->signalled = sock->heard = true;
+    signal->signal_set = true;
+}
+
+static void tell_signal(struct fake *fake, struct fake_port *port, struct fake_sock *sock)
+{
     struct win32_packet packet = {.key = sock->signal_key};
-    if (!wants_signal(fake, sock) || poll(&look, 1, 0) != 1) return;
-    sock->signalled = true;
-    sock->signal_armed = false;
+    if (!sock->signal_set || !sock->signal_armed) return;
+    sock->signal_set = sock->signal_armed = false;
     fake->signals++;
     enqueue(port, &packet);
 }
@@ -189,10 +198,11 @@ static void tell_signal(struct fake *fake, struct fake_port *port, struct fake_s
  * itself. */
 static void go_on(struct fake *fake, struct fake_port *port)
 {
+    for (int fd = 0; fd < fake->fds; fd++) set_signal(fake, port, &fake->socks[fd], fd);
     for (int fd = 0; fd < fake->fds; fd++) {
         struct fake_sock *sock = &fake->socks[fd];
         if (sock->port != port) continue;
-        tell_signal(fake, port, sock, fd);
+        tell_signal(fake, port, sock);
         for (struct fake_op **link = &sock->ops; *link;) {
             struct fake_op *op = *link;
             if (!fake_op_try(fake, fd, op)) {
@@ -226,8 +236,9 @@ static unsigned poll_set(struct fake *fake, struct fake_port *port, struct pollf
     fds[count++] = (struct pollfd){.fd = port->wake_fd, .events = POLLIN};
     for (int fd = 0; fd < fake->fds && count < PORT_FDS_MAX; fd++) {
         const struct fake_sock *sock = &fake->socks[fd];
-        if (sock->port != port) continue;
-        short events = wants_signal(fake, sock) ? POLLIN : 0;
+        const struct fake_sock *signal = sock->watcher ? sock->watcher : sock;
+        if (signal->port != port) continue;
+        short events = signal->signal_armed && sets_signal(fake, sock) ? POLLIN : 0;
         for (struct fake_op *op = sock->ops; op; op = op->next) {
             if (!op->connected)
                 events |= fake_op_events(op);

@@ -31,6 +31,11 @@ enum fake_call {
     FAKE_CANCEL,
     FAKE_POST,
     FAKE_SIGNAL,
+    FAKE_TAKE,
+    FAKE_TAKEN, /* what a taken one's socket needs */
+    FAKE_LOOK,
+    FAKE_WATCH,
+    FAKE_READ,
     FAKE_TRANSMIT,
     FAKE_FILE_BYTES,
     FAKE_TRANSMIT_ENDS, /* the code is a status */
@@ -52,10 +57,13 @@ struct fake_sock {
     struct fake_port *port;
     uint64_t key;
     bool skips;
-    uint64_t signal_key; /* a packet with it tells of newcomers that no accept waits for */
-    bool signal_armed;   /* one of them, until it is asked for again */
-    bool signalled;      /* it has come, until the next accept */
-    struct fake_op *ops; /* in the order they were started */
+    uint64_t signal_key;       /* a packet with it tells of newcomers that no accept waits for */
+    bool signal_armed;         /* one of them, until it is asked for again */
+    bool signal_set;           /* its event */
+    bool signalled;            /* it was set for one that waits, until the next accept */
+    struct fake_sock *watcher; /* the listener whose event says that something is there */
+    bool heard;                /* it was set for that, until the next read */
+    struct fake_op *ops;       /* in the order they were started */
 };
 
 struct fake {
@@ -68,7 +76,7 @@ struct fake {
     bool transmits_at_once;   /* nor do its transfers */
     bool no_transmit;         /* the provider has none */
     bool signal_storms;       /* says without a pause that somebody waits, as Wine does */
-    unsigned signals;         /* packets that said so */
+    unsigned signals;         /* packets that said so, or that a watched one has spoken */
     uint32_t file_bytes_more; /* a file was so much longer when it was asked for its length */
     uint32_t closed_status;   /* of what was pending on a handle that is closed */
     uint64_t random;
@@ -84,7 +92,7 @@ void fake_fail(struct fake *fake, enum fake_call call, unsigned after, unsigned 
 /* Calls so far. */
 unsigned fake_count(struct fake *fake, enum fake_call call);
 
-/* --- between fake.c and fake_sock.c; the lock is held --- */
+/* --- between fake*.c; the lock is held --- */
 
 struct fake_op {
     struct fake_op *next;
@@ -113,6 +121,9 @@ void fake_op_packet(struct fake *fake, int fd, struct fake_op *op);
 unsigned fake_end(struct fake *fake, int fd, const struct win32_overlapped *overlapped,
                   uint32_t status);
 void fake_sock_calls(struct win32_calls *calls);
+void fake_hold_calls(struct win32_calls *calls);
+/* Windows' code of an errno. */
+int fake_code_of(int number);
 uint64_t fake_now_ms(void);
 /* Whether a newcomer would find an accept that waits for one. */
 bool fake_accepts(const struct fake_sock *sock);

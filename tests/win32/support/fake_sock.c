@@ -17,7 +17,7 @@ enum { STATUS_PENDING = 0x103 };
 
 /* --- codes --- */
 
-static int code_of(int number)
+int fake_code_of(int number)
 {
     switch (number) {
     case 0: return 0;
@@ -46,7 +46,7 @@ static int code_of(int number)
 /* A status that leads to the same code. */
 static uint32_t status_of(int number)
 {
-    switch (code_of(number)) {
+    switch (fake_code_of(number)) {
     case 0: return 0;
     case WIN32_WSAEMFILE: return (uint32_t)WIN32_STATUS_TOO_MANY_OPENED_FILES;
     case WIN32_WSAENOBUFS: return (uint32_t)WIN32_STATUS_INSUFFICIENT_RESOURCES;
@@ -61,7 +61,7 @@ static uint32_t status_of(int number)
     }
 }
 
-static int code_if(bool failed) { return failed ? code_of(errno) : 0; }
+static int code_if(bool failed) { return failed ? fake_code_of(errno) : 0; }
 
 static int fault_of(void *ctx, enum fake_call call)
 {
@@ -80,7 +80,7 @@ static int call_socket(void *ctx, enum addr_family family, port_handle *handle)
     if (sys) return sys;
     int kind = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
     int fd = socket(family == ADDR_V6 ? AF_INET6 : AF_INET, kind, 0);
-    if (fd < 0) return code_of(errno);
+    if (fd < 0) return fake_code_of(errno);
     if (fd >= FAKE_FDS_MAX) abort();
     *handle = fd;
     return 0;
@@ -93,9 +93,9 @@ static int call_close(void *ctx, port_handle handle)
     (void)fake_end(fake, (int)handle, NULL, fake->closed_status);
     fake_end_accept(fake, (int)handle);
     fake->socks[handle] = (struct fake_sock){0};
-    int sys = code_if(close((int)handle) != 0);
+    if (close((int)handle) != 0) abort(); /* to Windows it may be somebody else's by now */
     pthread_mutex_unlock(&fake->lock);
-    return sys;
+    return 0;
 }
 
 static int call_bind(void *ctx, port_handle handle, const struct addr *addr)
@@ -118,6 +118,15 @@ static int set(port_handle handle, int level, int name, int value)
     return code_if(setsockopt((int)handle, level, name, &value, sizeof value) != 0);
 }
 
+static int set_taken(struct fake *fake, port_handle handle)
+{
+    pthread_mutex_lock(&fake->lock);
+    int sys = fake_fault(fake, FAKE_TAKEN);
+    if (!sys) fake->socks[handle].watcher = NULL;
+    pthread_mutex_unlock(&fake->lock);
+    return sys;
+}
+
 static int call_option(void *ctx, port_handle handle, enum win32_option option, int64_t value)
 {
     switch (option) {
@@ -130,6 +139,7 @@ static int call_option(void *ctx, port_handle handle, enum win32_option option, 
     case WIN32_RESET_ON_CLOSE: linux_reset_on_close((int)handle); return 0;
     case WIN32_ACCEPTED: return fault_of(ctx, FAKE_ACCEPTED);
     case WIN32_CONNECTED: return fault_of(ctx, FAKE_CONNECTED);
+    case WIN32_TAKEN: return set_taken(ctx, handle);
     case WIN32_KEEPALIVE:
     case WIN32_USER_TIMEOUT:
     case WIN32_REUSE_UNICAST: return WIN32_WSAENOPROTOOPT;
@@ -160,7 +170,7 @@ static int call_local(void *ctx, port_handle handle, struct addr *addr)
     (void)ctx;
     union linux_sockaddr sockaddr;
     socklen_t len = sizeof sockaddr;
-    if (getsockname((int)handle, &sockaddr.any, &len) != 0) return code_of(errno);
+    if (getsockname((int)handle, &sockaddr.any, &len) != 0) return fake_code_of(errno);
     linux_addr_from(addr, &sockaddr.any, len);
     return 0;
 }
@@ -170,7 +180,7 @@ static int call_peer(void *ctx, port_handle handle, struct addr *addr)
     (void)ctx;
     union linux_sockaddr sockaddr;
     socklen_t len = sizeof sockaddr;
-    if (getpeername((int)handle, &sockaddr.any, &len) != 0) return code_of(errno);
+    if (getpeername((int)handle, &sockaddr.any, &len) != 0) return fake_code_of(errno);
     linux_addr_from(addr, &sockaddr.any, len);
     return 0;
 }
@@ -183,9 +193,14 @@ static int call_shutdown(void *ctx, port_handle handle)
 
 static int call_read(void *ctx, port_handle handle, void *buf, uint32_t len, uint32_t *got)
 {
-    (void)ctx;
-    ssize_t count = recv((int)handle, buf, len, MSG_DONTWAIT);
-    if (count < 0) return code_of(errno);
+    struct fake *fake = ctx;
+    pthread_mutex_lock(&fake->lock);
+    int sys = fake_fault(fake, FAKE_READ);
+    ssize_t count = sys ? 0 : recv((int)handle, buf, len, MSG_DONTWAIT);
+    if (count < 0) sys = fake_code_of(errno);
+    fake->socks[handle].heard = false;
+    pthread_mutex_unlock(&fake->lock);
+    if (sys) return sys;
     *got = (uint32_t)count;
     return 0;
 }
@@ -461,43 +476,6 @@ static void call_accept_peer(void *ctx, enum addr_family family, void *buf, uint
     linux_addr_from(peer, &sockaddr.any, sizeof sockaddr);
 }
 
-static int call_connect_time(void *ctx, port_handle handle, int32_t *seconds)
-{
-    struct fake *fake = ctx;
-    *seconds = -1;
-    pthread_mutex_lock(&fake->lock);
-    for (int fd = 0; fd < fake->fds; fd++)
-        for (const struct fake_op *op = fake->socks[fd].ops; op; op = op->next)
-            if (op->connected && op->newcomer == (int)handle)
-                *seconds = (int32_t)((fake_now_ms() - op->since_ms) / 1000);
-    pthread_mutex_unlock(&fake->lock);
-    return 0;
-}
-
-static int call_signal(void *ctx, port_handle listener, void *port, uint64_t key, void **signal)
-{
-    struct fake *fake = ctx;
-    (void)port;
-    pthread_mutex_lock(&fake->lock);
-    int sys = fake_fault(fake, FAKE_SIGNAL);
-    if (!sys) fake->socks[listener].signal_key = key;
-    if (!sys) fake->socks[listener].signal_armed = true;
-    pthread_mutex_unlock(&fake->lock);
-    *signal = sys ? NULL : &fake->socks[listener]; /* it ends with the listener's handle */
-    return sys;
-}
-
-static void call_signal_again(void *ctx, void *signal)
-{
-    struct fake *fake = ctx;
-    struct fake_sock *sock = signal;
-    pthread_mutex_lock(&fake->lock);
-    sock->signal_armed = sock->signal_key != 0;
-    pthread_mutex_unlock(&fake->lock);
-}
-
-static void call_signal_end(void *ctx, void *signal) { (void)ctx, (void)signal; }
-
 static int call_connect(void *ctx, port_handle handle, const struct addr *to,
                         struct win32_overlapped *overlapped)
 {
@@ -505,7 +483,7 @@ static int call_connect(void *ctx, port_handle handle, const struct addr *to,
     socklen_t len = linux_addr_to(to, &sockaddr);
     struct fake_op op = {.kind = FAKE_CONNECT, .overlapped = overlapped};
     if (connect((int)handle, &sockaddr.any, len) != 0 && errno != EINPROGRESS)
-        return code_of(errno);
+        return fake_code_of(errno);
     return start_locked(ctx, handle, &op);
 }
 
@@ -541,10 +519,7 @@ void fake_sock_calls(struct win32_calls *calls)
     calls->file_bytes = call_file_bytes;
     calls->accept = call_accept;
     calls->accept_peer = call_accept_peer;
-    calls->connect_time = call_connect_time;
-    calls->signal = call_signal;
-    calls->signal_again = call_signal_again;
-    calls->signal_end = call_signal_end;
     calls->connect = call_connect;
     calls->cancel = call_cancel;
+    fake_hold_calls(calls);
 }
