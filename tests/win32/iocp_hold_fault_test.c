@@ -242,6 +242,22 @@ static void of_a_crowd_the_oldest_go(struct stage *stage)
     CHECK_EQUAL(listener->newcomers, 1);
 }
 
+/* All of them have a posted accept, and are found by one look. */
+static void of_a_few_found_at_once_the_oldest_go(struct stage *stage)
+{
+    enum { FEW = 4 };
+    struct address at;
+    struct peer *peers[64];
+    struct actor *listener = stage_listener_for_data(stage, NEVER_MS, FEW, &at);
+    unsigned silent = depth(stage) - 2;
+    CHECK(silent > FEW + 2 && silent <= 64);
+    listener->refuse = true;
+    for (unsigned i = 0; i < silent; i++) peers[i] = peer_connect(stage, &at);
+    stage_accept(stage, listener);
+    UNTIL(stage, listener->silent == silent - FEW);
+    are_cut_in_order(stage, peers, silent, FEW);
+}
+
 static void more_than_a_look_takes_go_in_order(struct stage *stage)
 {
     enum { CROWD = IOCP_TAKE_MAX + 90, KEPT = IOCP_TAKE_MAX + 10 };
@@ -361,6 +377,7 @@ int main(int argc, char **argv)
         CASE(a_taken_socket_that_can_t_be_settled_costs_one),
         CASE(a_stop_with_a_crowd_lets_it_go),
         CASE(of_a_crowd_the_oldest_go),
+        CASE(of_a_few_found_at_once_the_oldest_go),
         CASE(without_sockets_the_oldest_silent_makes_room),
         CASE(accepts_with_data_that_can_t_be_posted_come_back),
         CASE(a_failed_context_costs_one_speaker),
