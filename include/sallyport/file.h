@@ -57,12 +57,13 @@ enum { SALLY_FILES_MAX = 64 };
  * of the last byte; `done` may be NULL.
  *
  * Room. A file's bytes are not in memory: in send_bytes_max, the marks and the budgets each queued
- * file counts for 256 bytes, and at most SALLY_FILES_MAX may be queued. Without room it is
- * SALLY_EFULL, whatever at_full says. In what sally_conn_queued and bytes_unsent tell, its bytes
- * count as all others (4 GiB - 1 at most). While a file is not through the queue is not low: a
- * producer waits, and on_drain follows when all files are through and the queue is low, so that a
- * program can send one file after the other. From the sixteenth on reading pauses as above
- * send_high_bytes, if the options let it.
+ * file counts for 256 bytes (and what is copied behind it begins a chunk of its own, see
+ * send_chunk_bytes), and at most SALLY_FILES_MAX may be queued. Without room it is SALLY_EFULL,
+ * whatever at_full says. In what sally_conn_queued and bytes_unsent tell, its bytes count as all
+ * others (4 GiB - 1 at most). While a file is not through the queue is not low: a producer waits,
+ * and on_drain follows when all files are through and the queue is low, so that a program can send
+ * one file after the other. From the sixteenth on reading pauses as above send_high_bytes, if the
+ * options let it.
  *
  * Pace. Limits for bytes a second hold for files, and all time limits see their bytes go; on
  * Windows write_stall_ms sees a slow reader move in steps of 256 KiB. After a gentle close the
