@@ -11,7 +11,13 @@
  * The system's call is sendfile(2) on Linux and TransmitFile on Windows, at most 256 KiB of a
  * connection in one turn of its shard. Bytes that are not in the system's cache are read from the
  * disk by it: on Linux the shard waits for that, on Windows it doesn't. So on Linux, where files
- * lie on slow or remote disks, read them in a job (sallyport/work.h) and send the bytes. */
+ * lie on slow or remote disks, read them in a job (sallyport/work.h) and send the bytes.
+ *
+ * Where the system has no such call, or with the bit SALLY_READ_FILES in port_features_off of the
+ * engine's options, the shard reads the file, 64 KiB a turn, and sends the bytes: the same to see,
+ * at the cost of a copy and of 64 KiB of memory for each connection that sends one. It is worth it
+ * on client editions of Windows, which work on two transfers at a time for the whole system, so
+ * that two readers who have stopped hold up all others (Microsoft's page of TransmitFile). */
 #ifndef SALLYPORT_FILE_H
 #define SALLYPORT_FILE_H
 
@@ -48,6 +54,9 @@ SALLY_API uint64_t sally_file_size(const sally_file *file);
 SALLY_API sally_file *sally_file_ref(sally_file *file);
 SALLY_API void sally_file_release(sally_file *file);
 
+/* Of sally_engine_options.port_features_off: files are read, and not left to the system. */
+enum { SALLY_READ_FILES = 1 << 10 };
+
 /* How many files may be queued on a connection. */
 enum { SALLY_FILES_MAX = 64 };
 
@@ -79,9 +88,8 @@ enum { SALLY_FILES_MAX = 64 };
  * SALLY_EINVAL, also for a file of another engine; SALLY_EFILEEND: offset or length are beyond the
  * size; SALLY_ECLOSED, SALLY_ESTATE, SALLY_EFULL, SALLY_ELIMIT, SALLY_ENOMEM as sally_conn_send;
  * SALLY_EFULL also while 4096 calls with a `done` wait; SALLY_ENOTSUP with SALLY_FULL_DROP_OLDEST,
- * which could drop the head alone, and where the system has no such call. After an error nothing
- * was taken and `done` is not called. From other threads: sally_post, which keeps the order with
- * sally_send. [shard] */
+ * which could drop the head alone. After an error nothing was taken and `done` is not called. From
+ * other threads: sally_post, which keeps the order with sally_send. [shard] */
 SALLY_API int sally_conn_send_file(sally_conn *conn, sally_file *file, uint64_t offset,
                                    uint64_t length, sally_sent_fn done, void *arg) SALLY_MUST_USE;
 

@@ -1,10 +1,13 @@
 /* Files in a connection's send queue; see file_send.h. A file_send is the queue's, from the call
- * that made it to the release of its mark; so is one reference of its file. */
+ * that made it to the release of its mark; so is one reference of its file, and the piece of it
+ * that was read where the port can't send from a file itself. */
 #include "net/file_send.h"
 
 #include "net/file.h"
 #include "net/produce.h"
 #include "net/throttle.h"
+
+enum { PIECE_BYTES = 64 * 1024 };
 
 struct file_send {
     struct file_send *next;
@@ -12,7 +15,12 @@ struct file_send {
     sally_file *file;
     uint64_t left;         /* not gone yet */
     struct port_file part; /* what the port has of it */
+    unsigned char *piece;  /* of PIECE_BYTES; NULL: none was read */
+    uint32_t piece_len;
+    uint32_t piece_at; /* gone of it */
 };
+
+_Static_assert(SALLY_READ_FILES == (int)PORT_NO_FILE_SEND, "the public name of the port's bit");
 
 static struct mem *files__mem(const sally_conn *conn) { return &conn->shard->engine->mem; }
 
@@ -32,6 +40,7 @@ static void files__release(void *owner, const void *data, uint64_t token)
     files->left -= send->left;
     files->count--;
     sally_file_release(send->file);
+    if (send->piece) mem_free(files__mem(conn), send->piece, PIECE_BYTES);
     mem_free(files__mem(conn), send, sizeof *send);
     flow_flag(conn);
     /* the bytes behind the last have the time that bytes have */
@@ -39,17 +48,56 @@ static void files__release(void *owner, const void *data, uint64_t token)
         throttle_closing(conn);
 }
 
+static bool files__are_read(const sally_conn *conn)
+{
+    return !(conn->shard->port->abilities & PORT_CAN_SEND_FILE);
+}
+
+static void files__end(sally_conn *conn, int error, int sys_error)
+{
+    bool ours = error == SALLY_EFILEEND || error == SALLY_EFILE;
+    if (ours)
+        conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_FILE, error, sys_error);
+    else
+        conn_broken(conn, error, sys_error);
+}
+
+/* How much of a piece is there to be sent, read if need be; 0: the connection has ended. */
+static uint32_t files__piece(sally_conn *conn, struct file_send *send)
+{
+    if (send->piece_at < send->piece_len) return send->piece_len - send->piece_at;
+    int sys_error = 0;
+    int64_t got = SALLY_ENOMEM;
+    uint32_t want = send->left < PIECE_BYTES ? (uint32_t)send->left : PIECE_BYTES;
+    if (!send->piece) send->piece = mem_alloc(files__mem(conn), PIECE_BYTES);
+    if (send->piece)
+        got = os_file_read(send->file->file, send->part.offset, send->piece, want, &sys_error);
+    if (got <= 0) {
+        files__end(conn, got ? (int)got : SALLY_EFILEEND, sys_error);
+        return 0;
+    }
+    send->piece_at = 0;
+    send->piece_len = (uint32_t)got;
+    return send->piece_len;
+}
+
 void files_flush(sally_conn *conn, uint32_t bytes_max)
 {
     struct file_queue *files = conn_file_queue(conn);
     struct file_send *send = files->first;
-    uint32_t want = send->left < bytes_max ? (uint32_t)send->left : bytes_max;
-    uint32_t bytes = throttle_take(conn, WAY_SEND, want);
+    bool read = files__are_read(conn);
+    uint64_t there = read ? files__piece(conn, send) : send->left;
+    uint32_t want = there < bytes_max ? (uint32_t)there : bytes_max;
+    uint32_t bytes = want ? throttle_take(conn, WAY_SEND, want) : 0;
     if (!bytes) return;
     throttle_handed(conn, bytes);
     send->part.bytes = bytes;
     files->in_flight = true;
-    port_send_file(conn->shard->port, &conn->sock, &send->part);
+    if (read)
+        port_send(conn->shard->port, &conn->sock,
+                  &(struct span){send->piece + send->piece_at, bytes}, 1);
+    else
+        port_send_file(conn->shard->port, &conn->sock, &send->part);
 }
 
 void files_took(sally_conn *conn, uint32_t bytes)
@@ -62,17 +110,14 @@ void files_took(sally_conn *conn, uint32_t bytes)
     files->left -= bytes;
     send->left -= bytes;
     send->part.offset += bytes;
+    send->piece_at += bytes;
     if (!send->left) sendq_consume(&conn->out, &conn->shard->pools, FILE_COST_BYTES);
 }
 
 void files_failed(sally_conn *conn, const struct port_event *event)
 {
-    bool ours = event->error == SALLY_EFILEEND || event->error == SALLY_EFILE;
     conn_file_queue(conn)->in_flight = false;
-    if (ours)
-        conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_FILE, event->error, event->sys_error);
-    else
-        conn_broken(conn, event->error, event->sys_error);
+    files__end(conn, event->error, event->sys_error);
 }
 
 void files_free(sally_conn *conn)
@@ -92,7 +137,6 @@ static int files__may_send(sally_conn *conn)
     if (conn->state != CONN_OPEN || conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT))
         return SALLY_ECLOSED;
     if (conn->policy->at_full == SALLY_FULL_DROP_OLDEST) return SALLY_ENOTSUP;
-    if (!(conn->shard->port->abilities & PORT_CAN_SEND_FILE)) return SALLY_ENOTSUP;
     if (produce_runs(conn)) return SALLY_ESTATE;
     if (conn->policy->send_bytes_max < FILE_COST_BYTES) return SALLY_ELIMIT;
     const struct file_queue *files = conn_file_queue(conn);

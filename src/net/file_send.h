@@ -78,7 +78,7 @@ static inline bool files_in_flight(const sally_conn *conn)
 }
 
 /* A file's mark is at the front: hands a part of at most so many bytes, and of what the limits for
- * bytes a second leave, to the port. */
+ * bytes a second leave, to the port. It may end the connection. */
 void files_flush(sally_conn *conn, uint32_t bytes_max);
 
 /* So many bytes of the first have gone, at least one. It leaves the queue with its last. */

@@ -257,6 +257,17 @@ static void many_connections_send_one_file(const struct stage_way *way)
     stage_end(stage);
 }
 
+/* By the engine instead of the system: the same ends. */
+static void files_that_are_read_end_alike(const struct stage_way *way)
+{
+    filed_read = true;
+    limits_for_bytes_a_second_hold_for_it(way);
+    an_end_in_the_middle_lets_go_of_the_file(way);
+    a_file_made_shorter_resets(way);
+    a_drain_lets_it_finish(way);
+    filed_read = false;
+}
+
 int main(int argc, char **argv)
 {
     const struct stage_test tests[] = {
@@ -269,6 +280,7 @@ int main(int argc, char **argv)
         STAGE_TEST_ON(a_file_made_shorter_resets, 1),
         STAGE_TEST_ON(a_drain_lets_it_finish, 1),
         STAGE_TEST_ON(many_connections_send_one_file, 3),
+        STAGE_TEST_ON(files_that_are_read_end_alike, 2),
     };
     return stage_run("net/file_end", tests, sizeof tests / sizeof *tests, argc, argv);
 }

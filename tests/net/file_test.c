@@ -111,6 +111,15 @@ static void sends_of_both_kinds_mix(const struct stage_way *way)
     filed_end(stage);
 }
 
+/* By the engine instead of the system. */
+static void files_that_are_read_stand_in_order_too(const struct stage_way *way)
+{
+    filed_read = true;
+    files_stand_in_order_among_sends(way);
+    sends_of_both_kinds_mix(way);
+    filed_read = false;
+}
+
 /* ---- What a call means ---- */
 
 enum { SMALL = 1000 };
@@ -408,6 +417,7 @@ int main(int argc, char **argv)
     const struct stage_test tests[] = {
         STAGE_TEST(files_stand_in_order_among_sends),
         STAGE_TEST_ON(sends_of_both_kinds_mix, 2),
+        STAGE_TEST_ON(files_that_are_read_stand_in_order_too, 2),
         STAGE_TEST_ON(lengths_are_judged_and_a_half_close_comes_behind, 1),
         STAGE_TEST_ON(a_file_is_refused_where_it_can_not_go, 1),
         STAGE_TEST_ON(a_producer_waits_for_it, 1),

@@ -7,6 +7,7 @@
 
 char filed_path[64];
 _Atomic(sally_file *) filed_shared;
+bool filed_read;
 
 void filed_write(uint64_t bytes)
 {
@@ -52,7 +53,9 @@ void filed_release(void)
 struct stage *filed_begin(const struct stage_way *way, uint64_t bytes,
                           const struct stage_options *options)
 {
-    struct stage *stage = stage_begin(way, options);
+    struct stage_options with = *options;
+    if (filed_read) with.engine.port_features_off = SALLY_READ_FILES;
+    struct stage *stage = stage_begin(way, &with);
     filed_open(stage, bytes);
     return stage;
 }

@@ -12,6 +12,8 @@ enum { KB = 1024, MB = 1024 * KB, STREAM = 5, PART = 256 * KB, PIECE = 8 * KB };
 extern char filed_path[64];                /* of this process, so that others' are left alone */
 extern _Atomic(sally_file *) filed_shared; /* the test's reference */
 
+extern bool filed_read; /* engines read the file themselves; false at first */
+
 /* So many bytes on the disk; or what is there made shorter. */
 void filed_write(uint64_t bytes);
 void filed_cut(uint64_t bytes);
