@@ -185,7 +185,8 @@ static void a_file_made_shorter_resets(const struct stage_way *way)
 {
     struct stage *stage = filed_begin(
         way, ENDLESS,
-        &(struct stage_options){.handler = {.on_open = send_stuck, .on_close = keep_why}});
+        &(struct stage_options){
+            .handler = {.on_open = send_stuck, .on_drain = close_after, .on_close = keep_why}});
     struct actor *actor;
     int fd = stage_client(stage, 4096, &actor);
     STAGE_WAIT(atomic_load(&actor->opens));

@@ -302,7 +302,9 @@ static void answer(sally_conn *conn, const void *data, size_t len)
     (void)data;
     for (size_t i = 0; i < len; i++) {
         uint64_t n = atomic_fetch_add(&actor->number[2], 1);
-        STAGE_CHECK(actor->stage, filed_send(conn, n * PART, PART, n) == 0);
+        int err = filed_send(conn, n * PART, PART, n);
+        STAGE_CHECK(actor->stage, err == 0);
+        if (err) sally_conn_abort(conn); /* who waits for it needn't wait long */
         uint64_t waiting = n + 1 - atomic_load(&actor->number[0]);
         if (waiting > atomic_load(&actor->number[3])) atomic_store(&actor->number[3], waiting);
     }
