@@ -81,7 +81,7 @@ static void set_rates(sally_conn *conn, size_t bytes)
 {
     sally_rates rates = {.send = {.bytes_s = 64 * MB}};
     const sally_rates *which = atomic_fetch_add(&actor_of(conn)->number[2], 1) % 2 ? NULL : &rates;
-    (void)bytes;
+    STAGE_CHECK(actor_of(conn)->stage, bytes <= PART); /* a turn's */
     int err = sally_conn_set_rates(conn, which);
     STAGE_CHECK(actor_of(conn)->stage, err == 0 || err == SALLY_ECLOSED);
 }

@@ -125,6 +125,27 @@ static void one_that_is_open_is_judged_too(void **state)
     remove(name);
 }
 
+/* UTF-8, also where the system has names of 16-bit units. */
+static void a_name_may_have_any_letters(void **state)
+{
+    (void)state;
+    static const char utf8[] = "os_file_\xc3\xa4\xe4\xb8\xad\xf0\x9f\x9a\xaa.tmp";
+#if defined(_WIN32)
+    static const wchar_t wide[] = L"os_file_\x00e4\x4e2d\xd83d\xdeaa.tmp";
+    FILE *file = _wfopen(wide, L"wb");
+    assert_non_null(file);
+    assert_true(fputs("abc", file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    os_file_close(opened(utf8, 3));
+    assert_int_equal(_wremove(wide), 0);
+#else
+    write_file(utf8, "abc");
+    os_file_close(opened(utf8, 3));
+    remove(utf8);
+#endif
+    refused(utf8);
+}
+
 #if !defined(_WIN32)
 static void judge_refuses(int fd, int because)
 {
@@ -175,6 +196,7 @@ int main(void)
         cmocka_unit_test(an_empty_file_is_a_file),
         cmocka_unit_test(what_is_not_there_is_refused),
         cmocka_unit_test(a_folder_is_refused),
+        cmocka_unit_test(a_name_may_have_any_letters),
         cmocka_unit_test(one_that_is_open_is_judged_too),
         cmocka_unit_test(what_is_no_readable_file_is_refused),
     };
