@@ -342,6 +342,79 @@ static void each_allocation_may_fail(void **state)
     }
 }
 
+/* ---- Limits for bytes a second ---- */
+
+static struct {
+    uint64_t tail;
+    int reason; /* -1: open */
+} limited;
+
+static void open_limited(sally_conn *conn)
+{
+    static unsigned char tail[1 << 20];
+    assert_int_equal(sally_conn_send_file(conn, seen.file, 0, 0, NULL, NULL), 0);
+    if (limited.tail) assert_int_equal(sally_conn_send(conn, tail, limited.tail), 0);
+    sally_conn_close(conn);
+}
+
+static void close_limited(sally_conn *conn, const sally_close_info *info)
+{
+    (void)conn;
+    limited.reason = (int)info->reason;
+}
+
+static sally_sim_peer *limited_begin(sally_engine **engine, uint32_t bytes_s, uint64_t tail)
+{
+    static const sally_handler handler = {.on_open = open_limited, .on_close = close_limited};
+    sally_rates rates = {.send = {.bytes_s = bytes_s, .burst_bytes = bytes_s / 10}};
+    sally_server_options options = {
+        .conn = {.rates = &rates, .linger_ms = 1000, .write_stall_ms = SALLY_FOREVER}};
+    limited.tail = tail;
+    limited.reason = -1;
+    assert_int_equal(sally_sim_create(&seen.sim, 1, NULL), 0);
+    assert_int_equal(sally_sim_engine(seen.sim, NULL, engine), 0);
+    assert_int_equal(sally_listen(*engine, SERVER, &handler, &options, NULL), 0);
+    assert_int_equal(sally_file_open(*engine, path, &seen.file, NULL), 0);
+    return sally_sim_dial(seen.sim, SERVER);
+}
+
+static void limited_end(sally_engine *engine)
+{
+    sally_file_release(seen.file);
+    assert_int_equal(sally_engine_destroy(engine), 0);
+    sally_sim_destroy(seen.sim);
+}
+
+/* What the system doesn't take of a part is not lost for the rate. */
+static void short_sends_cost_no_time(void **state)
+{
+    (void)state;
+    static const sally_sim_faults faults = {.send_short = 900000};
+    sally_engine *engine;
+    sally_sim_peer *peer = limited_begin(&engine, MOST / 2, 0); /* two seconds */
+    sally_sim_set_faults(seen.sim, &faults);
+    sally_sim_run(seen.sim, 1700);
+    assert_true(sally_sim_peer_bytes(peer) < MOST);
+    sally_sim_run(seen.sim, 500);
+    assert_int_equal(sally_sim_peer_bytes(peer), MOST);
+    limited_end(engine);
+}
+
+/* Ten minutes are for files: what is behind the last has linger_ms. */
+static void after_the_last_file_a_close_has_its_usual_time(void **state)
+{
+    (void)state;
+    sally_engine *engine;
+    sally_sim_peer *peer = limited_begin(&engine, MOST / 2, 1 << 20);
+    sally_sim_run(seen.sim, 2500); /* longer than linger_ms, and the file is through */
+    assert_int_equal(limited.reason, -1);
+    assert_true(sally_sim_peer_bytes(peer) >= MOST);
+    sally_sim_run(seen.sim, 2500);
+    assert_int_equal(limited.reason, SALLY_CLOSE_LINGER_TIMEOUT);
+    assert_true(sally_sim_peer_bytes(peer) < MOST + (1 << 20));
+    limited_end(engine);
+}
+
 static int file_make(void **state)
 {
     (void)state;
@@ -359,11 +432,14 @@ static int file_remove(void **state)
     return remove(path);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_comes_is_the_stream_and_each_file_is_let_go),
         cmocka_unit_test(each_allocation_may_fail),
+        cmocka_unit_test(short_sends_cost_no_time),
+        cmocka_unit_test(after_the_last_file_a_close_has_its_usual_time),
     };
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, file_make, file_remove);
 }
