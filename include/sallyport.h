@@ -143,8 +143,8 @@ typedef struct sally_handler {
     /* The system took `bytes` more of what was sent. Says nothing about the peer. */
     void (*on_sent)(sally_conn *conn, size_t bytes);
 
-    /* The send queue has fallen to send_low_bytes after it was above send_high_bytes, or after a
-     * send returned SALLY_EFULL. */
+    /* The send queue has fallen to send_low_bytes after it was above send_high_bytes, after a send
+     * returned SALLY_EFULL, or after files were in it (sallyport/file.h). */
     void (*on_drain)(sally_conn *conn);
 
     /* The peer has finished sending (it may still read). Without this callback the connection is

@@ -46,7 +46,7 @@ ALL = (
          extra=("--idle", 15000, "--sources", 4)),
     Load("threads", "100 threads of the server send 64-byte messages to 50 connections", "receive",
          ("--conns", 50), mode="threads", unit="message", seconds=1.0, warm=0.3),
-    Load("files", "1 MiB files over 8 connections (Sallyport's own sending of files comes later)",
+    Load("files", "1 MiB files over 8 connections",
          "fetch", ("--conns", 8, "--size", 1 << 20), mode="files", unit="file"),
     Load("redis-c50", "cross-check: redis-benchmark, PING of 14 bytes, 50 connections", "redis",
          ("-c", 50, "-n", 100000)),

@@ -1,9 +1,10 @@
 /* Sallyport as a program of its users has it: the public interface, every default on, one shard.
  * Callbacks run on the shard; a message to all is one buffer that all share; threads send by id. */
-#include <sallyport.h>
+#include <sallyport/file.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "inbox.h"
 #include "members.h"
@@ -73,11 +74,38 @@ static enum senders_answer push(void *engine, uint64_t id, const void *message)
     return err ? SENDERS_GONE : SENDERS_TAKEN;
 }
 
+static sally_file *served;
+
+/* As raw_sendfile.c: a request comes whole, and the next after the answer. */
+static void answer_file(sally_conn *conn, const void *data, size_t len)
+{
+    char head[64];
+    int head_bytes = snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n",
+                              SERVER_FILE_BYTES);
+    if (len < 4 || memcmp((const char *)data + len - 4, "\r\n\r\n", 4) ||
+        sally_conn_send(conn, head, (size_t)head_bytes) ||
+        sally_conn_send_file(conn, served, 0, 0, NULL, NULL))
+        sally_conn_abort(conn);
+}
+
+/* A file without a name, of zeros that are really in the page cache. */
+static void serve_file(sally_engine *engine)
+{
+    static char zeros[SERVER_FILE_BYTES];
+    FILE *file = tmpfile();
+    if (!file || fwrite(zeros, 1, sizeof zeros, file) != sizeof zeros || fflush(file))
+        server_die("the file");
+    int err = sally_file_from_fd(engine, dup(fileno(file)), &served, NULL);
+    if (err) die("the file", err);
+    fclose(file);
+}
+
 static sally_handler handler_for(enum server_mode mode)
 {
     if (mode == SERVER_FANOUT)
         return (sally_handler){
             .on_open = member_open, .on_data = member_data, .on_close = member_close};
+    if (mode == SERVER_FILES) return (sally_handler){.on_data = answer_file};
     if (mode == SERVER_THREADS) return (sally_handler){.on_open = target_open};
     return (sally_handler){.on_data = echo_data};
 }
@@ -109,8 +137,8 @@ static unsigned port_of(sally_server *server)
 
 int main(int argc, char **argv)
 {
-    struct server_options options =
-        server_options_read(argc, argv, SERVER_ECHO | SERVER_FANOUT | SERVER_THREADS);
+    struct server_options options = server_options_read(
+        argc, argv, SERVER_ECHO | SERVER_FANOUT | SERVER_THREADS | SERVER_FILES);
     sally_engine *engine = engine_make(options.kind, options.profile);
     sally_server *server = NULL;
     sally_handler handler = handler_for(options.mode);
@@ -118,10 +146,12 @@ int main(int argc, char **argv)
     snprintf(address, sizeof address, "127.0.0.1:%u", options.port);
     int err = sally_listen(engine, address, &handler, NULL, &server);
     if (err) die(address, err);
+    if (options.mode == SERVER_FILES) serve_file(engine);
     if (options.mode == SERVER_THREADS) senders_start(push, engine);
     server_ready(port_of(server));
     err = sally_engine_run(engine);
     if (err) die("run", err);
+    sally_file_release(served);
     sally_engine_destroy(engine);
     return 0;
 }

@@ -39,7 +39,8 @@ extern "C" {
     X(HEARTBEAT_TIMEOUT, "the peer gave no sign of life")                                          \
     X(TOO_SLOW, "no room in its send queue for what was sent to many")                             \
     X(BANNED, "its address was banned")                                                            \
-    X(PRODUCER, "what was to be sent could not be produced")
+    X(PRODUCER, "what was to be sent could not be produced")                                       \
+    X(FILE, "a file that was being sent could not be read to its end")
 
 /* What ended it. A peer that after a gentle close reads too slowly, resets or does not finish in
  * time is told in place of LOCAL and PEER_CLOSED; MALFORMED and MESSAGE_TOO_LONG stay. MAX_AGE and

@@ -45,8 +45,8 @@ SALLY_API int sally_conn_when_sent(sally_conn *conn, sally_sent_fn done, void *a
 
 /* What is sent between the two stays in the queue, over any number of turns, so that it goes in few
  * segments. It goes all the same when there is more than send_high_bytes of it, and at shutdown and
- * close. write_stall_ms counts from the uncork. Idempotent. SALLY_ECLOSED, SALLY_ENOMEM.
- * [shard] */
+ * close; a file that has begun goes on. write_stall_ms counts from the uncork. Idempotent.
+ * SALLY_ECLOSED, SALLY_ENOMEM. [shard] */
 SALLY_API int sally_conn_cork(sally_conn *conn);
 SALLY_API int sally_conn_uncork(sally_conn *conn);
 

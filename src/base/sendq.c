@@ -168,7 +168,7 @@ unsigned sendq_gather_slow(const struct sendq *queue, struct span *spans, unsign
 {
     unsigned count = 0;
     uint32_t skip = queue->front;
-    for (const struct segment *segment = queue->head; segment && count < max;
+    for (const struct segment *segment = queue->head; segment && segment->data && count < max;
          segment = segment->next) {
         spans[count++] = (struct span){segment->data + skip, segment->bytes - skip};
         skip = 0;

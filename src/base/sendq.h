@@ -1,7 +1,8 @@
 /* Byte queue: what a connection has still to send (or has received and may not deliver yet). A list
  * of segments, each either bytes copied into a pool chunk, or a reference to bytes somebody else
- * keeps until `release` is called. Bounded by its owner, who compares `bytes` with its limit before
- * it appends. One thread.
+ * keeps until `release` is called, or a mark: the place of something that is no bytes in memory,
+ * such as a file. Bounded by its owner, who compares `bytes` with its limit before it appends. One
+ * thread.
  *
  * Bytes at the front may be in flight (the kernel reads them): nothing in the queue moves or goes
  * until sendq_consume says that they were taken. Appending meanwhile is fine. */
@@ -21,7 +22,7 @@
 /* The bytes of a chunk follow it; of a reference they are elsewhere. */
 struct segment {
     struct segment *next;
-    const unsigned char *data;
+    const unsigned char *data; /* NULL: a mark */
     uint32_t bytes;
     uint32_t bytes_max; /* of a chunk; 0: it is a reference */
     bool unit;          /* begins what may only be dropped as a whole; see sendq_drop_unit */
@@ -114,11 +115,19 @@ void sendq_commit(struct sendq *queue, struct sendq_pools *pools, struct segment
                   uint32_t n);
 
 /* Refers: release(owner, data, token) is called once when the bytes were consumed or the queue is
- * cleared. On SALLY_ENOMEM nothing was taken and release is not called. len > 0. */
+ * cleared. On SALLY_ENOMEM nothing was taken and release is not called. len > 0. With data NULL it
+ * is a mark, which counts for `len` bytes: nothing is gathered from there on until it is at the
+ * front, and then its owner consumes those bytes when what it stands for is done. */
 int sendq_refer(struct sendq *queue, struct sendq_pools *pools, const void *data, size_t len,
                 sendq_release *release, void *owner, uint64_t token);
 
-/* Fills at most `max` spans from the front; how many. The queue is as it was. */
+/* A mark is next. */
+static inline bool sendq_at_mark(const struct sendq *queue)
+{
+    return queue->head && !queue->head->data;
+}
+
+/* Fills at most `max` spans from the front; how many. The queue is as it was. Not at a mark. */
 static inline unsigned sendq_gather(const struct sendq *queue, struct span *spans, unsigned max)
 {
     const struct segment *head = queue->head;

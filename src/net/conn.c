@@ -8,6 +8,7 @@
 #include "net/budget.h"
 #include "net/client.h"
 #include "net/dial.h"
+#include "net/file_send.h"
 #include "net/flow.h"
 #include "net/gate.h"
 #include "net/greeting.h"
@@ -323,7 +324,7 @@ void conn_end(sally_conn *conn, enum port_close_mode mode, sally_close_reason re
               int sys_error)
 {
     if (conn->state >= CONN_ENDING) return;
-    if (produce_runs(conn)) mode = PORT_CLOSE_RST; /* a part is not the whole */
+    if (produce_runs(conn) || conn_files(conn)) mode = PORT_CLOSE_RST; /* a part is not the whole */
     if (conn__had_said_all(conn, reason)) reason = (sally_close_reason)conn->reason;
     if (!conn__was_refused(conn)) conn__tell_reason(conn, reason, error, sys_error);
     wheel_cancel(&conn->shard->wheel, &conn->timer);
@@ -409,8 +410,8 @@ uint32_t conn_unsent(const sally_conn *conn)
 {
     uint64_t dropped = 0;
     (void)sally_conn_dropped(conn, &dropped);
-    return dropped < UINT32_MAX - conn->out.bytes ? (uint32_t)dropped + conn->out.bytes
-                                                  : UINT32_MAX;
+    uint64_t unsent = dropped + conn_queued(conn);
+    return unsent < UINT32_MAX ? (uint32_t)unsent : UINT32_MAX;
 }
 
 uint32_t conn_holds(const sally_conn *conn)

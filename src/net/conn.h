@@ -317,6 +317,8 @@ void conn_send_foreign(sally_conn *conn, const void *data, uint32_t len);
 /* A reference: release as in sendq.h; not called unless the result is 0. Also CONN_LET_GO. */
 int conn_send_ref(sally_conn *conn, const void *data, size_t len, sendq_release *release,
                   void *owner, uint64_t token);
+/* A file's mark was queued; `high`: there are so many of them that reading pauses. */
+void conn_queued_file(sally_conn *conn, bool was_empty, bool high);
 void conn_on_sent(sally_conn *conn, const struct port_event *event);
 void conn_flush(sally_conn *conn);
 /* Of a plain one with something queued. True when it is still plain, its receive goes on and what

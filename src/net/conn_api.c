@@ -4,6 +4,7 @@
 #include "filter/framing.h"
 #include "net/buf.h"
 #include "net/conn.h"
+#include "net/file_send.h"
 #include "net/inbound.h"
 #include "net/letter.h"
 #include "net/limits.h"
@@ -146,7 +147,7 @@ const char *sally_conn_local(const sally_conn *conn, char *buf, size_t size)
     return addr_format(&local, buf, size);
 }
 
-uint32_t sally_conn_queued(const sally_conn *conn) { return conn ? conn->out.bytes : 0; }
+uint32_t sally_conn_queued(const sally_conn *conn) { return conn ? conn_queued_told(conn) : 0; }
 
 /* ---- By id ---- */
 

@@ -1,6 +1,7 @@
 /* What goes: a bounded queue of copies and references, handed to the port once a turn. */
 #include "net/budget.h"
 #include "net/conn.h"
+#include "net/file_send.h"
 #include "net/flow.h"
 #include "net/inbound.h"
 #include "net/limits.h"
@@ -105,6 +106,13 @@ int conn_send(sally_conn *conn, const void *data, size_t len)
     if (was_empty) conn->write_ms = shard->now_ms & CONN_MS_MAX;
     shard_mark_dirty(shard, conn);
     return 0;
+}
+
+void conn_queued_file(sally_conn *conn, bool was_empty, bool high)
+{
+    conn->flags |= CONN_DRAIN_DUE;
+    if (high) conn__above_high(conn);
+    conn__queued(conn, was_empty);
 }
 
 int conn_send_spans(sally_conn *conn, const struct span *spans, unsigned count)
@@ -214,16 +222,14 @@ static void conn__low(sally_conn *conn)
 void conn_owe_drain(sally_conn *conn)
 {
     conn->flags |= CONN_DRAIN_DUE;
-    if (conn->state == CONN_OPEN && conn->out.bytes <= conn->policy->send_low_bytes)
-        conn__low(conn);
+    if (conn->state == CONN_OPEN && conn_is_low(conn)) conn__low(conn);
 }
 
 static __attribute__((noinline)) void conn__tell_took(sally_conn *conn, size_t bytes)
 {
     if (conn->policy->handler.on_sent) conn->policy->handler.on_sent(conn, bytes);
     if (conn_has(conn, CONN_FLOW)) flow_took(conn, bytes);
-    if (conn_has(conn, CONN_AUTO_PAUSED | CONN_DRAIN_DUE | CONN_FOREIGN) &&
-        conn->out.bytes <= conn->policy->send_low_bytes)
+    if (conn_has(conn, CONN_AUTO_PAUSED | CONN_DRAIN_DUE | CONN_FOREIGN) && conn_is_low(conn))
         conn__low(conn);
 }
 
@@ -245,6 +251,17 @@ static inline void conn__took(sally_conn *conn, size_t bytes)
 {
     sendq_consume(&conn->out, &conn->shard->pools, bytes);
     (void)conn__gone(conn, bytes);
+}
+
+/* Those of a file have gone. What other threads have sent is still where it was. */
+static void conn__took_file(sally_conn *conn, uint32_t bytes)
+{
+    files_took(conn, bytes);
+    conn->bytes_out += bytes;
+    if (conn_has(conn, CONN_LIMITED)) limits_on_sent(conn, bytes);
+    conn->active_ms = conn->write_ms = conn->shard->now_ms & CONN_MS_MAX;
+    counter_add(&conn->shard->counters.bytes_out, bytes);
+    conn__tell_took(conn, bytes);
 }
 
 static inline size_t spans_bytes(const struct span *spans, unsigned count)
@@ -281,16 +298,26 @@ static uint32_t spans_cut(struct span *spans, unsigned *count, uint32_t bytes_ma
     return bytes;
 }
 
-/* conn_flush within limits for bytes a second: each piece takes its bytes from them, and what the
- * system doesn't take of it they have back. */
-static void conn__flush_throttled(sally_conn *conn)
+/* The most of the next piece. */
+static uint32_t conn__piece_max(const sally_conn *conn, uint32_t otherwise)
+{
+    return conn_throttle(conn) ? THROTTLED_BYTES_MAX : otherwise;
+}
+
+/* conn_flush with files, or within limits for bytes a second: each piece takes its bytes from them,
+ * and what the system doesn't take of it they have back. */
+static void conn__flush_pieces(sally_conn *conn)
 {
     struct port *port = conn->shard->port;
     bool at_once = port->abilities & PORT_CAN_SEND_NOW;
     for (int tries = 0; conn->out.bytes && !conn_in_flight(conn, PORT_SEND); tries++) {
         struct span spans[SEND_SPANS_MAX];
+        if (sendq_at_mark(&conn->out)) {
+            files_flush(conn, conn__piece_max(conn, PORT_FILE_BYTES_MAX));
+            return;
+        }
         unsigned count = sendq_gather(&conn->out, spans, SEND_SPANS_MAX);
-        uint32_t want = spans_cut(spans, &count, THROTTLED_BYTES_MAX);
+        uint32_t want = spans_cut(spans, &count, conn__piece_max(conn, UINT32_MAX));
         uint32_t bytes = throttle_take(conn, WAY_SEND, want);
         if (!bytes) return;
         (void)spans_cut(spans, &count, bytes);
@@ -306,10 +333,11 @@ static void conn__flush_throttled(sally_conn *conn)
     }
 }
 
-/* Who was told that bytes have gone may have corked it, or asked for limits. */
+/* Who was told that bytes have gone may have corked it, asked for limits, or sent a file. */
 static inline bool conn__is_held_back(const sally_conn *conn)
 {
-    return conn_has(conn, CONN_FLOW) && (flow_holds(conn) || conn_throttle(conn));
+    return conn_has(conn, CONN_FLOW) &&
+           (flow_holds(conn) || conn_throttle(conn) || conn_files(conn));
 }
 
 /* By operation where the system takes nothing at once. */
@@ -349,8 +377,8 @@ void conn_flush(sally_conn *conn)
 {
     if (conn_has(conn, CONN_FLOW)) {
         if (flow_holds(conn)) return;
-        if (conn_throttle(conn)) {
-            conn__flush_throttled(conn);
+        if (conn_throttle(conn) || conn_files(conn)) {
+            conn__flush_pieces(conn);
             return;
         }
     }
@@ -382,11 +410,18 @@ bool conn_flush_plain(sally_conn *conn)
 void conn_on_sent(sally_conn *conn, const struct port_event *event)
 {
     if (!conn_alive(conn)) return; /* the queue is dropped at the end */
+    bool of_file = files_in_flight(conn);
     if (event->error) {
-        conn_broken(conn, event->error, event->sys_error);
+        if (of_file)
+            files_failed(conn, event);
+        else
+            conn_broken(conn, event->error, event->sys_error);
         return;
     }
-    conn__took(conn, event->bytes);
+    if (of_file)
+        conn__took_file(conn, event->bytes);
+    else
+        conn__took(conn, event->bytes);
     if (conn->out.bytes || conn->state == CONN_DRAINING || conn_has(conn, CONN_SHUT_ASKED))
         shard_mark_dirty(conn->shard, conn);
 }

@@ -3,6 +3,7 @@
 
 #include "net/budget.h"
 #include "net/conn.h"
+#include "net/file_send.h"
 #include "net/produce.h"
 #include "net/record.h"
 #include "net/throttle.h"
@@ -24,7 +25,8 @@ void flow_flag(sally_conn *conn)
 {
     const struct flow *flow = conn_flow(conn);
     bool limits = flow->throttle && flow->throttle->limits;
-    if (flow->notes || flow->corked || flow->producer || limits || conn->policy->has_budget)
+    bool busy = flow->notes || flow->corked || flow->producer || files_waiting(flow->files);
+    if (busy || limits || conn->policy->has_budget)
         conn->flags |= CONN_FLOW;
     else
         conn->flags &= (uint16_t)~CONN_FLOW;
@@ -32,7 +34,7 @@ void flow_flag(sally_conn *conn)
 
 /* ---- Notes ---- */
 
-static struct note *note__create(sally_conn *conn, sally_sent_fn done, void *arg, int *err)
+struct note *flow_note(sally_conn *conn, sally_sent_fn done, void *arg, int *err)
 {
     *err = flow_need(conn);
     if (!*err && conn_flow(conn)->notes == NOTES_MAX) {
@@ -46,10 +48,10 @@ static struct note *note__create(sally_conn *conn, sally_sent_fn done, void *arg
     return note;
 }
 
-static void flow__append(sally_conn *conn, struct note *note)
+void flow_append(sally_conn *conn, struct note *note)
 {
     struct flow *flow = conn_flow(conn);
-    note->at = conn->bytes_out + conn->out.bytes;
+    note->at = conn->bytes_out + conn_queued(conn);
     if (flow->last)
         flow->last->next = note;
     else
@@ -58,6 +60,11 @@ static void flow__append(sally_conn *conn, struct note *note)
     flow->notes++;
     flow_flag(conn);
     shard_mark_dirty(conn->shard, conn); /* there may be nothing to wait for */
+}
+
+void flow_give_back(sally_conn *conn, struct note *note)
+{
+    if (note) mem_free(flow__mem(conn), note, sizeof *note);
 }
 
 static void flow__tell_first(sally_conn *conn, bool sent)
@@ -98,8 +105,8 @@ int sally_conn_when_sent(sally_conn *conn, sally_sent_fn done, void *arg)
     if (!conn_here(conn) || !done) return SALLY_EINVAL;
     if (conn->state != CONN_OPEN) return SALLY_ECLOSED;
     int err;
-    struct note *note = note__create(conn, done, arg, &err);
-    if (note) flow__append(conn, note);
+    struct note *note = flow_note(conn, done, arg, &err);
+    if (note) flow_append(conn, note);
     return err;
 }
 
@@ -109,16 +116,16 @@ int sally_conn_send_owned(sally_conn *conn, const void *data, size_t len, sally_
     if (!conn_here(conn) || (!data && len)) return SALLY_EINVAL;
     if (!done) return len ? conn_told(conn_send_ref(conn, data, len, NULL, NULL, 0)) : 0;
     int err;
-    struct note *note = note__create(conn, done, arg, &err);
+    struct note *note = flow_note(conn, done, arg, &err);
     if (!note) return err;
     if (len == 0 && conn->state != CONN_OPEN) err = SALLY_ECLOSED;
     if (len) err = conn_send_ref(conn, data, len, NULL, NULL, 0);
     if (err < 0) {
-        mem_free(flow__mem(conn), note, sizeof *note);
+        flow_give_back(conn, note);
         return err;
     }
     note->dropped = err == CONN_LET_GO;
-    flow__append(conn, note);
+    flow_append(conn, note);
     return 0;
 }
 
@@ -127,8 +134,8 @@ int sally_conn_send_owned(sally_conn *conn, const void *data, size_t len, sally_
 bool flow_holds(const sally_conn *conn)
 {
     return conn_flow(conn) && conn_flow(conn)->corked && conn->state == CONN_OPEN &&
-           !conn_has(conn, CONN_SHUT_ASKED) && !conn_flow(conn)->producer &&
-           conn->out.bytes <= conn->policy->send_high_bytes;
+           !conn_has(conn, CONN_SHUT_ASKED) && !conn_flow(conn)->producer && !files_begun(conn) &&
+           conn_queued(conn) <= conn->policy->send_high_bytes;
 }
 
 int sally_conn_cork(sally_conn *conn)
@@ -200,8 +207,7 @@ static bool flow__drop_oldest(sally_conn *conn)
     return flow_count_drop(conn, bytes) == 0;
 }
 
-/* Whether the queue and the budgets have room, at once. */
-static int flow__judge(const sally_conn *conn, size_t len)
+int flow_judge(const sally_conn *conn, size_t len)
 {
     if (conn->out.bytes > conn->policy->send_bytes_max - len) return SALLY_EFULL;
     return budget_judge(conn, len);
@@ -218,7 +224,7 @@ static int flow__full(sally_conn *conn, size_t len)
     case SALLY_FULL_CLOSE:
         conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_SEND_LIMIT, SALLY_EFULL, 0);
         return SALLY_ECLOSED;
-    case SALLY_FULL_DROP_OLDEST: do { err = flow__judge(conn, len);
+    case SALLY_FULL_DROP_OLDEST: do { err = flow_judge(conn, len);
         } while (err == SALLY_EFULL && flow__drop_oldest(conn));
         if (err != SALLY_EFULL) return err;
         break;
@@ -234,7 +240,7 @@ int flow_make_room(sally_conn *conn, size_t len)
         return SALLY_ECLOSED;
     if (produce_runs(conn)) return SALLY_ESTATE;
     if (len > conn->policy->send_bytes_max) return SALLY_ELIMIT;
-    int err = flow__judge(conn, len);
+    int err = flow_judge(conn, len);
     if (err != SALLY_EFULL) return err;
     return flow__full(conn, len);
 }
@@ -304,6 +310,7 @@ void flow_free(sally_conn *conn)
     if (!flow) return;
     record_drop(conn);
     throttle_free(conn);
+    files_free(conn);
     mem_free(flow__mem(conn), flow, sizeof *flow);
     conn->extra->flow = NULL;
 }

@@ -18,6 +18,7 @@ struct note {
     bool dropped;
 };
 
+struct file_queue;
 struct producer;
 struct record;
 struct throttle;
@@ -32,11 +33,18 @@ struct flow {
     struct record *record;     /* NULL: nothing recorded */
     struct throttle *throttle; /* NULL: never had limits for bytes a second */
     struct producer *producer; /* NULL: nothing is produced */
+    struct file_queue *files;  /* NULL: never sent one */
     uint32_t wanted;           /* sally_conn_want; 0: nothing */
 };
 
 /* conn_flow is there after 0; else SALLY_ENOMEM, also while the connection is being made. */
 int flow_need(sally_conn *conn);
+
+/* A completion to come, for behind all that is queued by then; NULL: what keeps it from being made.
+ * Appended, or given back. */
+struct note *flow_note(sally_conn *conn, sally_sent_fn done, void *arg, int *err);
+void flow_append(sally_conn *conn, struct note *note);
+void flow_give_back(sally_conn *conn, struct note *note);
 
 /* Corked, and nothing that goes all the same. */
 bool flow_holds(const sally_conn *conn);
@@ -57,6 +65,10 @@ void flow_dropped(sally_conn *conn, uint32_t before, uint32_t bytes);
 /* Whether len more bytes may be queued, and what the options say when not: 0, SALLY_E* or
  * CONN_LET_GO. */
 int flow_make_room(sally_conn *conn, size_t len);
+
+/* Whether there is room for len bytes now, whatever the options say: 0, SALLY_EFULL, SALLY_ENOMEM.
+ */
+int flow_judge(const sally_conn *conn, size_t len);
 
 /* A send of so many bytes was let go. 0 or SALLY_ENOMEM. */
 int flow_count_drop(sally_conn *conn, size_t bytes);

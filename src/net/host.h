@@ -35,6 +35,10 @@ struct host {
     void (*step_add)(void *ctx, struct stepper *stepper);
     void (*step_remove)(void *ctx, struct stepper *stepper);
     uint64_t (*job_ns)(void *ctx);
+    /* A file of the system's under the name that this host's ports have for it, until it is
+     * dropped; NULL: they have the same. Neither opens nor closes it. */
+    os_file (*file_take)(void *ctx, os_file file, uint64_t bytes);
+    void (*file_drop)(void *ctx, os_file file);
     uint64_t seed[2];   /* a secret for hash tables */
     const char *reason; /* why this port, for sally_engine_port_reason */
 };

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "net/conn.h"
+#include "net/file_send.h"
 #include "net/letter.h"
 #include "net/server.h"
 #include "os/address.h"
@@ -27,7 +28,7 @@ static void look__conn(const sally_conn *conn, sally_conn_info *info)
         .server = conn->policy->server,
         .bytes_in = conn_bytes_in(conn),
         .bytes_out = conn->bytes_out,
-        .bytes_queued = conn->out.bytes,
+        .bytes_queued = conn_queued_told(conn),
         .age_ms = look__ms(now - conn->opened_ms),
         .idle_ms = look__ms(now - active),
         .paused = conn->state == CONN_OPEN && conn_has(conn, CONN_PAUSED | CONN_AUTO_PAUSED),

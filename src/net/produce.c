@@ -3,6 +3,7 @@
 
 #include "net/budget.h"
 #include "net/conn.h"
+#include "net/file_send.h"
 #include "net/flow.h"
 #include "net/throttle.h"
 
@@ -28,7 +29,7 @@ static bool produce__may_ask(const sally_conn *conn)
 {
     const struct producer *producer = conn_producer(conn);
     bool open = conn->state == CONN_OPEN || conn->state == CONN_DRAINING;
-    return producer && open && !producer->asleep && conn->out.bytes <= conn->policy->send_low_bytes;
+    return producer && open && !producer->asleep && conn_is_low(conn);
 }
 
 /* Nobody has to tell when there is memory again. */

@@ -3,6 +3,7 @@
 
 #include "filter/framer.h"
 #include "net/conn.h"
+#include "net/file_send.h"
 #include "net/flow.h"
 #include "net/limits.h"
 
@@ -261,6 +262,7 @@ void throttle_closing(sally_conn *conn)
     uint64_t linger_ms = conn->policy->linger_ms;
     bool slow = throttle->shared || throttle->ways[WAY_SEND].own.bytes_s;
     throttle->drain_due_ms = WHEEL_NEVER;
+    if (conn_files(conn) && linger_ms < FILES_CLOSE_MS) linger_ms = FILES_CLOSE_MS;
     if (slow && linger_ms != POLICY_NEVER) throttle->drain_due_ms = conn->shard->now_ms + linger_ms;
     valve__leave(conn, &throttle->ways[WAY_RECV]);
 }

@@ -15,6 +15,10 @@ typedef intptr_t os_file;
  * ordinary), with the system's code beside it (open(2), fstat(2); CreateFileW). */
 int os_file_open(const char *path, os_file *file, uint64_t *bytes, int *sys_error);
 
+/* Whether a file that somebody else has opened is such a one, and how long it is now. It stays the
+ * caller's. Errors as above; on Linux also EBADF for one that can't be read. */
+int os_file_judge(os_file file, uint64_t *bytes, int *sys_error);
+
 /* Not while it is being sent. */
 void os_file_close(os_file file);
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,23 +18,32 @@ static int file__failed(int sys, int *sys_error)
     return error == SALLY_EACCES || error == SALLY_EEXHAUSTED ? error : SALLY_EFILE;
 }
 
+int os_file_judge(os_file file, uint64_t *bytes, int *sys_error)
+{
+    struct stat status;
+    *sys_error = 0;
+    if (file < 0 || file > INT_MAX) return file__failed(EBADF, sys_error);
+    int flags = fcntl((int)file, F_GETFL);
+    if (flags < 0 || fstat((int)file, &status) != 0) return file__failed(errno, sys_error);
+    if (S_ISDIR(status.st_mode)) return file__failed(EISDIR, sys_error);
+    if (!S_ISREG(status.st_mode)) return file__failed(EINVAL, sys_error);
+    if ((flags & O_ACCMODE) == O_WRONLY || (flags & O_PATH)) return file__failed(EBADF, sys_error);
+    *bytes = (uint64_t)status.st_size;
+    return 0;
+}
+
 /* O_NONBLOCK: a pipe without a writer must not hold us up before we know that it is one. */
 int os_file_open(const char *path, os_file *file, uint64_t *bytes, int *sys_error)
 {
-    struct stat status;
     *file = OS_NO_FILE;
-    *sys_error = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) return file__failed(errno, sys_error);
-    int sys = fstat(fd, &status) != 0 ? errno : 0;
-    if (!sys && !S_ISREG(status.st_mode)) sys = S_ISDIR(status.st_mode) ? EISDIR : EINVAL;
-    if (sys) {
+    int err = os_file_judge(fd, bytes, sys_error);
+    if (err)
         close(fd);
-        return file__failed(sys, sys_error);
-    }
-    *file = fd;
-    *bytes = (uint64_t)status.st_size;
-    return 0;
+    else
+        *file = fd;
+    return err;
 }
 
 void os_file_close(os_file file) { close((int)file); }

@@ -14,32 +14,35 @@ static int file__failed(DWORD sys, int *sys_error)
     return error == SALLY_EACCES || error == SALLY_EEXHAUSTED ? error : SALLY_EFILE;
 }
 
+int os_file_judge(os_file file, uint64_t *bytes, int *sys_error)
+{
+    LARGE_INTEGER size = {0};
+    *sys_error = 0;
+    if (GetFileType((HANDLE)file) != FILE_TYPE_DISK)
+        return file__failed(ERROR_BAD_FILE_TYPE, sys_error);
+    if (!GetFileSizeEx((HANDLE)file, &size)) return file__failed(GetLastError(), sys_error);
+    *bytes = (uint64_t)size.QuadPart;
+    return 0;
+}
+
 /* Not overlapped: a transfer takes its offset from its own struct in any case, and a plain read
  * needs no event. SEQUENTIAL_SCAN is what Microsoft's page of TransmitFile advises. */
 int os_file_open(const char *path, os_file *file, uint64_t *bytes, int *sys_error)
 {
     WCHAR wide[PATH_UNITS_MAX];
-    LARGE_INTEGER size = {0};
     *file = OS_NO_FILE;
-    *sys_error = 0;
     if (!MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, wide, PATH_UNITS_MAX))
         return file__failed(GetLastError(), sys_error);
     HANDLE handle =
         CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
                     NULL, OPEN_EXISTING, FILE_FLAG_SEQUENTIAL_SCAN, NULL);
     if (handle == INVALID_HANDLE_VALUE) return file__failed(GetLastError(), sys_error);
-    DWORD sys = 0;
-    if (GetFileType(handle) != FILE_TYPE_DISK)
-        sys = ERROR_BAD_FILE_TYPE;
-    else if (!GetFileSizeEx(handle, &size))
-        sys = GetLastError();
-    if (sys) {
+    int err = os_file_judge((os_file)handle, bytes, sys_error);
+    if (err)
         CloseHandle(handle);
-        return file__failed(sys, sys_error);
-    }
-    *file = (os_file)handle;
-    *bytes = (uint64_t)size.QuadPart;
-    return 0;
+    else
+        *file = (os_file)handle;
+    return err;
 }
 
 void os_file_close(os_file file) { CloseHandle((HANDLE)file); }

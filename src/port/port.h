@@ -138,7 +138,7 @@ enum port_ability {
     PORT_CAN_SEND_NOW = 1 << 0, /* port_send_now may take bytes at once: try it before port_send */
     PORT_CAN_POLL_FD =
         1 << 1, /* port_fd gives a descriptor that is readable when port_wait would not sleep */
-    PORT_CAN_SEND_FILE = 1 << 2, /* port_send_file; without it read the file and send the bytes */
+    PORT_CAN_SEND_FILE = 1 << 2, /* port_send_file; without it the starter reads and sends */
 };
 
 /* Written by the port's thread (counter_add), readable by any. Counted by the wrappers below:

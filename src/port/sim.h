@@ -124,6 +124,7 @@ struct sim_file {
     uint64_t bytes;    /* a test may make it shorter at any time */
     uint64_t fails_at; /* the byte that can't be read; UINT64_MAX: none */
     void (*read)(void *user, uint64_t offset, void *to, uint32_t len);
+    uint64_t (*size)(void *user); /* asked before each part; NULL: `bytes` it is */
     void *user;
     bool open;
 };

@@ -59,7 +59,8 @@ static int64_t readable(const struct sim_file *file, uint64_t offset, uint32_t m
 int64_t sim_file_put(struct sim_link *link, uint32_t max)
 {
     unsigned char piece[PIECE_BYTES];
-    const struct sim_file *file = sim_file_of(link->port->world, link->file->handle);
+    struct sim_file *file = sim_file_of(link->port->world, link->file->handle);
+    if (file->size) file->bytes = file->size(file->user);
     int64_t bytes = readable(file, link->file->offset, max);
     for (int64_t done = 0; done < bytes;) {
         uint32_t len = bytes - done < PIECE_BYTES ? (uint32_t)(bytes - done) : PIECE_BYTES;

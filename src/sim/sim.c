@@ -71,6 +71,39 @@ int sally_sim_black_hole(sally_sim *sim, const char *text)
 }
 
 /* In the order in which they came: what the seed draws must not depend on addresses. */
+/* Files are the real machine's. The port asks for the length before each part; the rest of one that
+ * another program makes shorter within that call is zeros. */
+static uint64_t host_file_bytes(void *user)
+{
+    uint64_t bytes = 0;
+    int sys_error;
+    return os_file_judge((os_file)(intptr_t)user, &bytes, &sys_error) ? 0 : bytes;
+}
+
+static void host_file_read(void *user, uint64_t offset, void *to, uint32_t len)
+{
+    int sys_error;
+    int64_t got = 1;
+    for (; len && got > 0; offset += (uint64_t)got, len -= (uint32_t)got) {
+        got = os_file_read((os_file)(intptr_t)user, offset, to, len, &sys_error);
+        if (got > 0) to = (char *)to + got;
+    }
+    memset(to, 0, len);
+}
+
+static os_file host_file_take(void *ctx, os_file file, uint64_t bytes)
+{
+    struct sim_world *world = ((sally_sim *)ctx)->world;
+    os_file shown = sim_file_make(world, bytes, host_file_read, (void *)(intptr_t)file);
+    sim_file_of(world, shown)->size = host_file_bytes;
+    return shown;
+}
+
+static void host_file_drop(void *ctx, os_file file)
+{
+    sim_file_close(((sally_sim *)ctx)->world, file);
+}
+
 static void host_step_add(void *ctx, struct stepper *stepper)
 {
     struct stepper **at = &((sally_sim *)ctx)->steppers;
@@ -167,6 +200,8 @@ int sally_sim_create(sally_sim **out, uint64_t seed, const sally_sim_options *op
                               .step_add = host_step_add,
                               .step_remove = host_step_remove,
                               .job_ns = host_job_ns,
+                              .file_take = host_file_take,
+                              .file_drop = host_file_drop,
                               .seed = {seed, ~seed},
                               .reason = sim->reason};
     *out = sim;

@@ -547,6 +547,34 @@ static void a_unit_is_dropped_whole_and_what_is_kept_stays(void **state)
     bench_free(&bench);
 }
 
+/* What is behind a mark is not gathered, also when it is all that there is, and appending to it
+ * begins anew. */
+static void nothing_is_gathered_past_a_mark(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct span spans[4];
+    bench_init(&bench);
+    struct sendq *queue = &bench.queue;
+    assert_false(sendq_at_mark(queue));
+    assert_int_equal(sendq_copy(queue, &bench.pools, "ab", 2), 0);
+    assert_int_equal(sendq_refer(queue, &bench.pools, NULL, 50, note_release, &bench.releases, 7),
+                     0);
+    assert_int_equal(sendq_copy(queue, &bench.pools, "c", 1), 0);
+    assert_int_equal(sendq_gather(queue, spans, 4), 1);
+    assert_int_equal(spans[0].len, 2);
+    sendq_consume(queue, &bench.pools, 2);
+    assert_true(sendq_at_mark(queue));
+    assert_int_equal(bench.releases.count, 0);
+    sendq_consume(queue, &bench.pools, 50);
+    assert_int_equal(bench.releases.count, 1);
+    assert_int_equal(bench.releases.tokens[0], 7);
+    assert_false(sendq_at_mark(queue));
+    assert_int_equal(sendq_gather(queue, spans, 4), 1);
+    assert_memory_equal(spans[0].data, "c", 1);
+    bench_free(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -556,6 +584,7 @@ int main(void)
         cmocka_unit_test(appending_leaves_what_is_in_flight_alone),
         cmocka_unit_test(references_are_released_once_in_order),
         cmocka_unit_test(release_may_append),
+        cmocka_unit_test(nothing_is_gathered_past_a_mark),
         cmocka_unit_test(gather_stops_at_max),
         cmocka_unit_test(pools_refuse_useless_sizes),
         cmocka_unit_test(copy_is_all_or_nothing_at_the_chunk_cap),

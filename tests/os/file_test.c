@@ -1,4 +1,6 @@
 /* Files that are sent: what may be opened, and reading at an offset. */
+#include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -105,6 +109,85 @@ static void a_folder_is_refused(void **state)
     refused(".");
 }
 
+static void one_that_is_open_is_judged_too(void **state)
+{
+    (void)state;
+    uint64_t bytes = 0;
+    int sys = -1;
+    write_file(name, "0123456789");
+    os_file file = opened(name, 10);
+    assert_int_equal(os_file_judge(file, &bytes, &sys), 0);
+    assert_int_equal(bytes, 10);
+    assert_int_equal(sys, 0);
+    os_file_close(file);
+    assert_int_equal(os_file_judge(file, &bytes, &sys), SALLY_EFILE);
+    assert_int_not_equal(sys, 0);
+    remove(name);
+}
+
+/* UTF-8, also where the system has names of 16-bit units. */
+static void a_name_may_have_any_letters(void **state)
+{
+    (void)state;
+    static const char utf8[] = "os_file_\xc3\xa4\xe4\xb8\xad\xf0\x9f\x9a\xaa.tmp";
+#if defined(_WIN32)
+    static const wchar_t wide[] = L"os_file_\x00e4\x4e2d\xd83d\xdeaa.tmp";
+    FILE *file = _wfopen(wide, L"wb");
+    assert_non_null(file);
+    assert_true(fputs("abc", file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    os_file_close(opened(utf8, 3));
+    assert_int_equal(_wremove(wide), 0);
+#else
+    write_file(utf8, "abc");
+    os_file_close(opened(utf8, 3));
+    remove(utf8);
+#endif
+    refused(utf8);
+}
+
+#if !defined(_WIN32)
+static void judge_refuses(int fd, int because)
+{
+    uint64_t bytes;
+    int sys = 0;
+    assert_true(fd >= 0);
+    assert_int_equal(os_file_judge(fd, &bytes, &sys), SALLY_EFILE);
+    assert_int_equal(sys, because);
+    close(fd);
+}
+
+static void what_is_no_readable_file_is_refused(void **state)
+{
+    (void)state;
+    int ends[2];
+    uint64_t bytes;
+    int sys;
+    assert_int_equal(pipe(ends), 0);
+    judge_refuses(ends[0], EINVAL);
+    judge_refuses(ends[1], EINVAL);
+    write_file(name, "0");
+    judge_refuses(open(name, O_WRONLY), EBADF);
+    judge_refuses(open(name, O_PATH), EBADF);
+    judge_refuses(open(".", O_RDONLY), EISDIR);
+    judge_refuses(open("/dev/null", O_RDONLY), EINVAL);
+    remove(name);
+    refused("/dev/null");
+    assert_int_equal(mkfifo(name, 0600), 0);
+    refused(name); /* at once: nobody writes to it */
+    remove(name);
+    assert_int_equal(os_file_judge(OS_NO_FILE, &bytes, &sys), SALLY_EFILE);
+    assert_int_equal(os_file_judge((os_file)1 << 33, &bytes, &sys), SALLY_EFILE);
+}
+#else
+static void what_is_no_readable_file_is_refused(void **state)
+{
+    (void)state;
+    refused("NUL");
+    refused("CON");
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -113,6 +196,9 @@ int main(void)
         cmocka_unit_test(an_empty_file_is_a_file),
         cmocka_unit_test(what_is_not_there_is_refused),
         cmocka_unit_test(a_folder_is_refused),
+        cmocka_unit_test(a_name_may_have_any_letters),
+        cmocka_unit_test(one_that_is_open_is_judged_too),
+        cmocka_unit_test(what_is_no_readable_file_is_refused),
     };
     return cmocka_run_group_tests_name("os_file", tests, NULL, NULL);
 }
