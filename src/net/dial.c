@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "net/chain.h"
 #include "net/client.h"
 #include "net/conn.h"
 #include "net/group.h"
@@ -212,7 +213,7 @@ void dial_on_event(sally_conn *conn, const struct port_event *event)
         dial__failed(conn, SALLY_ENOMEM, 0);
         return;
     }
-    if (!limits_attach(conn) || !throttle_attach(conn)) {
+    if (!limits_attach(conn) || !throttle_attach(conn) || !chain_attach(conn)) {
         dial__failed(conn, SALLY_ENOMEM, 0);
         return;
     }
@@ -220,8 +221,8 @@ void dial_on_event(sally_conn *conn, const struct port_event *event)
         conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_LOCAL, SALLY_ECANCELED, 0);
         return;
     }
-    counter_add(&conn->shard->counters.connected, 1);
-    conn_open(conn);
+    if (!conn->policy->filters) counter_add(&conn->shard->counters.connected, 1); /* else later */
+    conn_begin(conn);
 }
 
 void dial_on_timer(sally_conn *conn)

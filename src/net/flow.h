@@ -18,6 +18,7 @@ struct note {
     bool dropped;
 };
 
+struct chain;
 struct producer;
 struct record;
 struct throttle;
@@ -32,6 +33,7 @@ struct flow {
     struct record *record;     /* NULL: nothing recorded */
     struct throttle *throttle; /* NULL: never had limits for bytes a second */
     struct producer *producer; /* NULL: nothing is produced */
+    struct chain *chain;       /* NULL: no filters */
     uint32_t wanted;           /* sally_conn_want; 0: nothing */
 };
 
@@ -57,6 +59,8 @@ void flow_dropped(sally_conn *conn, uint32_t before, uint32_t bytes);
 /* Whether len more bytes may be queued, and what the options say when not: 0, SALLY_E* or
  * CONN_LET_GO. */
 int flow_make_room(sally_conn *conn, size_t len);
+/* The same when they may become `most`. */
+int flow_make_room_for(sally_conn *conn, size_t len, size_t most);
 
 /* A send of so many bytes was let go. 0 or SALLY_ENOMEM. */
 int flow_count_drop(sally_conn *conn, size_t bytes);

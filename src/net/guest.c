@@ -1,6 +1,7 @@
 #include "net/guest.h"
 
 #include "net/budget.h"
+#include "net/chain.h"
 #include "net/conn.h"
 #include "net/engine.h"
 #include "net/flow.h"
@@ -61,6 +62,7 @@ void guest_take_over(sally_conn *conn, struct policy *policy, const void *farewe
     conn_drop_held(conn);
     if (before->has_budget) budget_charge(conn); /* its server's account has no more of it */
     if (conn_flow(conn)) throttle_free(conn);
+    if (conn_flow(conn)) chain_free(conn);
     conn->policy = policy_ref(policy);
     if (conn_flow(conn)) flow_flag(conn);
     conn->counted_server = false;

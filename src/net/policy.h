@@ -17,6 +17,7 @@
 
 #define POLICY_NEVER UINT64_MAX
 
+struct filters;
 struct framing;
 enum { POLICY_SEND_BYTES_MAX = 4 << 20 }; /* the default of send_bytes_max */
 /* The limits that are off unless asked for; times as in struct policy, rates 0: none. */
@@ -63,7 +64,8 @@ struct policy {
     struct port_sock_options sock;
     struct policy_more more;
     bool has_rates;
-    sally_rates rates; /* with a reference of what is shared */
+    sally_rates rates;       /* with a reference of what is shared */
+    struct filters *filters; /* its own copy; NULL: none */
 };
 
 /* One reference. SALLY_EINVAL for what contradicts itself, SALLY_ENOMEM, SALLY_ELIMIT. `server`
