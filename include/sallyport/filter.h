@@ -47,7 +47,8 @@
  *
  * Errors. An `in` that fails ends the connection gently with SALLY_CLOSE_FILTER and the filter's
  * error, and counts as SALLY_STRIKE_MALFORMED: what is queued still goes out, but nothing more is
- * read. An `out` that fails, or breaks what it declared, is our own mistake: the connection is
+ * read. What the failing call itself has made is dropped: a filter that has good bytes before what is
+ * wrong makes those first. An `out` that fails, or breaks what it declared, is our own mistake: the connection is
  * aborted with SALLY_CLOSE_FILTER, and the send call is SALLY_ECLOSED.
  *
  * A connection without filters pays nothing for all this. */

@@ -345,22 +345,6 @@ static void a_bomb_is_delivered_in_pieces_and_grows_no_memory(const struct stage
     stage_end(stage);
 }
 
-/* What comes is unpacked, what goes goes as it is. */
-static int pass_on(void *state, sally_filter_io *io)
-{
-    (void)state;
-    while (IO_LEFT(io) && IO_ROOM(io)) io_make(io, io_next(io));
-    return SALLY_FILTERED_ALL;
-}
-
-static sally_filter filter_unpack(void)
-{
-    sally_filter filter = filter_runs();
-    filter.out = pass_on;
-    filter.out_max = NULL;
-    return filter;
-}
-
 enum { BACK_BYTES = 8 * MB, BACK_MAX = 64 * KB };
 
 static void send_back(sally_conn *conn, const void *data, size_t len)

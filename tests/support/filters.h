@@ -9,6 +9,8 @@
 
 #include "sallyport/filter.h"
 
+#include "support/lot.h"
+
 /* What is used and made in a call so far. */
 #define IO_LEFT(io) ((io)->len - (io)->used)
 #define IO_ROOM(io) ((io)->room_bytes - (io)->made)
@@ -77,7 +79,7 @@ struct runs_state {
     unsigned char byte;
     unsigned char ready[RUN_BYTES];
     uint32_t ready_at, ready_bytes; /* out: of a record that found no room */
-    bool ended;
+    bool bad, ended;
 };
 
 static inline uint32_t run_count(const unsigned char *head)
@@ -94,7 +96,7 @@ static inline void run_write(unsigned char *head, uint32_t count, unsigned char 
 static inline int runs_in(void *state, sally_filter_io *io)
 {
     struct runs_state *runs = state;
-    for (;;) {
+    while (!runs->bad) {
         while (runs->left && IO_ROOM(io)) {
             io_make(io, runs->head[4]);
             runs->left--;
@@ -105,12 +107,15 @@ static inline int runs_in(void *state, sally_filter_io *io)
         if (runs->head_bytes < RUN_BYTES) break;
         runs->head_bytes = 0;
         runs->left = run_count(runs->head);
-        if (!runs->left) return SALLY_EMALFORMED;
+        runs->bad = !runs->left;
+        if (runs->bad) break;
         if (runs->left != RUNS_END) continue;
         runs->left = 0;
         return SALLY_FILTERED_END;
     }
-    return io->finish && runs->head_bytes ? SALLY_EMALFORMED : SALLY_FILTERED_ALL;
+    if (io->finish && runs->head_bytes) runs->bad = true;
+    if (!runs->bad) return SALLY_FILTERED_ALL;
+    return io->made ? SALLY_FILTERED_MORE : SALLY_EMALFORMED; /* what was good comes first */
 }
 
 static inline bool runs_write(struct runs_state *runs, sally_filter_io *io)
@@ -171,6 +176,23 @@ static inline sally_filter filter_runs(void)
                           .in = runs_in,
                           .out = runs_out,
                           .out_max = runs_out_max};
+}
+
+/* ---- unpack: what comes is in runs, what goes goes as it is ---- */
+
+static inline int pass_on(void *state, sally_filter_io *io)
+{
+    (void)state;
+    while (IO_LEFT(io) && IO_ROOM(io)) io_make(io, io_next(io));
+    return SALLY_FILTERED_ALL;
+}
+
+static inline sally_filter filter_unpack(void)
+{
+    sally_filter filter = filter_runs();
+    filter.out = pass_on;
+    filter.out_max = NULL;
+    return filter;
 }
 
 /* ---- shake: the client (no server) begins with "hello", the server answers "welcome", or "sorry"
@@ -293,6 +315,97 @@ static inline sally_filter filter_shake(void)
                           .in = shake_in,
                           .out = shake_out,
                           .out_max = shake_out_max};
+}
+
+/* ---- lazy: bytes as they are, but late, in pieces, and with a word of its own now and then. With
+ * `user` it is ready when the first byte has come ---- */
+
+enum { LAZY_BYTES = 24 };
+
+struct lazy_lane {
+    unsigned char bytes[LAZY_BYTES];
+    uint32_t count;
+};
+
+struct lazy_state {
+    struct lazy_lane in, out;
+    struct lot lot;
+    uint32_t words; /* to be said */
+    bool ready;
+};
+
+static inline int lazy_open(void *state, void *user, sally_conn *conn)
+{
+    struct lazy_state *lazy = state;
+    (void)conn;
+    lazy->lot.state = 5;
+    lazy->ready = !user;
+    return 0;
+}
+
+static inline bool lazy_ready(const void *state)
+{
+    return ((const struct lazy_state *)state)->ready;
+}
+
+static inline void lazy_take(struct lazy_lane *lane, sally_filter_io *io, uint32_t most)
+{
+    for (; most && IO_LEFT(io) && lane->count < LAZY_BYTES; most--)
+        lane->bytes[lane->count++] = io_next(io);
+}
+
+static inline void lazy_give(struct lazy_lane *lane, sally_filter_io *io, uint32_t most)
+{
+    uint32_t given = 0;
+    for (; given < most && given < lane->count && IO_ROOM(io); given++)
+        io_make(io, lane->bytes[given]);
+    lane->count -= given;
+    memmove(lane->bytes, lane->bytes + given, lane->count);
+}
+
+static inline int lazy_in(void *state, sally_filter_io *io)
+{
+    struct lazy_state *lazy = state;
+    lazy_take(&lazy->in, io, 1 + lot_below(&lazy->lot, LAZY_BYTES));
+    io->reply = lot_below(&lazy->lot, 10) == 0;
+    if (io->reply) lazy->words++;
+    if (!lazy->ready) {
+        lazy->ready = lazy->in.count > 0;
+        if (lazy->ready) return SALLY_FILTERED_MORE;
+        return io->finish ? SALLY_EMALFORMED : SALLY_FILTERED_ALL;
+    }
+    lazy_give(&lazy->in, io, 1 + lot_below(&lazy->lot, LAZY_BYTES));
+    return lazy->in.count ? SALLY_FILTERED_MORE : SALLY_FILTERED_ALL;
+}
+
+static inline int lazy_out(void *state, sally_filter_io *io)
+{
+    struct lazy_state *lazy = state;
+    for (; lazy->words && IO_ROOM(io); lazy->words--) io_make(io, '!');
+    lazy_take(&lazy->out, io, 1 + lot_below(&lazy->lot, LAZY_BYTES));
+    if (lazy->out.count == LAZY_BYTES || !IO_LEFT(io) || lot_below(&lazy->lot, 2))
+        lazy_give(&lazy->out, io, io->flush ? LAZY_BYTES : 1 + lot_below(&lazy->lot, LAZY_BYTES));
+    bool all = lazy->out.count == 0 || (!io->flush && !IO_LEFT(io));
+    return all && !lazy->words ? SALLY_FILTERED_ALL : SALLY_FILTERED_MORE;
+}
+
+static inline size_t lazy_out_max(const void *state, size_t len)
+{
+    const struct lazy_state *lazy = state;
+    return len + lazy->out.count + lazy->words;
+}
+
+static inline sally_filter filter_lazy(bool shakes)
+{
+    static char yes;
+    return (sally_filter){.name = "lazy",
+                          .state_bytes = sizeof(struct lazy_state),
+                          .user = shakes ? &yes : NULL,
+                          .open = lazy_open,
+                          .ready = lazy_ready,
+                          .in = lazy_in,
+                          .out = lazy_out,
+                          .out_max = lazy_out_max};
 }
 
 #endif
