@@ -19,6 +19,13 @@ static uint64_t refused_handshakes(sally_server *server)
     return stats.refused_for[SALLY_REFUSED_HANDSHAKE];
 }
 
+static uint64_t bytes_in(const struct stage *stage)
+{
+    sally_engine_stats stats;
+    assert_int_equal(sally_engine_get_stats(stage->engine, &stats), 0);
+    return stats.bytes_in;
+}
+
 static void close_it(sally_conn *conn) { sally_conn_close(conn); }
 
 static struct stage *begin(const struct stage_way *way, const sally_filter *filters, uint32_t count,
@@ -99,6 +106,7 @@ static void a_failed_handshake_is_refused_and_struck(const struct stage_way *way
     check_fin(fd);
     STAGE_WAIT(refused_handshakes(stage->server) == 1);
     fd = raw_connect(stage->address, 0); /* gone before it said anything: nobody's fault */
+    STAGE_WAIT(sally_server_conns(stage->server) == 1);
     raw_close(fd);
     STAGE_WAIT(refused_handshakes(stage->server) == 2);
     fd = raw_connect(stage->address, 0); /* begun, and late */
@@ -109,6 +117,7 @@ static void a_failed_handshake_is_refused_and_struck(const struct stage_way *way
     assert_int_equal(stats.strike_bans, 0);
     fd = raw_connect(stage->address, 0); /* the third strike */
     assert_true(raw_send(fd, "h", 1));
+    STAGE_WAIT(bytes_in(stage) == 4 + 3 + 1);
     raw_reset(fd);
     STAGE_WAIT(refused_handshakes(stage->server) == 4);
     assert_int_equal(sally_server_admission_stats(stage->server, &stats), 0);
