@@ -445,6 +445,8 @@ static void each_open_has_its_close(const struct stage_way *way)
 
 /* ---- Drain and jobs ---- */
 
+static _Atomic(sally_pool *) workers;
+
 static void work(void *arg) { *(int *)arg = 1; }
 
 static void send_result(sally_conn *conn, void *arg, int status)
@@ -461,7 +463,7 @@ static void begin_work(sally_conn *conn, const void *data, size_t len)
     struct actor *actor = actor_of(conn);
     (void)data;
     (void)len;
-    int err = sally_work(conn, actor->stage->user, work, send_result, &result, NULL, NULL);
+    int err = sally_work(conn, atomic_load(&workers), work, send_result, &result, NULL, NULL);
     STAGE_CHECK(actor->stage, err == 0);
     STAGE_CHECK(actor->stage, sally_engine_drain(actor->stage->engine, 20000) == 0);
 }
@@ -472,7 +474,7 @@ static void a_drain_waits_for_jobs_and_ends_the_stream(const struct stage_way *w
     struct stage *stage = begin(way, filters, 2, (sally_handler){.on_data = begin_work});
     sally_pool *pool;
     assert_int_equal(sally_pool_create(&pool, stage->engine, NULL), 0);
-    stage->user = pool;
+    atomic_store(&workers, pool);
     struct xor_state in = {.key = key}, out = {.key = key};
     unsigned char run[RUN_BYTES], wire[64], runs[64];
     int fd = stage_client(stage, 0, NULL);

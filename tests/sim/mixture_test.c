@@ -47,7 +47,7 @@ static void conn_options(sally_conn_options *conn)
     conn->filters = mixture.filters;
     conn->filter_count = draw(2) ? 1 + draw(SALLY_FILTERS_MAX) : 0;
     for (uint32_t i = 0; i < conn->filter_count; i++)
-        mixture.filters[i] = filter_lazy(draw(6) == 0);
+        mixture.filters[i] = filter_lazy(draw(4) == 0);
 }
 
 static void server_options(void)

@@ -317,8 +317,8 @@ static inline sally_filter filter_shake(void)
                           .out_max = shake_out_max};
 }
 
-/* ---- lazy: bytes as they are, but late, in pieces, and with a word of its own now and then. With
- * `user` it is ready when the first byte has come ---- */
+/* ---- lazy: bytes as they are, but late and in pieces. With `user` it is ready when the first byte
+ * has come, and says a word of its own now and then, which who reads it takes for data ---- */
 
 enum { LAZY_BYTES = 24 };
 
@@ -331,7 +331,7 @@ struct lazy_state {
     struct lazy_lane in, out;
     struct lot lot;
     uint32_t words; /* to be said */
-    bool ready;
+    bool ready, talks;
 };
 
 static inline int lazy_open(void *state, void *user, sally_conn *conn)
@@ -340,6 +340,7 @@ static inline int lazy_open(void *state, void *user, sally_conn *conn)
     (void)conn;
     lazy->lot.state = 5;
     lazy->ready = !user;
+    lazy->talks = user;
     return 0;
 }
 
@@ -367,7 +368,7 @@ static inline int lazy_in(void *state, sally_filter_io *io)
 {
     struct lazy_state *lazy = state;
     lazy_take(&lazy->in, io, 1 + lot_below(&lazy->lot, LAZY_BYTES));
-    io->reply = lot_below(&lazy->lot, 10) == 0;
+    io->reply = lazy->talks && lot_below(&lazy->lot, 10) == 0;
     if (io->reply) lazy->words++;
     if (!lazy->ready) {
         lazy->ready = lazy->in.count > 0;
@@ -395,12 +396,12 @@ static inline size_t lazy_out_max(const void *state, size_t len)
     return len + lazy->out.count + lazy->words;
 }
 
-static inline sally_filter filter_lazy(bool shakes)
+static inline sally_filter filter_lazy(bool talks)
 {
     static char yes;
     return (sally_filter){.name = "lazy",
                           .state_bytes = sizeof(struct lazy_state),
-                          .user = shakes ? &yes : NULL,
+                          .user = talks ? &yes : NULL,
                           .open = lazy_open,
                           .ready = lazy_ready,
                           .in = lazy_in,
