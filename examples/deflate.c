@@ -1,7 +1,7 @@
 /* An echo server whose connections are compressed: a filter between the wire and on_data, which
- * knows nothing of it. Each way is one zlib stream (RFC 1950); every send ends with a flush, so that
- * the peer can read it at once, and the stream ends where the connection does. Much that comes of
- * little waits in the filter while the echo has no room for it. Built where zlib is found. */
+ * knows nothing of it. Each way is one zlib stream (RFC 1950); every send ends with a flush, so
+ * that the peer can read it at once, and the stream ends where the connection does. Much that comes
+ * of little waits in the filter while the echo has no room for it. Built where zlib is found. */
 #include <sallyport/filter.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -45,8 +45,8 @@ extern "C" {
 
 /* What ended it. A peer that after a gentle close reads too slowly, resets or does not finish in
  * time is told in place of LOCAL and PEER_CLOSED; MALFORMED, MESSAGE_TOO_LONG, HANDSHAKE and FILTER
- * stay. MAX_AGE and SHUTDOWN stay as soon as all that was queued has gone out, and `error` tells how
- * the peer took it: 0, SALLY_ETIMEDOUT, SALLY_ERESET. */
+ * stay. MAX_AGE and SHUTDOWN stay as soon as all that was queued has gone out, and `error` tells
+ * how the peer took it: 0, SALLY_ETIMEDOUT, SALLY_ERESET. */
 typedef enum sally_close_reason {
 #define SALLY__ENUM(name, sentence) SALLY_CLOSE_##name,
     SALLY_CLOSE_REASONS(SALLY__ENUM)

@@ -28,17 +28,17 @@
  * Each call that sends ends with a flush, so the peer can read all of it.
  *   copies         sally_conn_send_buf, sally_conn_send_owned, broadcasts and group sends work, but
  *                  what goes is a copy that the filters made; `done` is still called when it went
- *   by id          bytes that other threads send are changed when they arrive at the connection, and
- *                  are taken there even when they grow past send_bytes_max
+ *   by id          bytes that other threads send are changed when they arrive at the connection;
+ *                  there they are taken even when they grow past send_bytes_max
  *   producers      sally_conn_produce fills room of the shard's, at most 4096 bytes at a time
  *   drops          SALLY_FULL_DROP_OLDEST would tear a stream: sally_listen and sally_connect are
  *                  SALLY_EINVAL. SALLY_FULL_DROP_NEWEST drops what no filter has seen
  *   farewells      and other answers to who isn't let in go unfiltered
  *
  * Handshakes. on_open waits until every filter is ready; until then nothing is delivered, and what
- * is sent by id waits. A handshake has first_byte_ms, also on an outgoing connection. One that fails
- * or is late ends the connection with SALLY_CLOSE_HANDSHAKE: an outgoing one has on_close alone, as
- * one that could not be made; an accepted one has no callback, is counted as
+ * is sent by id waits. A handshake has first_byte_ms, also on an outgoing connection. One that
+ * fails or is late ends the connection with SALLY_CLOSE_HANDSHAKE: an outgoing one has on_close
+ * alone, as one that could not be made; an accepted one has no callback, is counted as
  * SALLY_REFUSED_HANDSHAKE, and is a SALLY_STRIKE_HANDSHAKE once the peer has sent anything.
  *
  * Ends. At a half-close and a gentle close the filters finish after all that is queued and before
@@ -47,9 +47,9 @@
  *
  * Errors. An `in` that fails ends the connection gently with SALLY_CLOSE_FILTER and the filter's
  * error, and counts as SALLY_STRIKE_MALFORMED: what is queued still goes out, but nothing more is
- * read. What the failing call itself has made is dropped: a filter that has good bytes before what is
- * wrong makes those first. An `out` that fails, or breaks what it declared, is our own mistake: the connection is
- * aborted with SALLY_CLOSE_FILTER, and the send call is SALLY_ECLOSED.
+ * read. What the failing call itself has made is dropped: a filter that has good bytes before what
+ * is wrong makes those first. An `out` that fails, or breaks what it declared, is our own mistake:
+ * the connection is aborted with SALLY_CLOSE_FILTER, and the send call is SALLY_ECLOSED.
  *
  * A connection without filters pays nothing for all this. */
 #ifndef SALLYPORT_FILTER_H
