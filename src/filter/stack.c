@@ -39,7 +39,10 @@ int stack_open(struct stack *stack, sally_conn *conn)
         struct stack_layer *layer = &stack->layers[i];
         const sally_filter *filter = layer->filter;
         int err = filter->open ? filter->open(layer->state, filter->user, conn) : 0;
-        if (err) return filter__error(err);
+        if (err) {
+            stack->blamed = filter->name;
+            return filter__error(err);
+        }
         layer->open = true;
         if (!layer__is_ready(layer)) stack->replies |= 1u << i; /* it may have to begin */
     }
@@ -133,7 +136,10 @@ static int stack__in(struct stack *stack, unsigned i, struct stack_wire *wire)
     bool fine = result >= 0 && result <= SALLY_FILTERED_END && io__is_sane(&io, result);
     sendq_commit(&layer->made, stack->pools, segment, fine ? (uint32_t)io.made : 0);
     if (io.reply) stack->replies |= 1u << i;
-    if (!fine) return filter__error(result);
+    if (!fine) {
+        stack->blamed = layer->filter->name;
+        return filter__error(result);
+    }
     stack__consume(stack, i, wire, io.used);
     layer->more = result == SALLY_FILTERED_MORE;
     if (result == SALLY_FILTERED_END ||
@@ -211,14 +217,18 @@ struct way_out {
 };
 
 /* One call: what is left of the input, and what was made. Its result, or an error. */
-static int out__call(struct stack_layer *layer, struct span *input, sally_filter_io *io)
+static int out__call(struct stack *stack, unsigned i, struct span *input, sally_filter_io *io)
 {
+    struct stack_layer *layer = &stack->layers[i];
     io->input = input->data;
     io->len = input->len;
-    if (!io->room_bytes) return SALLY_EINVAL; /* more than it has declared */
-    int result = layer->filter->out(layer->state, io);
-    if (result != SALLY_FILTERED_ALL && result != SALLY_FILTERED_MORE) return filter__error(result);
-    if (!io__is_sane(io, result)) return SALLY_EINVAL;
+    /* without room it has made more than it has declared */
+    int result = io->room_bytes ? layer->filter->out(layer->state, io) : SALLY_EINVAL;
+    bool known = result == SALLY_FILTERED_ALL || result == SALLY_FILTERED_MORE;
+    if (!known || !io__is_sane(io, result)) {
+        stack->blamed = layer->filter->name;
+        return filter__error(result);
+    }
     if (io->used)
         *input = (struct span){(const char *)input->data + io->used, input->len - io->used};
     return input->len ? SALLY_FILTERED_MORE : result;
@@ -235,7 +245,7 @@ static int out__to_queue(struct way_out *out, struct span input, bool flush, boo
         io.room = sendq_room_next(out->queue, out->room, &room_bytes);
         io.room_bytes = room_bytes;
         if (!io.room) io.room = &nowhere;
-        result = out__call(&out->stack->layers[0], &input, &io);
+        result = out__call(out->stack, 0, &input, &io);
         if (result >= 0) sendq_room_made(out->queue, out->room, (uint32_t)io.made);
     } while (result == SALLY_FILTERED_MORE);
     return result;
@@ -253,7 +263,7 @@ static int out__give(struct way_out *out, unsigned i, struct span input, bool fl
                               .room_bytes = STACK_ROOM_BYTES - filled,
                               .flush = flush,
                               .finish = finish};
-        result = out__call(&stack->layers[i], &input, &io);
+        result = out__call(stack, i, &input, &io);
         if (result < 0) return result;
         filled += io.made;
         bool last = result != SALLY_FILTERED_MORE;

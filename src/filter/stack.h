@@ -36,7 +36,8 @@ struct stack {
     struct sendq_pools *pools;
     unsigned char *rooms; /* STACK_ROOMS_BYTES, empty between two calls: all of a shard use it */
     unsigned count;
-    unsigned replies; /* a bit for each layer that has something to send by itself */
+    unsigned replies;   /* a bit for each layer that has something to send by itself */
+    const char *blamed; /* whose call was the last to fail; NULL: none */
     struct stack_layer layers[SALLY_FILTERS_MAX];
 };
 

@@ -74,6 +74,16 @@ uint32_t conn_chain_holds(const sally_conn *conn)
     return (uint32_t)chain->states_bytes + stack_holds(&chain->stack) + chain->early.bytes;
 }
 
+/* What a peer has done is for who looks closely, a mistake of our own filters for everybody. */
+void chain_blame(const sally_conn *conn, sally_log_level level, int error)
+{
+    const sally_engine *engine = conn->shard->engine;
+    const struct chain *chain = conn_chain(conn);
+    if (!chain->stack.blamed) return;
+    engine_log(engine, level, "connection %llx: filter %s: %s",
+               (unsigned long long)sally_conn_id(conn), chain->stack.blamed, sally_strerror(error));
+}
+
 /* ---- Handshake ---- */
 
 /* Refused, and told nobody but an outgoing one's handler. What filters have said to that, such as
@@ -82,6 +92,7 @@ static void chain__fail(sally_conn *conn, int error, int sys_error)
 {
     struct shard *shard = conn->shard;
     sally_server *server = conn->policy->server;
+    chain_blame(conn, SALLY_LOG_DEBUG, error);
     conn_chain(conn)->failed = true;
     if (server) {
         if (conn_bytes_in(conn))
@@ -177,6 +188,7 @@ static void chain__refuse(sally_conn *conn, int error)
     } else if (conn->state == CONN_SHAKING) {
         chain__fail(conn, error, 0);
     } else {
+        chain_blame(conn, SALLY_LOG_DEBUG, error);
         (void)conn_strike(conn, SALLY_STRIKE_MALFORMED, 1);
         conn_close(conn, SALLY_CLOSE_FILTER);
         conn->error = (int16_t)error;

@@ -23,6 +23,9 @@ struct chain {
     bool failed;    /* the handshake */
 };
 
+/* A filter has failed: tells the log which, and how. */
+void chain_blame(const sally_conn *conn, sally_log_level level, int error);
+
 /* NULL: it has no filters. */
 static inline struct chain *conn_chain(const sally_conn *conn)
 {

@@ -9,6 +9,7 @@ static unsigned chain__top(const struct chain *chain) { return chain->stack.coun
 /* A filter has let us down in the middle of the stream: no byte of it may follow. */
 static int chain__torn(sally_conn *conn, int error)
 {
+    chain_blame(conn, SALLY_LOG_WARN, error);
     conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_FILTER, error, 0);
     return SALLY_ECLOSED;
 }

@@ -60,9 +60,9 @@ void guest_take_over(sally_conn *conn, struct policy *policy, const void *farewe
     wheel_cancel(&conn->shard->wheel, &conn->timer);
     limits_detach(conn);
     conn_drop_held(conn);
+    if (conn_flow(conn)) chain_free(conn);
     if (before->has_budget) budget_charge(conn); /* its server's account has no more of it */
     if (conn_flow(conn)) throttle_free(conn);
-    if (conn_flow(conn)) chain_free(conn);
     conn->policy = policy_ref(policy);
     if (conn_flow(conn)) flow_flag(conn);
     conn->counted_server = false;

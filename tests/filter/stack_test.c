@@ -274,6 +274,7 @@ static void check_told(int result, size_t used, size_t made, int expected)
     struct stack_wire wire = {(const unsigned char *)"four", 4, 0, false};
     assert_int_equal(stack_step(&end.stack, &wire), expected);
     if (expected < 0) assert_int_equal(stack_made(&end.stack)->bytes, 0);
+    if (expected < 0) assert_string_equal(end.stack.blamed, "told");
     if (result == SALLY_FILTERED_END) expected = SALLY_EINVAL; /* what goes has no end within */
     assert_int_equal(sendq_room_take(&end.out, &end.pools, 5, &room), 0);
     int err = stack_out(&end.stack, 0, (struct span){"four", 4}, true, &end.out, &room);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "net/server.h"
 #include "net/support/mill.h"
 #include "sallyport/admission.h"
 #include "sallyport/flow.h"
@@ -213,6 +214,37 @@ static void a_handshake_may_come_behind_a_proxy_header(const struct stage_way *w
         stage_destroy_engine(stage); /* a header's bytes are none of the connection's */
         stage_end(stage);
     }
+}
+
+static sally_verdict send_off(sally_server *server, const sally_accept_info *info)
+{
+    (void)server;
+    (void)info;
+    return SALLY_FAREWELL;
+}
+
+/* A farewell goes as it is, and leaves nothing in the server's account, which had the states. */
+static void a_farewell_is_not_filtered(const struct stage_way *way)
+{
+    static const char first[] = "PROXY TCP4 203.0.113.7 198.51.100.1 4711 443\r\nhello";
+    const sally_filter filters[] = {filter_shake()};
+    const sally_proxy_options proxy = {.trusted = "127.0.0.1"};
+    const sally_admission admission = {.farewell = "full", .farewell_bytes = 4};
+    struct stage *stage = stage_begin(
+        way, &(struct stage_options){.handler = {.on_data = stage_echo, .on_accept = send_off},
+                                     .server = {.conn = {.filters = filters, .filter_count = 1},
+                                                .proxy = &proxy,
+                                                .admission = &admission,
+                                                .memory_max = MB}});
+    int fd = raw_connect(stage->address, 0);
+    assert_true(raw_send(fd, first, strlen(first)));
+    check_read(fd, "full", 4);
+    check_fin(fd);
+    STAGE_WAIT(sally_server_conns(stage->server) == 0);
+    assert_int_equal(atomic_load(&stage->server->held), 0);
+    assert_int_equal(atomic_load(&stage->actor_count), 0);
+    stage_destroy_engine(stage);
+    stage_end(stage);
 }
 
 /* ---- Replies ---- */
@@ -497,6 +529,7 @@ static const struct stage_test tests[] = {
     STAGE_TEST_ON(an_outgoing_handshake_that_fails_has_on_close_alone, 1),
     STAGE_TEST(what_is_sent_by_id_early_goes_first),
     STAGE_TEST_ON(a_handshake_may_come_behind_a_proxy_header, 1),
+    STAGE_TEST_ON(a_farewell_is_not_filtered, 1),
     STAGE_TEST_ON(replies_have_a_bound, 1),
     STAGE_TEST_ON(both_ways_end_by_themselves, 1),
     STAGE_TEST_ON(a_cut_stream_and_a_wrong_one_are_errors, 1),
