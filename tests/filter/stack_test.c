@@ -245,6 +245,35 @@ static void a_handshake_waits_for_the_one_below(void **state)
     end_free(&server);
 }
 
+/* What lies below an end is nobody's any more. */
+static void an_end_within_drops_what_is_below_it(void **state)
+{
+    (void)state;
+    static struct end end;
+    struct xor_state xor = {.key = 7};
+    unsigned char runs[3 * RUN_BYTES], key = 7;
+    const sally_filter list[] = {filter_xor(&key), filter_runs()};
+    end_init(&end, list, 2, 4096);
+    run_write(runs, 7, 'x');
+    run_write(runs + RUN_BYTES, RUNS_END, 0);
+    run_write(runs + 2 * RUN_BYTES, 9, 'y');
+    sally_filter_io io = {
+        .input = runs, .len = sizeof runs, .room = runs, .room_bytes = sizeof runs};
+    assert_int_equal(xor_out(&xor, &io), SALLY_FILTERED_ALL);
+    struct stack_wire wire = {runs, sizeof runs, 0, false};
+    while (stack_step(&end.stack, &wire) > 0) {
+    }
+    assert_int_equal(stack_made(&end.stack)->bytes, 7);
+    assert_int_equal(stack_holds(&end.stack), 7);
+    sendq_clear(stack_made(&end.stack), &end.pools);
+    assert_true(stack_is_over(&end.stack));
+    assert_false(stack_is_pending(&end.stack, false));
+    wire = (struct stack_wire){runs, sizeof runs, 0, false};
+    assert_int_equal(stack_step(&end.stack, &wire), 0);
+    assert_int_equal(wire.used, sizeof runs);
+    end_free(&end);
+}
+
 /* ---- Filters that err ---- */
 
 static struct {
@@ -365,6 +394,7 @@ int main(void)
         TEST(every_cut_gives_the_same_stream),
         TEST(what_nobody_takes_is_not_made),
         TEST(a_handshake_waits_for_the_one_below),
+        TEST(an_end_within_drops_what_is_below_it),
         TEST(a_filters_mistakes_are_errors),
         TEST(who_makes_more_than_it_declared_is_an_error),
         TEST(descriptions_are_judged),

@@ -55,6 +55,11 @@ static void check_fin(int fd)
 
 /* ---- Handshakes ---- */
 
+static void count_sent(sally_conn *conn, size_t bytes)
+{
+    STAGE_CHECK(actor_of(conn)->stage, bytes > 0); /* and the stage, that it is open */
+}
+
 static void greet(sally_conn *conn) { (void)sally_conn_send(conn, "open", 4); }
 
 /* on_open comes when the filter is ready; bytes behind the greeting in the same segment come after.
@@ -62,9 +67,10 @@ static void greet(sally_conn *conn) { (void)sally_conn_send(conn, "open", 4); }
 static void on_open_waits_for_the_handshake(const struct stage_way *way)
 {
     const sally_filter filters[] = {filter_shake()};
-    struct stage *stage =
-        begin(way, filters, 1,
-              (sally_handler){.on_open = greet, .on_data = stage_echo, .on_eof = close_it});
+    struct stage *stage = begin(
+        way, filters, 1,
+        (sally_handler){
+            .on_open = greet, .on_data = stage_echo, .on_sent = count_sent, .on_eof = close_it});
     int fd = raw_connect(stage->address, 0);
     assert_true(fd >= 0);
     STAGE_WAIT(sally_server_conns(stage->server) == 1);

@@ -252,6 +252,59 @@ static void sends_by_id_and_to_many_pass_them(const struct stage_way *way)
     stage_end(stage);
 }
 
+static void send_three(sally_conn *conn)
+{
+    STAGE_CHECK(actor_of(conn)->stage, sally_conn_send(conn, "aaa", 3) == 0);
+}
+
+static void each_send_ends_with_a_flush(const struct stage_way *way)
+{
+    const sally_filter filters[] = {filter_runs()};
+    struct stage *stage = stage_begin(way, &(struct stage_options){.handler.on_open = send_three,
+                                                                   .handler.on_data = stage_ignore,
+                                                                   .server.conn.filters = filters,
+                                                                   .server.conn.filter_count = 1});
+    unsigned char run[RUN_BYTES];
+    int fd = stage_client(stage, 0, NULL);
+    assert_true(raw_read(fd, run, sizeof run));
+    assert_int_equal(run_count(run), 3);
+    raw_close(fd);
+    stage_end(stage);
+}
+
+static void room_again(sally_conn *conn) { (void)conn; }
+
+/* What other threads send is charged to the connection until it has gone. When it becomes less, the
+ * rest of the charge is given back; and who was refused is told. */
+static void what_becomes_less_gives_its_room_back(const struct stage_way *way)
+{
+    enum { SENDS = 60, SEND_BYTES = 20 * KB };
+    const sally_filter filters[] = {filter_xor(&key), filter_runs()};
+    struct stage *stage = stage_begin(
+        way,
+        &(struct stage_options){
+            .handler = {.on_data = stage_ignore, .on_drain = room_again},
+            .server.conn = {.filters = filters, .filter_count = 2, .send_bytes_max = 64 * KB}});
+    static unsigned char bytes[SEND_BYTES], got[2 * MB];
+    struct actor *actor;
+    unsigned refused = 0;
+    int fd = stage_client(stage, 0, &actor);
+    memset(bytes, 'x', sizeof bytes);
+    for (int i = 0; i < SENDS; i++) {
+        int err = 0;
+        STAGE_WAIT((err = sally_send(stage->engine, actor->id, bytes, SEND_BYTES)) != SALLY_EFULL ||
+                   !++refused);
+        assert_int_equal(err, 0);
+    }
+    STAGE_WAIT(!refused || atomic_load(&actor->drains));
+    assert_int_equal(sally_close(stage->engine, actor->id), 0);
+    size_t len = read_through(fd, got, sizeof got, true);
+    assert_int_equal(len, SENDS * SEND_BYTES);
+    raw_close(fd);
+    assert_true(actor_wait_closed(actor)->bytes_out <= SENDS * RUN_BYTES + RUN_BYTES);
+    stage_end(stage);
+}
+
 /* Of many, the one with filters gets other bytes than the one without. */
 static void a_group_may_have_members_with_and_without(const struct stage_way *way)
 {
@@ -378,6 +431,8 @@ static const struct stage_test tests[] = {
     STAGE_TEST_ON(no_way_to_send_goes_past_them, 1),
     STAGE_TEST_ON(a_message_and_its_frame_pass_them, 1),
     STAGE_TEST(sends_by_id_and_to_many_pass_them),
+    STAGE_TEST_ON(each_send_ends_with_a_flush, 1),
+    STAGE_TEST_ON(what_becomes_less_gives_its_room_back, 1),
     STAGE_TEST(a_group_may_have_members_with_and_without),
     STAGE_TEST_ON(room_is_what_a_send_may_become, 1),
     STAGE_TEST_ON(what_a_full_queue_lets_go_leaves_the_stream_whole, 1),

@@ -281,6 +281,7 @@ static inline bool shake_say(struct shake_state *shake, sally_filter_io *io)
 static inline int shake_out(void *state, sally_filter_io *io)
 {
     struct shake_state *shake = state;
+    if (io->len && !shake->ready) return SALLY_ESTATE;
     if (!shake_say(shake, io)) return SALLY_FILTERED_MORE;
     while (IO_LEFT(io) && IO_ROOM(io)) {
         if (shake->record) {
