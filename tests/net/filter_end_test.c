@@ -144,8 +144,10 @@ static void an_outgoing_handshake_that_fails_has_on_close_alone(const struct sta
     } cases[] = {{"welfare", SALLY_EMALFORMED}, {"wel", SALLY_EMALFORMED}, {"", SALLY_ETIMEDOUT}};
     const sally_filter filters[] = {filter_shake()};
     for (int i = 0; i < 3; i++) {
-        struct stage *stage = stage_begin(
-            way, &(struct stage_options){.handler.on_data = stage_ignore, .no_server = true});
+        struct stage *stage =
+            stage_begin(way, &(struct stage_options){.handler.on_sent = count_sent,
+                                                     .handler.on_data = stage_ignore,
+                                                     .no_server = true});
         char address[64];
         sally_connect_options options = {
             .conn = {.filters = filters, .filter_count = 1, .first_byte_ms = i == 2 ? 50 : 30000}};

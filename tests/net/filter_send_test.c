@@ -305,6 +305,47 @@ static void what_becomes_less_gives_its_room_back(const struct stage_way *way)
     stage_end(stage);
 }
 
+static int swallow(void *state, sally_filter_io *io)
+{
+    (void)state;
+    io->used = io->len;
+    return SALLY_FILTERED_ALL;
+}
+
+/* Keeps its shard until it may go on. */
+static void hold_up(sally_conn *conn, void *arg)
+{
+    (void)conn;
+    while (!atomic_load((atomic_bool *)arg)) stage_nap();
+}
+
+/* Who was refused is told also when nothing becomes of what was sent, so that nothing ever goes. */
+static void who_was_refused_is_told_though_nothing_goes(const struct stage_way *way)
+{
+    const sally_filter filters[] = {
+        {.name = "swallow", .state_bytes = 1, .in = swallow, .out = swallow}};
+    struct stage *stage = stage_begin(
+        way,
+        &(struct stage_options){
+            .handler = {.on_data = stage_ignore, .on_drain = room_again},
+            .server.conn = {.filters = filters, .filter_count = 1, .send_bytes_max = 64 * KB}});
+    static unsigned char bytes[20 * KB];
+    struct actor *actor;
+    atomic_bool free_again = false;
+    unsigned taken = 0;
+    int fd = stage_client(stage, 0, &actor), err;
+    assert_int_equal(sally_post(stage->engine, actor->id, hold_up, &free_again), 0);
+    while (!(err = sally_send(stage->engine, actor->id, bytes, sizeof bytes))) taken++;
+    assert_int_equal(err, SALLY_EFULL);
+    assert_int_equal(taken, 3);
+    atomic_store(&free_again, true);
+    STAGE_WAIT(atomic_load(&actor->drains) == 1);
+    assert_int_equal(sally_send(stage->engine, actor->id, bytes, sizeof bytes), 0);
+    raw_close(fd);
+    assert_int_equal(actor_wait_closed(actor)->bytes_out, 0);
+    stage_end(stage);
+}
+
 /* Of many, the one with filters gets other bytes than the one without. */
 static void a_group_may_have_members_with_and_without(const struct stage_way *way)
 {
@@ -433,6 +474,7 @@ static const struct stage_test tests[] = {
     STAGE_TEST(sends_by_id_and_to_many_pass_them),
     STAGE_TEST_ON(each_send_ends_with_a_flush, 1),
     STAGE_TEST_ON(what_becomes_less_gives_its_room_back, 1),
+    STAGE_TEST_ON(who_was_refused_is_told_though_nothing_goes, 1),
     STAGE_TEST(a_group_may_have_members_with_and_without),
     STAGE_TEST_ON(room_is_what_a_send_may_become, 1),
     STAGE_TEST_ON(what_a_full_queue_lets_go_leaves_the_stream_whole, 1),

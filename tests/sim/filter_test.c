@@ -229,7 +229,7 @@ static bool one_life(uint64_t seed, uint64_t fail_at, bool and_on)
 static void whole_or_not_at_all(void **state)
 {
     (void)state;
-    const uint64_t seeds = long_form() ? 20000 : 150;
+    const uint64_t seeds = long_form() ? 20000 : 100;
     uint64_t only = getenv("SALLY_SEED") ? strtoull(getenv("SALLY_SEED"), NULL, 0) : 0;
     for (uint64_t seed = only ? only : 1; seed <= (only ? only : seeds); seed++)
         (void)one_life(seed, 0, false);
@@ -242,7 +242,7 @@ static void whole_or_not_at_all(void **state)
 static void sweep(bool and_on)
 {
     uint64_t failures = 0;
-    const uint64_t seeds = long_form() ? 200 : 4;
+    const uint64_t seeds = long_form() ? 200 : 3;
     for (uint64_t seed = 1; seed <= seeds; seed++) {
         uint64_t n = 1;
         while (one_life(seed, n, and_on)) assert_true(++n < SWEEP_MAX);
