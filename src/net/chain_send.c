@@ -91,10 +91,7 @@ int chain_send_foreign(sally_conn *conn, const void *data, uint32_t len)
     if (err) return err;
     conn->foreign_bytes += len;
     conn->flags |= CONN_FOREIGN;
-    if (early) {
-        flow_queued(conn);
-        return 0;
-    }
+    if (early) return 0; /* nobody knows the id of one that was accepted: no server is charged */
     err = chain__put(conn, &span, 1, &room);
     if (err)
         conn->foreign_bytes -= len;
@@ -120,7 +117,6 @@ void chain_send_early(sally_conn *conn)
         if (chain__put(conn, &span, 1, &room)) return;
         chain__recharge(conn, (uint32_t)span.len, conn->out.bytes - before);
         sendq_consume(&chain->early, pools, span.len);
-        flow_queued(conn);
     }
 }
 
