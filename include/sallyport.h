@@ -130,7 +130,7 @@ typedef struct sally_handler {
      * shard, which may not be the connection's. */
     sally_verdict (*on_accept)(sally_server *server, const sally_accept_info *info);
 
-    /* The connection is open; sending is allowed from here on. */
+    /* The connection is open, and its filters are ready; sending is allowed from here on. */
     void (*on_open)(sally_conn *conn);
 
     /* Bytes came, in order; len > 0. Without it they are read and dropped. */
@@ -552,7 +552,8 @@ SALLY_API const char *sally_conn_local(const sally_conn *conn, char *buf, size_t
  * lives. [shard] */
 SALLY_API const char *sally_conn_server_name(const sally_conn *conn);
 
-/* Bytes accepted by a send call and not yet taken by the system. [shard] */
+/* Bytes accepted by a send call and not yet taken by the system; with filters, what they made of
+ * those. [shard] */
 SALLY_API uint32_t sally_conn_queued(const sally_conn *conn);
 
 /* ---- A connection, from any thread ---- */

@@ -217,6 +217,7 @@ typedef enum sally_refusal {
     SALLY_REFUSED_PROXY_UNTRUSTED, /* with sallyport/proxy.h: its address is no trusted proxy's */
     SALLY_REFUSED_PROXY_MALFORMED, /* what it began with was no header, or not a whole one */
     SALLY_REFUSED_PROXY_LATE,      /* no whole header in time, or more wait than may */
+    SALLY_REFUSED_HANDSHAKE,       /* with sallyport/filter.h: it failed, or took too long */
     SALLY_REFUSALS
 } sally_refusal;
 

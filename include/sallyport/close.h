@@ -40,12 +40,14 @@ extern "C" {
     X(TOO_SLOW, "no room in its send queue for what was sent to many")                             \
     X(BANNED, "its address was banned")                                                            \
     X(PRODUCER, "what was to be sent could not be produced")                                       \
-    X(FILE, "a file that was being sent could not be read to its end")
+    X(FILE, "a file that was being sent could not be read to its end")                             \
+    X(HANDSHAKE, "the handshake failed or took too long")                                          \
+    X(FILTER, "the bytes did not pass a filter")
 
 /* What ended it. A peer that after a gentle close reads too slowly, resets or does not finish in
- * time is told in place of LOCAL and PEER_CLOSED; MALFORMED and MESSAGE_TOO_LONG stay. MAX_AGE and
- * SHUTDOWN stay as soon as all that was queued has gone out, and `error` tells how the peer took
- * it: 0, SALLY_ETIMEDOUT, SALLY_ERESET. */
+ * time is told in place of LOCAL and PEER_CLOSED; MALFORMED, MESSAGE_TOO_LONG, HANDSHAKE and FILTER
+ * stay. MAX_AGE and SHUTDOWN stay as soon as all that was queued has gone out, and `error` tells
+ * how the peer took it: 0, SALLY_ETIMEDOUT, SALLY_ERESET. */
 typedef enum sally_close_reason {
 #define SALLY__ENUM(name, sentence) SALLY_CLOSE_##name,
     SALLY_CLOSE_REASONS(SALLY__ENUM)

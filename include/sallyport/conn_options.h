@@ -55,6 +55,9 @@ typedef struct sally_conn_options {
     uint32_t memory_max; /* bytes queued, of a message not whole, kept while paused; what is sent
                             by id counts apart. Past it a send is SALLY_EFULL (SALLY_ENOMEM with an
                             empty queue), a peer is reset (SALLY_CLOSE_MEMORY); 0: none */
+    const sally_filter *filters; /* what bytes pass through below the framing, from the wire up, see
+                                    sallyport/filter.h; copied */
+    uint32_t filter_count; /* at most 4; SALLY_EINVAL for filters that contradict themselves */
 } sally_conn_options;
 
 #if defined(__cplusplus)

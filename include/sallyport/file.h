@@ -88,8 +88,9 @@ enum { SALLY_FILES_MAX = 64 };
  * SALLY_EINVAL, also for a file of another engine; SALLY_EFILEEND: offset or length are beyond the
  * size; SALLY_ECLOSED, SALLY_ESTATE, SALLY_EFULL, SALLY_ELIMIT, SALLY_ENOMEM as sally_conn_send;
  * SALLY_EFULL also while 4096 calls with a `done` wait; SALLY_ENOTSUP with SALLY_FULL_DROP_OLDEST,
- * which could drop the head alone. After an error nothing was taken and `done` is not called. From
- * other threads: sally_post, which keeps the order with sally_send. [shard] */
+ * which could drop the head alone, and with filters, which the system's copy would go past (read
+ * the file and send it, as by sally_conn_produce). After an error nothing was taken and `done` is
+ * not called. From other threads: sally_post, which keeps the order with sally_send. [shard] */
 SALLY_API int sally_conn_send_file(sally_conn *conn, sally_file *file, uint64_t offset,
                                    uint64_t length, sally_sent_fn done, void *arg) SALLY_MUST_USE;
 

@@ -21,6 +21,7 @@ typedef struct sally_server sally_server;
 typedef struct sally_conn sally_conn;
 typedef struct sally_buf sally_buf;
 typedef struct sally_framing sally_framing;             /* see sallyport/framing.h */
+typedef struct sally_filter sally_filter;               /* sallyport/filter.h */
 typedef struct sally_rates sally_rates;                 /* sallyport/rate.h */
 typedef struct sally_bans sally_bans;                   /* sallyport/admission.h */
 typedef struct sally_admission sally_admission;         /* sallyport/admission.h */

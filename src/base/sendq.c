@@ -56,6 +56,15 @@ static void sendq__link(struct sendq *queue, struct segment *first, struct segme
     queue->tail = last;
 }
 
+static void chain_give(struct pool *chunks, struct segment *chain)
+{
+    while (chain) {
+        struct segment *next = chain->next;
+        pool_give(chunks, chain);
+        chain = next;
+    }
+}
+
 /* An empty chunk for each of the bytes, linked; NULL when the pool has not so many. */
 static struct segment *chain_take(struct pool *chunks, size_t bytes)
 {
@@ -70,11 +79,7 @@ static struct segment *chain_take(struct pool *chunks, size_t bytes)
     }
     return chain;
 fail:
-    while (chain) {
-        struct segment *next = chain->next;
-        pool_give(chunks, chain);
-        chain = next;
-    }
+    chain_give(chunks, chain);
     return NULL;
 }
 
@@ -144,6 +149,47 @@ void sendq_commit(struct sendq *queue, struct sendq_pools *pools, struct segment
     assert(queue->tail == segment);
     segment->bytes += n;
     queue->bytes += n;
+}
+
+/* ---- Room for what is not known yet ---- */
+
+int sendq_room_take(const struct sendq *queue, struct sendq_pools *pools, size_t bytes,
+                    struct sendq_room *room)
+{
+    uint32_t left = sendq__room(queue->tail);
+    room->spare = NULL;
+    if (bytes > UINT32_MAX - queue->bytes) return SALLY_ENOMEM;
+    if (bytes <= left) return 0;
+    room->spare = chain_take(&pools->chunks, bytes - left);
+    return room->spare ? 0 : SALLY_ENOMEM;
+}
+
+unsigned char *sendq_room_next(const struct sendq *queue, const struct sendq_room *room,
+                               uint32_t *bytes)
+{
+    struct segment *segment = sendq__room(queue->tail) ? queue->tail : room->spare;
+    *bytes = 0;
+    return segment ? segment_room(segment, bytes) : NULL;
+}
+
+void sendq_room_made(struct sendq *queue, struct sendq_room *room, uint32_t n)
+{
+    if (!n) return;
+    if (!sendq__room(queue->tail)) {
+        struct segment *segment = room->spare;
+        room->spare = segment->next;
+        segment->next = NULL;
+        sendq__link(queue, segment, segment);
+    }
+    assert(n <= sendq__room(queue->tail) && n <= UINT32_MAX - queue->bytes);
+    queue->tail->bytes += n;
+    queue->bytes += n;
+}
+
+void sendq_room_drop(struct sendq_pools *pools, struct sendq_room *room)
+{
+    chain_give(&pools->chunks, room->spare);
+    room->spare = NULL;
 }
 
 int sendq_refer(struct sendq *queue, struct sendq_pools *pools, const void *data, size_t len,

@@ -114,6 +114,27 @@ static inline unsigned char *segment_room(struct segment *segment, uint32_t *roo
 void sendq_commit(struct sendq *queue, struct sendq_pools *pools, struct segment *segment,
                   uint32_t n);
 
+/* Room behind all that is queued for bytes whose number is not known yet: what is left of the last
+ * chunk, and new chunks, which are not queued before something is in them. Nothing else may be
+ * appended between take and drop. */
+struct sendq_room {
+    struct segment *spare; /* NULL: none are left */
+};
+
+/* For so many bytes; SALLY_ENOMEM takes nothing. */
+int sendq_room_take(const struct sendq *queue, struct sendq_pools *pools, size_t bytes,
+                    struct sendq_room *room);
+
+/* Where the next of them go, and how many fit there; NULL when the room is used up. */
+unsigned char *sendq_room_next(const struct sendq *queue, const struct sendq_room *room,
+                               uint32_t *bytes);
+
+/* n bytes were written there: they are queued. */
+void sendq_room_made(struct sendq *queue, struct sendq_room *room, uint32_t n);
+
+/* What was not used goes back. */
+void sendq_room_drop(struct sendq_pools *pools, struct sendq_room *room);
+
 /* Refers: release(owner, data, token) is called once when the bytes were consumed or the queue is
  * cleared. On SALLY_ENOMEM nothing was taken and release is not called. len > 0. With data NULL it
  * is a mark, which counts for `len` bytes: nothing is gathered from there on until it is at the

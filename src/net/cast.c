@@ -6,6 +6,7 @@
 #include "base/room.h"
 #include "net/budget.h"
 #include "net/buf.h"
+#include "net/chain.h"
 #include "net/conn.h"
 #include "net/group.h"
 #include "net/letter.h"
@@ -110,8 +111,9 @@ static void part__slow(struct cast_part *part, sally_conn *conn)
 static bool conn__has_no_room(const sally_conn *conn, uint32_t len)
 {
     uint32_t max = conn->policy->send_bytes_max;
-    if (len > max) return false; /* it never fits */
-    return conn->out.bytes > max - len || budget_judge(conn, len) == SALLY_EFULL;
+    size_t most = conn_chain(conn) ? chain_max(conn, len) : len;
+    if (most > max) return false; /* it never fits */
+    return conn->out.bytes > max - most || budget_judge(conn, most) == SALLY_EFULL;
 }
 
 static void part__queue(struct cast_part *part, sally_conn *conn)

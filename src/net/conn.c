@@ -6,6 +6,7 @@
 
 #include "filter/framer.h"
 #include "net/budget.h"
+#include "net/chain.h"
 #include "net/client.h"
 #include "net/dial.h"
 #include "net/file_send.h"
@@ -132,8 +133,8 @@ static sally_conn *adopt__make(struct shard *shard, struct policy *policy,
     if (!conn) return NULL;
     conn_init(conn, shard, policy);
     conn->proxied = newcomer->proxied_at != NULL;
-    if (limits_attach(conn) && throttle_attach(conn) && conn_set_peer(conn, &newcomer->peer) &&
-        conn__set_source(conn, newcomer->source) &&
+    if (limits_attach(conn) && throttle_attach(conn) && chain_attach(conn) &&
+        conn_set_peer(conn, &newcomer->peer) && conn__set_source(conn, newcomer->source) &&
         (!conn->proxied || greeting_make(conn, newcomer)))
         return conn;
     adopt__unmake(conn);
@@ -165,8 +166,16 @@ void conn_adopt(struct shard *shard, struct policy *policy, const struct newcome
         greeting_begin(conn, &newcomer->first);
         return;
     }
-    conn_open(conn);
+    conn_begin(conn);
     if (newcomer->first.len) conn_first_bytes(conn, &newcomer->first);
+}
+
+void conn_begin(sally_conn *conn)
+{
+    if (conn->policy->filters)
+        chain_begin(conn);
+    else
+        conn_open(conn);
 }
 
 void conn_open(sally_conn *conn)
@@ -178,15 +187,15 @@ void conn_open(sally_conn *conn)
     conn->on_open_ran = true;
     if (!waits) conn->flags |= CONN_FIRST_BYTE;
     if (conn->policy->has_budget) conn->flags |= CONN_FLOW;
-    if (waits) conn->first_from_ms = now;
+    if (!conn_has(conn, CONN_FIRST_BYTE)) conn->first_from_ms = now;
     if (conn_limits(conn)) limits_begin(conn);
     if (conn->out.bytes) shard_mark_dirty(conn->shard, conn); /* sent by id before it was open */
     if (conn->policy->framing) conn_update_waits(conn);       /* it may have to be asked for */
     if (conn->policy->client) client_on_open(conn->policy->client, conn);
     if (conn->policy->handler.on_open) conn->policy->handler.on_open(conn);
     if (conn_has(conn, CONN_DRAIN_DUE)) conn_owe_drain(conn);
-    if (conn->proxied || conn->policy->route)
-        /* it reads already, and the end of that may be among the events at hand */
+    /* one of these reads already, and the end of that may be among the events at hand */
+    if (conn->proxied || conn->policy->route || conn->policy->filters)
         shard_mark_dirty(conn->shard, conn);
     else
         conn_update_reading(conn);
@@ -197,7 +206,7 @@ void conn_open(sally_conn *conn)
 
 void conn_on_event(sally_conn *conn, const struct port_event *event)
 {
-    if (conn->state < CONN_OPEN) {
+    if (conn->state < CONN_SHAKING) {
         if (conn->state == CONN_GREETING)
             greeting_on_event(conn, event);
         else if (conn->state == CONN_TUNNELING)
@@ -246,8 +255,8 @@ void conn_progress(sally_conn *conn)
         if (conn_is_plain(conn) && conn_in_flight(conn, PORT_RECV) && conn_write_is_timed(conn))
             return;
     }
-    if (conn->state == CONN_OPEN && conn_has(conn, CONN_HELD | CONN_EOF_HELD))
-        conn_deliver_held(conn);
+    if (conn_has(conn, CONN_FLOW)) chain_go_on(conn);
+    if (conn_takes_in(conn) && conn_has(conn, CONN_HELD | CONN_EOF_HELD)) conn_deliver_held(conn);
     if (conn_has(conn, CONN_FLOW)) produce_turn(conn);
     if (!conn_alive(conn)) return;
     if (conn->out.bytes) conn_flush(conn);
@@ -259,8 +268,12 @@ void conn_progress(sally_conn *conn)
         return;
     }
     bool finish = conn->state == CONN_DRAINING || conn_has(conn, CONN_SHUT_ASKED);
-    if (finish && !conn_in_flight(conn, PORT_SEND) && conn->state != CONN_LINGERING &&
-        !produce_runs(conn))
+    if (!finish || conn_in_flight(conn, PORT_SEND) || conn->state == CONN_LINGERING ||
+        produce_runs(conn))
+        return;
+    if (conn_chain(conn) && chain_finish(conn))
+        shard_mark_dirty(conn->shard, conn); /* that goes out first */
+    else
         conn__said_all(conn);
 }
 
@@ -274,12 +287,13 @@ static void conn__tell_reason(sally_conn *conn, sally_close_reason reason, int e
     conn->sys_error = (uint16_t)(sys_error > 0 && sys_error <= UINT16_MAX ? sys_error : 0);
 }
 
-/* What the peer sent could not be read as messages: that stays the reason, also when the peer then
+/* What the peer sent could not be read: that stays the reason, also when the peer then
  * resets, or says nothing until its time is over. */
 static bool conn__was_refused(const sally_conn *conn)
 {
     return conn->has_reason &&
-           (conn->reason == SALLY_CLOSE_MESSAGE_TOO_LONG || conn->reason == SALLY_CLOSE_MALFORMED);
+           (conn->reason == SALLY_CLOSE_MESSAGE_TOO_LONG || conn->reason == SALLY_CLOSE_MALFORMED ||
+            conn->reason == SALLY_CLOSE_FILTER || conn->reason == SALLY_CLOSE_HANDSHAKE);
 }
 
 /* The library closed it gently for a cause of its own, and all has gone out: that cause stays,
@@ -299,13 +313,8 @@ void conn_close_by_us(sally_conn *conn)
     conn_close(conn, answers ? SALLY_CLOSE_PEER_CLOSED : SALLY_CLOSE_LOCAL);
 }
 
-void conn_close(sally_conn *conn, sally_close_reason reason)
+static void conn__close(sally_conn *conn, sally_close_reason reason)
 {
-    if (conn->state < CONN_OPEN) {
-        conn_end(conn, PORT_CLOSE_RST, reason, SALLY_ECANCELED, 0);
-        return;
-    }
-    if (conn->state != CONN_OPEN) return;
     if (!conn->has_reason) conn__tell_reason(conn, reason, 0, 0);
     conn_set_state(conn, CONN_DRAINING);
     record_add_more(conn, RECORD_CLOSING);
@@ -314,10 +323,29 @@ void conn_close(sally_conn *conn, sally_close_reason reason)
     conn_drop_held(conn);
     carry_close(conn_carry(conn), &conn->shard->engine->mem);
     if (conn_has(conn, CONN_FLOW)) {
+        chain_drop_input(conn);
         flow_queued(conn); /* less is */
         flow_closing(conn);
     }
     shard_mark_dirty(conn->shard, conn);
+}
+
+void conn_close(sally_conn *conn, sally_close_reason reason)
+{
+    if (conn->state < CONN_OPEN)
+        conn_end(conn, PORT_CLOSE_RST, reason, SALLY_ECANCELED, 0);
+    else if (conn->state == CONN_OPEN)
+        conn__close(conn, reason);
+}
+
+void conn_send_off(sally_conn *conn, sally_close_reason reason, int error, int sys_error)
+{
+    if (!conn->out.bytes || conn_has(conn, CONN_EOF | CONN_EOF_HELD)) {
+        conn_end(conn, PORT_CLOSE_FIN, reason, error, sys_error);
+        return;
+    }
+    conn__tell_reason(conn, reason, error, sys_error);
+    conn__close(conn, reason);
 }
 
 void conn_end(sally_conn *conn, enum port_close_mode mode, sally_close_reason reason, int error,
@@ -410,7 +438,7 @@ uint32_t conn_unsent(const sally_conn *conn)
 {
     uint64_t dropped = 0;
     (void)sally_conn_dropped(conn, &dropped);
-    uint64_t unsent = dropped + conn_queued(conn);
+    uint64_t unsent = dropped + conn_queued(conn) + conn_chain_early(conn);
     return unsent < UINT32_MAX ? (uint32_t)unsent : UINT32_MAX;
 }
 
@@ -419,7 +447,7 @@ uint32_t conn_holds(const sally_conn *conn)
     uint32_t held = conn_held(conn) ? conn_held(conn)->queue.bytes : 0;
     const struct carry *carry = conn_carry(conn);
     uint32_t begun = carry && carry->bytes ? carry->len : 0; /* else only its length is known */
-    return conn->out.bytes + held + begun;
+    return conn->out.bytes + held + begun + conn_chain_holds(conn);
 }
 
 static void conn__log_end(const sally_conn *conn)
@@ -439,7 +467,8 @@ static void conn__tell_closed(sally_conn *conn, const sally_close_info *info)
     sally_client *client = conn->policy->client;
     bool opened = conn->on_open_ran;
     if (client) client_on_closing(client);
-    if (handler->on_close && (opened || (!client && !conn->proxied))) handler->on_close(conn, info);
+    bool told = opened || (!client && !conn_is_unknown(conn));
+    if (handler->on_close && told) handler->on_close(conn, info);
     if (client) client_on_conn_end(client, opened, info);
 }
 

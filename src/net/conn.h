@@ -1,7 +1,7 @@
 /* A connection: from slot to slot. All of it belongs to its shard's thread.
  *
- * Life: (DIALING, TUNNELING, GREETING) OPEN DRAINING LINGERING ENDING, left in that order, steps
- * may be left out.
+ * Life: (DIALING, TUNNELING, GREETING, SHAKING) OPEN DRAINING LINGERING ENDING, left in that order,
+ * steps may be left out.
  *   begin   conn_close, conn_abort, or whatever ends it: no new data goes out to the handler
  *   join    ENDING: port_close has been called; operations in flight end
  *   finish  PORT_CLOSE: on_close, once and last; then the slot is given back and its generation
@@ -30,6 +30,7 @@ enum conn_state {
     CONN_DIALING,   /* being made */
     CONN_TUNNELING, /* its proxy is asked for the target, see tunnel.h */
     CONN_GREETING,  /* a proxy's: its header is waited for, see greeting.h */
+    CONN_SHAKING,   /* its filters aren't ready, see chain.h */
     CONN_OPEN,
     CONN_DRAINING,  /* closing gently: what is queued goes out */
     CONN_LINGERING, /* our FIN is sent; the peer's is waited for */
@@ -52,8 +53,8 @@ enum conn_flag {
     CONN_FOREIGN = 1 << 11,      /* other threads send to it */
     CONN_NOT_OPEN = 1 << 12,     /* the state is another than CONN_OPEN; see conn_set_state */
     CONN_HELD = 1 << 13,         /* there is `held`; NULL while some of it is handed out */
-    CONN_FLOW = 1 << 14,         /* a note, a cork, a producer, limits for bytes, or a budget */
-    CONN_LIMITED = 1 << 15,      /* limits is not NULL */
+    CONN_FLOW = 1 << 14,    /* a note, a cork, a producer, limits for bytes, filters, a budget */
+    CONN_LIMITED = 1 << 15, /* limits is not NULL */
     CONN_STOPS = CONN_PAUSED | CONN_AUTO_PAUSED | CONN_WAITS, /* any of these stops reading */
     /* none of these: nearly every connection, nearly always */
     CONN_SPECIAL = CONN_NOT_OPEN | CONN_STOPS | CONN_RECV_STOPPING | CONN_EOF | CONN_EOF_HELD |
@@ -61,7 +62,7 @@ enum conn_flag {
 };
 
 /* A send returns it inside the library: taken, and dropped by the policy. */
-enum { CONN_LET_GO = 1 };
+enum { CONN_LET_GO = 1, CONN_COPIED = 2 /* of a reference: it was not kept */ };
 
 enum { SEND_SPANS_MAX = 64 }; /* of one call; the system's IOV_MAX is 1024 */
 
@@ -156,6 +157,9 @@ void conn_adopt(struct shard *shard, struct policy *policy, const struct newcome
 /* It is connected: on_open, first read. */
 void conn_open(sally_conn *conn);
 
+/* The same, once its filters are ready, if it has any. */
+void conn_begin(sally_conn *conn);
+
 /* For the connection's cold part, made if it isn't there; NULL without memory. Not while it is
  * being made: dial has the place. */
 struct conn_extra *conn_extra(sally_conn *conn);
@@ -182,6 +186,9 @@ void conn_close_by_us(sally_conn *conn);
 
 /* Gently. */
 void conn_close(sally_conn *conn, sally_close_reason reason);
+
+/* Gently, of one in CONN_SHAKING: what is queued goes out first, if there is anything. */
+void conn_send_off(sally_conn *conn, sally_close_reason reason, int error, int sys_error);
 
 /* At once. What was told as a reason before is replaced: it is this that ended it. */
 void conn_end(sally_conn *conn, enum port_close_mode mode, sally_close_reason reason, int error,
@@ -249,7 +256,9 @@ static inline void conn_set_state(sally_conn *conn, enum conn_state state)
 /* Its handler was never told of it and won't be told of its end. */
 static inline bool conn_is_unknown(const sally_conn *conn)
 {
-    return conn->policy->guest || (conn->proxied && !conn->on_open_ran);
+    if (conn->policy->guest) return true;
+    bool accepted = conn->proxied || (conn->policy->filters && conn->policy->server);
+    return accepted && !conn->on_open_ran;
 }
 /* It was asked for and is not open yet. */
 static inline bool conn_is_coming(const sally_conn *conn)
@@ -258,7 +267,12 @@ static inline bool conn_is_coming(const sally_conn *conn)
 }
 static inline bool conn_alive(const sally_conn *conn)
 {
-    return conn->state >= CONN_OPEN && conn->state <= CONN_LINGERING;
+    return conn->state >= CONN_SHAKING && conn->state <= CONN_LINGERING;
+}
+/* What comes is of use. */
+static inline bool conn_takes_in(const sally_conn *conn)
+{
+    return conn->state == CONN_OPEN || conn->state == CONN_SHAKING;
 }
 
 /* ---- conn_recv.c ---- */
@@ -290,7 +304,7 @@ static inline bool conn_here(const sally_conn *conn)
     return conn != NULL;
 }
 /* What a send tells the caller. */
-static inline int conn_told(int err) { return err == CONN_LET_GO ? 0 : err; }
+static inline int conn_told(int err) { return err > 0 ? 0 : err; }
 
 /* ---- conn_message.c ---- */
 /* Hands out the messages in these bytes, and says how many bytes that was: less than len when
@@ -314,7 +328,8 @@ int conn_send(sally_conn *conn, const void *data, size_t len);
 int conn_send_spans(sally_conn *conn, const struct span *spans, unsigned count);
 /* From another thread: its bytes were accepted there, so they are taken past the limit. */
 void conn_send_foreign(sally_conn *conn, const void *data, uint32_t len);
-/* A reference: release as in sendq.h; not called unless the result is 0. Also CONN_LET_GO. */
+/* A reference: release as in sendq.h; not called unless the result is 0. Also CONN_LET_GO, and
+ * CONN_COPIED where filters have made other bytes of these. */
 int conn_send_ref(sally_conn *conn, const void *data, size_t len, sendq_release *release,
                   void *owner, uint64_t token);
 /* A file's mark was queued; `high`: there are so many of them that reading pauses. */
@@ -327,6 +342,8 @@ bool conn_flush_plain(sally_conn *conn);
 void conn_drop_queue(sally_conn *conn);
 /* on_drain, at once or as soon as it may be told: open, and the queue low. */
 void conn_owe_drain(sally_conn *conn);
+/* Something was queued behind what send calls look at themselves. */
+void conn_has_queued(sally_conn *conn, bool was_empty);
 /* Bytes that other threads sent have gone: their account has room again. */
 void conn_return_foreign(sally_conn *conn, size_t bytes);
 

@@ -1,5 +1,6 @@
 /* What goes: a bounded queue of copies and references, handed to the port once a turn. */
 #include "net/budget.h"
+#include "net/chain.h"
 #include "net/conn.h"
 #include "net/file_send.h"
 #include "net/flow.h"
@@ -38,6 +39,8 @@ static inline void conn__queued(sally_conn *conn, bool was_empty)
     if (conn_has(conn, CONN_FLOW)) flow_queued(conn);
     shard_mark_dirty(conn->shard, conn);
 }
+
+void conn_has_queued(sally_conn *conn, bool was_empty) { conn__queued(conn, was_empty); }
 
 /* 0 when len more bytes may be queued; what is not at once clear is flow.c's. */
 static inline int conn__may_send(sally_conn *conn, size_t len)
@@ -82,6 +85,7 @@ static inline bool conn__copies(const sally_conn *conn, size_t len)
 static __attribute__((noinline)) int conn__send_any(sally_conn *conn, const void *data, size_t len)
 {
     if (len == 0) return 0;
+    if (conn_chain(conn)) return conn_told(chain_send(conn, &(struct span){data, len}, 1));
     int err = conn__may_send(conn, len);
     if (err) return conn_told(err);
     struct shard *shard = conn->shard;
@@ -120,6 +124,7 @@ int conn_send_spans(sally_conn *conn, const struct span *spans, unsigned count)
     size_t len = 0;
     for (unsigned i = 0; i < count; i++) len += spans[i].len;
     if (len == 0) return 0;
+    if (conn_chain(conn)) return conn_told(chain_send(conn, spans, count));
     int err = conn__may_send(conn, len);
     if (err) return conn_told(err);
     bool was_empty = conn->out.bytes == 0;
@@ -131,8 +136,10 @@ int conn_send_spans(sally_conn *conn, const struct span *spans, unsigned count)
 int conn_send_ref(sally_conn *conn, const void *data, size_t len, sendq_release *release,
                   void *owner, uint64_t token)
 {
-    int err = conn__may_send(conn, len);
+    int err = conn_chain(conn) ? chain_send(conn, &(struct span){data, len}, 1)
+                               : conn__may_send(conn, len);
     if (err) return err;
+    if (conn_chain(conn)) return CONN_COPIED;
     bool was_empty = conn->out.bytes == 0;
     err = sendq_refer(&conn->out, &conn->shard->pools, data, len, release, owner, token);
     if (!err) conn__queued(conn, was_empty);
@@ -149,10 +156,12 @@ static __attribute__((noinline)) void conn__send_foreign_any(sally_conn *conn, c
 {
     bool was_empty = conn->out.bytes == 0;
     /* while it is being made too: what was taken may not be missing from the stream later */
-    bool open = (conn->state == CONN_OPEN || conn_is_coming(conn)) &&
+    bool open = (conn_takes_in(conn) || conn_is_coming(conn)) &&
                 !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT);
-    if (!open || sendq_copy_spans(&conn->out, &conn->shard->pools, &(struct span){data, len}, 1,
-                                  conn__sends_units(conn)) != 0) {
+    if (open && conn_chain(conn) && !chain_send_foreign(conn, data, len)) return;
+    if (!open || conn_chain(conn) ||
+        sendq_copy_spans(&conn->out, &conn->shard->pools, &(struct span){data, len}, 1,
+                         conn__sends_units(conn)) != 0) {
         inbound_return(conn__inbound(conn), len);
         if (inbound_was_refused(conn__inbound(conn))) conn_owe_drain(conn);
         /* a stream with a hole must not go on */
@@ -227,7 +236,9 @@ void conn_owe_drain(sally_conn *conn)
 
 static __attribute__((noinline)) void conn__tell_took(sally_conn *conn, size_t bytes)
 {
-    if (conn->policy->handler.on_sent) conn->policy->handler.on_sent(conn, bytes);
+    /* before on_open a handshake may have gone */
+    if (conn->policy->handler.on_sent && conn->on_open_ran)
+        conn->policy->handler.on_sent(conn, bytes);
     if (conn_has(conn, CONN_FLOW)) flow_took(conn, bytes);
     if (conn_has(conn, CONN_AUTO_PAUSED | CONN_DRAIN_DUE | CONN_FOREIGN) && conn_is_low(conn))
         conn__low(conn);

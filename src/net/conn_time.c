@@ -2,6 +2,7 @@
  * moved meanwhile is looked at again. So traffic costs no timer operation: it only notes the time.
  */
 #include "filter/framer.h"
+#include "net/chain.h"
 #include "net/conn.h"
 #include "net/dial.h"
 #include "net/flow.h"
@@ -65,6 +66,7 @@ static uint64_t conn__due(sally_conn *conn)
     case CONN_DIALING: return dial_due_ms(conn);
     case CONN_TUNNELING: return tunnel_due_ms(conn);
     case CONN_GREETING: return greeting_due_ms(conn);
+    case CONN_SHAKING: return earlier(chain_due_ms(conn), flow_due_ms(conn));
     case CONN_OPEN: return open_due(conn);
     case CONN_DRAINING: return draining_due(conn);
     case CONN_LINGERING: return due_after(conn->write_ms, conn->policy->linger_ms);
@@ -150,6 +152,8 @@ void conn_on_timer(sally_conn *conn)
         tunnel_on_timer(conn);
     else if (conn->state == CONN_GREETING)
         greeting_on_timer(conn);
+    else if (conn->state == CONN_SHAKING)
+        chain_on_timer(conn);
     else if (conn->state == CONN_OPEN)
         conn__open_limits(conn);
     else if (conn->state == CONN_DRAINING && write_due(conn) <= now)

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "net/chain.h"
 #include "net/client.h"
 #include "net/conn.h"
 #include "net/group.h"
@@ -239,7 +240,7 @@ void dial_resolved(struct dial *dial)
 
 void dial_open(sally_conn *conn)
 {
-    if (!limits_attach(conn) || !throttle_attach(conn)) {
+    if (!limits_attach(conn) || !throttle_attach(conn) || !chain_attach(conn)) {
         dial_failed(conn, SALLY_ENOMEM, 0);
         return;
     }
@@ -247,8 +248,8 @@ void dial_open(sally_conn *conn)
         conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_LOCAL, SALLY_ECANCELED, 0);
         return;
     }
-    counter_add(&conn->shard->counters.connected, 1);
-    conn_open(conn);
+    if (!conn->policy->filters) counter_add(&conn->shard->counters.connected, 1); /* else later */
+    conn_begin(conn);
 }
 
 static void dial__connected(sally_conn *conn)

@@ -3,6 +3,7 @@
  * that was read where the port can't send from a file itself. */
 #include "net/file_send.h"
 
+#include "net/chain.h"
 #include "net/file.h"
 #include "net/produce.h"
 #include "net/throttle.h"
@@ -136,7 +137,7 @@ static int files__may_send(sally_conn *conn)
 {
     if (conn->state != CONN_OPEN || conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT))
         return SALLY_ECLOSED;
-    if (conn->policy->at_full == SALLY_FULL_DROP_OLDEST) return SALLY_ENOTSUP;
+    if (conn->policy->at_full == SALLY_FULL_DROP_OLDEST || conn_chain(conn)) return SALLY_ENOTSUP;
     if (produce_runs(conn)) return SALLY_ESTATE;
     if (conn->policy->send_bytes_max < FILE_COST_BYTES) return SALLY_ELIMIT;
     const struct file_queue *files = conn_file_queue(conn);

@@ -2,13 +2,14 @@
 #include "net/flow.h"
 
 #include "net/budget.h"
+#include "net/chain.h"
 #include "net/conn.h"
 #include "net/file_send.h"
 #include "net/produce.h"
 #include "net/record.h"
 #include "net/throttle.h"
 
-enum { NOTES_MAX = 4096 };
+enum { NOTES_MAX = 4096, QUEUE_MAX = 1 << 30 /* of send_bytes_max */ };
 
 static struct mem *flow__mem(const sally_conn *conn) { return &conn->shard->engine->mem; }
 
@@ -26,7 +27,7 @@ void flow_flag(sally_conn *conn)
     const struct flow *flow = conn_flow(conn);
     bool limits = flow->throttle && flow->throttle->limits;
     bool busy = flow->notes || flow->corked || flow->producer || files_waiting(flow->files);
-    if (busy || limits || conn->policy->has_budget)
+    if (busy || limits || flow->chain || conn->policy->has_budget)
         conn->flags |= CONN_FLOW;
     else
         conn->flags &= (uint16_t)~CONN_FLOW;
@@ -234,16 +235,18 @@ static int flow__full(sally_conn *conn, size_t len)
     return err ? err : CONN_LET_GO;
 }
 
-int flow_make_room(sally_conn *conn, size_t len)
+int flow_make_room_for(sally_conn *conn, size_t len, size_t most)
 {
     if (conn->state != CONN_OPEN || conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT))
         return SALLY_ECLOSED;
     if (produce_runs(conn)) return SALLY_ESTATE;
-    if (len > conn->policy->send_bytes_max) return SALLY_ELIMIT;
-    int err = flow_judge(conn, len);
+    if (most > conn->policy->send_bytes_max) return SALLY_ELIMIT;
+    int err = flow_judge(conn, most);
     if (err != SALLY_EFULL) return err;
     return flow__full(conn, len);
 }
+
+int flow_make_room(sally_conn *conn, size_t len) { return flow_make_room_for(conn, len, len); }
 
 /* How many bytes there is room for now. */
 static size_t flow__room(const sally_conn *conn)
@@ -261,6 +264,7 @@ int64_t sally_conn_send_some(sally_conn *conn, const void *data, size_t len)
         return SALLY_ECLOSED;
     if (produce_runs(conn)) return SALLY_ESTATE;
     size_t room = flow__room(conn), some = len < room ? len : room;
+    if (conn_chain(conn)) some = chain_fits(conn, len < QUEUE_MAX ? len : QUEUE_MAX, room);
     if (len && !some && !conn->out.bytes) return SALLY_ENOMEM; /* nothing would bring on_drain */
     int err = some ? conn_send(conn, data, some) : 0;
     if (err) return err;
@@ -311,6 +315,7 @@ void flow_free(sally_conn *conn)
     record_drop(conn);
     throttle_free(conn);
     files_free(conn);
+    chain_free(conn);
     mem_free(flow__mem(conn), flow, sizeof *flow);
     conn->extra->flow = NULL;
 }

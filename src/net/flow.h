@@ -18,6 +18,7 @@ struct note {
     bool dropped;
 };
 
+struct chain;
 struct file_queue;
 struct producer;
 struct record;
@@ -34,6 +35,7 @@ struct flow {
     struct throttle *throttle; /* NULL: never had limits for bytes a second */
     struct producer *producer; /* NULL: nothing is produced */
     struct file_queue *files;  /* NULL: never sent one */
+    struct chain *chain;       /* NULL: no filters */
     uint32_t wanted;           /* sally_conn_want; 0: nothing */
 };
 
@@ -65,6 +67,8 @@ void flow_dropped(sally_conn *conn, uint32_t before, uint32_t bytes);
 /* Whether len more bytes may be queued, and what the options say when not: 0, SALLY_E* or
  * CONN_LET_GO. */
 int flow_make_room(sally_conn *conn, size_t len);
+/* The same when they may become `most`. */
+int flow_make_room_for(sally_conn *conn, size_t len, size_t most);
 
 /* Whether there is room for len bytes now, whatever the options say: 0, SALLY_EFULL, SALLY_ENOMEM.
  */

@@ -148,7 +148,7 @@ static void greeting__open(sally_conn *conn)
     conn__greeting(conn)->counted = true;
     greeting_end(conn);
     wheel_cancel(&conn->shard->wheel, &conn->timer);
-    conn_open(conn);
+    conn_begin(conn);
     conn_deliver_first(conn);
 }
 

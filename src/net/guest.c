@@ -1,6 +1,7 @@
 #include "net/guest.h"
 
 #include "net/budget.h"
+#include "net/chain.h"
 #include "net/conn.h"
 #include "net/engine.h"
 #include "net/flow.h"
@@ -59,6 +60,7 @@ void guest_take_over(sally_conn *conn, struct policy *policy, const void *farewe
     wheel_cancel(&conn->shard->wheel, &conn->timer);
     limits_detach(conn);
     conn_drop_held(conn);
+    if (conn_flow(conn)) chain_free(conn);
     if (before->has_budget) budget_charge(conn); /* its server's account has no more of it */
     if (conn_flow(conn)) throttle_free(conn);
     conn->policy = policy_ref(policy);

@@ -10,7 +10,7 @@
 
 static sally_conn_state look__state(const sally_conn *conn)
 {
-    if (conn->state <= CONN_TUNNELING) return SALLY_CONN_CONNECTING;
+    if (conn->state <= CONN_TUNNELING || conn->state == CONN_SHAKING) return SALLY_CONN_CONNECTING;
     if (conn->state != CONN_OPEN) return SALLY_CONN_CLOSING;
     if (conn_has(conn, CONN_SHUT | CONN_SHUT_ASKED)) return SALLY_CONN_SHUTDOWN;
     return conn_has(conn, CONN_EOF) ? SALLY_CONN_PEER_FINISHED : SALLY_CONN_OPEN;

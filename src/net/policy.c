@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "filter/filters.h"
 #include "net/engine.h"
 #include "net/route.h"
 #include "net/throttle.h"
@@ -85,6 +86,18 @@ static int policy__rates(struct policy *policy, const sally_engine *engine,
     return 0;
 }
 
+/* Whole sends can't be dropped from a stream that filters have made, and a budget below what the
+ * states need would end every connection with its first byte. */
+static int policy__filters(struct policy *policy, const sally_conn_options *options)
+{
+    int err =
+        filters_create(&policy->filters, policy->mem, options->filters, options->filter_count);
+    if (err || !policy->filters) return err;
+    if (options->at_full == SALLY_FULL_DROP_OLDEST) return SALLY_EINVAL;
+    bool fits = filters_states_bytes(policy->filters) < options->memory_max;
+    return !options->memory_max || fits ? 0 : SALLY_EINVAL;
+}
+
 int policy_create(struct policy **out, sally_engine *engine, sally_server *server,
                   const sally_handler *handler, const sally_conn_options *options)
 {
@@ -113,6 +126,7 @@ int policy_create(struct policy **out, sally_engine *engine, sally_server *serve
     if (!err) err = policy__framing(policy, engine, options->framing);
     if (!err) err = policy__more(&policy->more, &options->limits);
     if (!err) err = policy__rates(policy, engine, options->rates);
+    if (!err) err = policy__filters(policy, options);
     if (err) {
         policy_release(policy);
         return err;
@@ -133,5 +147,6 @@ void policy_release(struct policy *policy)
     if (atomic_fetch_sub_explicit(&policy->refs, 1, memory_order_acq_rel) != 1) return;
     if (policy->rates.shared) bandwidth_unref(policy->rates.shared);
     route_free(policy);
+    if (policy->filters) filters_free(policy->filters, policy->mem);
     mem_free(policy->mem, policy, sizeof *policy);
 }

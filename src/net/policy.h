@@ -17,6 +17,7 @@
 
 #define POLICY_NEVER UINT64_MAX
 
+struct filters;
 struct framing;
 struct route;
 enum { POLICY_SEND_BYTES_MAX = 4 << 20 }; /* the default of send_bytes_max */
@@ -66,7 +67,8 @@ struct policy {
     char *server_name;   /* outgoing: the peer's host name; NULL: none */
     struct route *route; /* outgoing: by a proxy, see route.h; NULL: none */
     struct policy_more more;
-    sally_rates rates; /* with a reference of what is shared */
+    sally_rates rates;       /* with a reference of what is shared */
+    struct filters *filters; /* its own copy; NULL: none */
 };
 
 /* One reference. SALLY_EINVAL for what contradicts itself, SALLY_ENOMEM, SALLY_ELIMIT. `server`

@@ -2,6 +2,7 @@
 #include "net/produce.h"
 
 #include "net/budget.h"
+#include "net/chain.h"
 #include "net/conn.h"
 #include "net/file_send.h"
 #include "net/flow.h"
@@ -77,6 +78,24 @@ static uint32_t produce__room(const sally_conn *conn, uint32_t room)
     return room < left ? room : (uint32_t)left;
 }
 
+/* The same through filters: into room of the shard's, as much as is sure to fit into the queue when
+ * it has passed them. */
+static int64_t produce__ask_filtered(sally_conn *conn, uint32_t *room)
+{
+    struct producer *producer = conn_producer(conn);
+    struct sendq_room kept;
+    int64_t made = 0;
+    *room = (uint32_t)chain_fits(conn, STACK_ROOM_BYTES, produce__room(conn, UINT32_MAX));
+    if (*room && chain_reserve(conn, *room, &kept)) *room = 0;
+    if (!*room) return 0;
+    producer->asleep = true;
+    made = producer->plain.produce(conn, producer->plain.arg, chain_lent_room(conn), *room);
+    bool fine = made > 0 && made <= *room && conn_alive(conn);
+    if (fine) producer->asleep = false;
+    chain_send_reserved(conn, fine ? (size_t)made : 0, &kept);
+    return made;
+}
+
 /* Asks for one piece and queues it: what the producer said; `room` is 0 without memory, and then it
  * was not asked. */
 static int64_t produce__ask(sally_conn *conn, uint32_t *room)
@@ -103,7 +122,8 @@ static int64_t produce__ask(sally_conn *conn, uint32_t *room)
 static bool produce__piece(sally_conn *conn)
 {
     uint32_t room;
-    int64_t made = produce__ask(conn, &room);
+    int64_t made =
+        conn_chain(conn) ? produce__ask_filtered(conn, &room) : produce__ask(conn, &room);
     if (!conn_alive(conn)) return false;
     if (made > 0 && made <= room) return true;
     if (!room)

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "filter/stack.h"
 #include "net/bandwidth.h"
 #include "net/budget.h"
 #include "net/buf.h"
@@ -50,6 +51,7 @@ static void shard__release(struct shard *shard)
     struct mem *mem = &shard->engine->mem;
     port_destroy(shard->port);
     user_timers_free(shard);
+    mem_free(mem, shard->filter_rooms, STACK_ROOMS_BYTES);
     if (shard->inbound)
         mem_free(mem, shard->inbound, shard->slots.capacity * sizeof *shard->inbound);
     sendq_pools_free(&shard->pools);

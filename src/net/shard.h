@@ -109,6 +109,7 @@ struct shard {
     struct inbound *inbound;       /* one a slot: bytes from other threads */
     struct refusals refusals;      /* of sends that found the mailbox full */
     _Atomic(struct user_timers *) user_timers; /* NULL: there never was one */
+    unsigned char *filter_rooms; /* the shard's; NULL: it never had a connection with filters */
 };
 
 /* The shard whose callback or turn runs on this thread, or NULL. */

@@ -6,6 +6,7 @@
 #include "net/support/raw.h"
 #include "os/file.h"
 #include "sallyport/framing.h"
+#include "support/filters.h"
 
 /* ---- Order ---- */
 
@@ -199,6 +200,12 @@ static void a_file_is_refused_where_it_can_not_go(const struct stage_way *way)
 
     struct stage_options options = {.handler.on_open = send_dropping,
                                     .server.conn.at_full = SALLY_FULL_DROP_OLDEST};
+    stage = filed_begin(way, SMALL, &options);
+    filed_check_whole(stage, 0, 0);
+    filed_end(stage);
+    static unsigned char key = 7;
+    const sally_filter filters[] = {filter_xor(&key)};
+    options.server.conn = (sally_conn_options){.filters = filters, .filter_count = 1};
     stage = filed_begin(way, SMALL, &options);
     filed_check_whole(stage, 0, 0);
     filed_end(stage);

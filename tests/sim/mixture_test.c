@@ -1,7 +1,7 @@
 /* All that changes how a connection reads, sends and ends, at once, as the seed draws it: limits
  * for bytes, own and shared; reading on demand; proxies; jobs; groups; memory budgets; time limits;
- * corks; half-closes; drains; faults. Each has tests of its own; here it is that together they
- * leave every account as it was, tell each on_drain that is owed, and end every connection.
+ * corks; half-closes; drains; filters; faults. Each has tests of its own; here it is that together
+ * they leave every account as it was, tell each on_drain that is owed, and end every connection.
  * SALLY_SEEDS says how many seeds (a tenth of them run here), SALLY_SEED runs one alone, with
  * SALLY_TRACE=1 told. */
 #include <setjmp.h>
@@ -18,6 +18,7 @@
 #include "net/server.h"
 #include "sim/support/mixture.h"
 #include "sim/support/storm.h"
+#include "support/filters.h"
 
 #define SERVER "127.0.0.1:5002"
 #define AWAY   "203.0.113.5:80"
@@ -42,6 +43,11 @@ static void conn_options(sally_conn_options *conn)
     conn->limits.rate_window_ms = 1000;
     conn->no_auto_pause = draw(4) == 0;
     if (draw(2)) conn->rates = &mixture.rates;
+    if (conn->at_full == SALLY_FULL_DROP_OLDEST) return; /* would tear what filters make */
+    conn->filters = mixture.filters;
+    conn->filter_count = draw(2) ? 1 + draw(SALLY_FILTERS_MAX) : 0;
+    for (uint32_t i = 0; i < conn->filter_count; i++)
+        mixture.filters[i] = filter_lazy(draw(4) == 0);
 }
 
 static void server_options(void)

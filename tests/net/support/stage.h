@@ -71,6 +71,7 @@ struct stage_options {
     sally_engine_options engine;
     void *user;
     bool no_server;
+    bool grows; /* filters make more of the bytes than came */
 };
 
 struct stage {
@@ -89,6 +90,7 @@ struct stage {
     _Atomic(struct actor *) *actors;
     unsigned fds_before;
     bool dead; /* the engine was destroyed by the test */
+    bool grows;
 };
 
 /* The engine runs and listens on stage->address when this returns. Fails the test otherwise. */

@@ -13,6 +13,7 @@
 
 #include "sallyport/admission.h"
 #include "sallyport/client.h"
+#include "sallyport/filter.h"
 #include "sallyport/framing.h"
 #include "sallyport/group.h"
 #include "sallyport/proxy.h"
@@ -63,6 +64,7 @@ extern struct mixture {
     sally_proxy_options proxy;
     sally_server_options options;
     sally_conn_options outgoing;
+    sally_filter filters[SALLY_FILTERS_MAX];
     struct one one[CONNS];
     uint64_t jobs_told, notes_told, refused;
 } mixture;
