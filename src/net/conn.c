@@ -20,6 +20,7 @@
 #include "net/record.h"
 #include "net/server.h"
 #include "net/throttle.h"
+#include "net/websocket.h"
 
 /* ---- Begin ---- */
 
@@ -48,7 +49,8 @@ sally_conn *conn_name(struct shard *shard, const struct policy *policy)
 
 static size_t conn__extra_bytes(const sally_conn *conn)
 {
-    return conn->proxied ? sizeof(struct conn_extra_proxied) : sizeof(struct conn_extra);
+    size_t bytes = conn->proxied ? sizeof(struct conn_extra_proxied) : sizeof(struct conn_extra);
+    return conn->policy->ws ? bytes + sizeof(struct ws_conn) : bytes;
 }
 
 struct conn_extra *conn_extra(sally_conn *conn)
@@ -299,6 +301,7 @@ void conn_close(sally_conn *conn, sally_close_reason reason)
         return;
     }
     if (conn->state != CONN_OPEN) return;
+    if (conn->policy->ws) ws_closing(conn, reason);
     if (!conn->has_reason) conn__tell_reason(conn, reason, 0, 0);
     conn_set_state(conn, CONN_DRAINING);
     record_add_more(conn, RECORD_CLOSING);
@@ -412,6 +415,7 @@ uint32_t conn_holds(const sally_conn *conn)
     uint32_t held = conn_has(conn, CONN_HELD) ? conn->extra->held->queue.bytes : 0;
     const struct carry *carry = conn_carry(conn);
     uint32_t begun = carry && carry->bytes ? carry->len : 0; /* else only its length is known */
+    if (conn->policy->ws) begun += ws_holds(conn);
     return conn->out.bytes + held + begun;
 }
 

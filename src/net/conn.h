@@ -295,8 +295,18 @@ void conn_deliver_received(sally_conn *conn, const void *data, size_t len);
 uint32_t conn_message_bytes(const sally_conn *conn);
 /* Its messages are to be asked for, and nothing is. */
 bool conn_wants_nothing(const sally_conn *conn);
+/* What came can't be framed, or means nothing: it closes gently with the cause of this error. */
+void conn_refuse_message(sally_conn *conn, int error);
 /* Reading goes on: the time that it was paused doesn't count against message_ms. */
 void conn_restart_message(sally_conn *conn);
+
+/* ---- conn_api.c ---- */
+/* From any thread: the connection itself if this is its shard's, and its framing otherwise, NULL
+ * without one. SALLY_ENOCONN. */
+int conn_id_look(sally_engine *engine, sally_id id, sally_conn **here,
+                 const struct framing **framing);
+/* As sally_send, of what lies in pieces, for a connection that is not here. */
+int conn_id_send(sally_engine *engine, sally_id id, const struct span *spans, unsigned count);
 
 /* ---- conn_send.c ---- */
 int conn_send(sally_conn *conn, const void *data, size_t len);

@@ -5,6 +5,7 @@
 #include "net/flow.h"
 #include "net/gate.h"
 #include "net/limits.h"
+#include "net/websocket.h"
 
 /* ---- In ---- */
 
@@ -36,7 +37,7 @@ static bool message_take(void *ctx, const void *payload, size_t len, bool copied
 }
 
 /* What can't be framed: what was answered before still goes out, but nothing more is read. */
-static void message_refuse(sally_conn *conn, int error)
+void conn_refuse_message(sally_conn *conn, int error)
 {
     if (error == SALLY_ENOMEM) {
         conn_broken(conn, error, 0);
@@ -66,7 +67,7 @@ size_t conn_deliver_messages(sally_conn *conn, const void *data, size_t len)
     };
     int err = framer_feed(&framer, data, len, &used);
     if (err)
-        message_refuse(conn, err);
+        conn_refuse_message(conn, err);
     else if (conn_carry(conn) && conn->state == CONN_OPEN &&
              conn_carry(conn)->began_ms == shard->now_ms)
         conn_update_timer(conn); /* it has just begun, and has a limit */
@@ -90,8 +91,8 @@ uint32_t conn_message_bytes(const sally_conn *conn)
 
 void conn_restart_message(sally_conn *conn)
 {
-    if (!conn_carry(conn)) return;
-    conn_carry(conn)->began_ms = conn->shard->now_ms;
+    if (conn->policy->ws) ws_restart(conn);
+    if (conn_carry(conn)) conn_carry(conn)->began_ms = conn->shard->now_ms;
     conn_update_timer(conn);
 }
 

@@ -6,6 +6,7 @@
 #include "net/limits.h"
 #include "net/record.h"
 #include "net/throttle.h"
+#include "net/websocket.h"
 
 enum {
     SEND_TRIES_MAX = 16, /* of one connection in one turn, so that the others get theirs */
@@ -142,7 +143,8 @@ static __attribute__((noinline)) void conn__send_foreign_any(sally_conn *conn, c
     bool was_empty = conn->out.bytes == 0;
     /* while it is being made too: what was taken may not be missing from the stream later */
     bool open = (conn->state == CONN_OPEN || conn->state == CONN_DIALING) &&
-                !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT);
+                !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT) &&
+                (!conn->policy->ws || ws_takes_frames(conn));
     if (!open || sendq_copy_spans(&conn->out, &conn->shard->pools, &(struct span){data, len}, 1,
                                   conn__sends_units(conn)) != 0) {
         inbound_return(conn__inbound(conn), len);
