@@ -515,6 +515,11 @@ static void heartbeats_are_pings(void **state)
 
 /* ---- Memory, in the simulator ---- */
 
+static void echo_or_abort(sally_conn *conn, sally_ws_type type, const void *data, size_t len)
+{
+    if (sally_ws_send(conn, type, data, len)) sally_conn_abort(conn);
+}
+
 static void visit_badly(struct hall *hall)
 {
     static unsigned char said[20000], plain[9000];
@@ -541,7 +546,8 @@ static void memory_may_fail_at_any_place(void **state)
     bool failed = true;
     unsigned n = 0;
     while (failed) {
-        struct hall *hall = hall_begin(HALL_SIM, &(struct hall_options){0});
+        struct hall *hall =
+            hall_begin(HALL_SIM, &(struct hall_options){.handler.on_message = echo_or_abort});
         sally_sim_fail_alloc_at(hall->sim, ++n, false);
         visit_badly(hall);
         failed = sally_sim_alloc_failed(hall->sim);
