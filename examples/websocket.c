@@ -1,5 +1,5 @@
-/* A chat in a browser: the page at /, and at /ws the WebSocket behind it. What one writes, everybody
- * reads, the writer too. Open http://127.0.0.1:8080/ in two windows. */
+/* A chat in a browser: the page at /, and at /ws the WebSocket behind it. What one writes,
+ * everybody reads, the writer too. Open http://127.0.0.1:8080/ in two windows. */
 #include <sallyport/group.h>
 #include <sallyport/websocket.h>
 #include <stdio.h>

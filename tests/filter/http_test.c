@@ -196,9 +196,10 @@ static void the_bounds_are_exact(void **state)
     (void)state;
     static char text[SALLY_HTTP_HEAD_MAX + 1];
     for (unsigned fields = SALLY_HTTP_FIELDS_MAX - 1; fields <= SALLY_HTTP_FIELDS_MAX; fields++) {
-        size_t len = (size_t)sprintf(text, "GET / HTTP/1.1\r\nHost: h\r\n");
-        for (unsigned i = 0; i < fields; i++) len += (size_t)sprintf(text + len, "a:b\r\n");
-        len += (size_t)sprintf(text + len, "\r\n");
+        size_t len = (size_t)snprintf(text, sizeof text, "GET / HTTP/1.1\r\nHost: h\r\n");
+        for (unsigned i = 0; i < fields; i++)
+            len += (size_t)snprintf(text + len, sizeof text - len, "a:b\r\n");
+        len += (size_t)snprintf(text + len, sizeof text - len, "\r\n");
         bool fits = fields + 1 <= SALLY_HTTP_FIELDS_MAX;
         assert_int_equal(read_request_of(text, len), fits ? 0 : SALLY_ELIMIT);
     }

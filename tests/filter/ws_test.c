@@ -25,7 +25,7 @@ static void assert_sha1(const char *data, size_t len, const char *wanted)
     unsigned char digest[SHA1_BYTES];
     char text[2 * SHA1_BYTES + 1];
     sha1(data, len, digest);
-    for (int i = 0; i < SHA1_BYTES; i++) sprintf(text + 2 * i, "%02x", digest[i]);
+    for (int i = 0; i < SHA1_BYTES; i++) snprintf(text + 2 * i, 3, "%02x", digest[i]);
     assert_string_equal(text, wanted);
 }
 

@@ -241,8 +241,8 @@ static void our_client_and_our_server_understand_each_other(void **state)
     assert_int_equal(client_code, 3001);
     assert_int_equal(client_sent, 3001);
     assert_int_equal(client_why, SALLY_CLOSE_PEER_CLOSED); /* the server ended it */
-    assert_int_equal(hall->code, 3001);
-    assert_string_equal(hall->reason, "enough");
+    assert_int_equal(hall_last(hall)->code, 3001);
+    assert_string_equal(hall_last(hall)->reason, "enough");
     assert_int_equal(atomic_load(&told[0]), 0);
     assert_int_equal(atomic_load(&told[1]), 101);
     assert_int_equal(atomic_load(&told[2]), 1);

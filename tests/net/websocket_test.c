@@ -1,6 +1,6 @@
-/* A WebSocket server in the words of RFC 6455, on each port: what a client says, frame by frame, and
- * exactly which bytes it hears. The cases follow the sections of the Autobahn test suite: framing,
- * pings, reserved bits, opcodes, fragmentation, UTF-8, closing. */
+/* A WebSocket server in the words of RFC 6455, on each port: what a client says, frame by frame,
+ * and exactly which bytes it hears. The cases follow the sections of the Autobahn test suite:
+ * framing, pings, reserved bits, opcodes, fragmentation, UTF-8, closing. */
 #include "net/support/ws_hall.h"
 #include "support/long.h"
 #include "support/lot.h"
@@ -184,10 +184,12 @@ static void run_talk(struct hall *hall, const struct talk *talk, size_t piece)
     peer_leave(&peer);
     hall_wait(hall, &hall->closed, closed + 1);
     unsigned sent = hears >= 4 ? (unsigned)wanted[hears - 2] << 8 | wanted[hears - 1] : 1005;
-    if (hall->code != talk->code || hall->code_sent != sent)
-        fail_msg("%s: ended with %u, %u sent", talk->name, hall->code, hall->code_sent);
+    if (hall_last(hall)->code != talk->code || hall_last(hall)->code_sent != sent)
+        fail_msg("%s: ended with %u, %u sent", talk->name, hall_last(hall)->code,
+                 hall_last(hall)->code_sent);
     bool failed = talk->code == 1006;
-    assert_int_equal(hall->why, failed ? SALLY_CLOSE_MALFORMED : SALLY_CLOSE_PEER_CLOSED);
+    assert_int_equal(hall_last(hall)->why,
+                     failed ? SALLY_CLOSE_MALFORMED : SALLY_CLOSE_PEER_CLOSED);
 }
 
 static enum hall_port port;
@@ -221,9 +223,9 @@ static void the_reason_of_a_close_is_told(void **state)
     assert_memory_equal(heard, "\x88\x02\x0f\xa1", 4);
     peer_leave(&peer);
     hall_wait(hall, &hall->closed, 1);
-    assert_int_equal(hall->code, 4001);
-    assert_string_equal(hall->reason, "bye, \xe2\x82\xac");
-    assert_true(hall->end_opened);
+    assert_int_equal(hall_last(hall)->code, 4001);
+    assert_string_equal(hall_last(hall)->reason, "bye, \xe2\x82\xac");
+    assert_true(hall_last(hall)->opened);
     hall_end(hall);
 }
 

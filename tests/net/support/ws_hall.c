@@ -41,15 +41,16 @@ static void on_message(sally_conn *conn, sally_ws_type type, const void *data, s
 static void on_close(sally_conn *conn, const sally_ws_end *end)
 {
     struct hall *hall = hall_of(conn);
+    struct hall_end *to = &hall->ends[atomic_load(&hall->closed) % HALL_ENDS_MAX];
     size_t len = end->reason_len < HALL_REASON_MAX ? end->reason_len : HALL_REASON_MAX - 1;
-    hall->end_opened = end->opened;
-    hall->code = end->code;
-    hall->code_sent = end->code_sent;
-    hall->why = end->info->reason;
-    hall->info = *end->info;
-    if (hall->sim) hall->closed_ms = sally_sim_now_ms(hall->sim);
-    if (len) memcpy(hall->reason, end->reason, len);
-    hall->reason[len] = '\0';
+    to->opened = end->opened;
+    to->code = end->code;
+    to->code_sent = end->code_sent;
+    to->why = end->info->reason;
+    to->info = *end->info;
+    if (hall->sim) to->closed_ms = sally_sim_now_ms(hall->sim);
+    if (len) memcpy(to->reason, end->reason, len);
+    to->reason[len] = '\0';
     if (given.on_close) given.on_close(conn, end);
     atomic_fetch_add(&hall->closed, 1);
 }
@@ -134,6 +135,13 @@ void hall_end(struct hall *hall)
     sally_sim_destroy(hall->sim); /* which finds what is left */
     if (hall->listener > 0) raw_close(hall->listener);
     free(hall);
+}
+
+const struct hall_end *hall_last(struct hall *hall)
+{
+    unsigned closed = atomic_load(&hall->closed);
+    assert_true(closed > 0);
+    return &hall->ends[(closed - 1) % HALL_ENDS_MAX];
 }
 
 void hall_run(struct hall *hall, uint32_t ms)
@@ -301,4 +309,26 @@ size_t frame_put_bare(unsigned char *to, unsigned first, const void *data, size_
     to[0] = (unsigned char)first;
     if (len) memcpy(to + head, data, len);
     return head + len;
+}
+
+void assert_end(struct peer *peer, const char *wanted, size_t len)
+{
+    char heard[256];
+    assert_int_equal(peer_hear_end(peer, heard, sizeof heard), len);
+    assert_memory_equal(heard, wanted, len);
+}
+
+void assert_hears(struct peer *peer, const char *wanted, size_t len)
+{
+    char heard[256];
+    assert_true(len <= sizeof heard && peer_hear(peer, heard, len));
+    assert_memory_equal(heard, wanted, len);
+}
+
+void say_frame(struct peer *peer, unsigned first, const void *data, size_t len)
+{
+    unsigned char *frame = malloc(len + 14);
+    assert_non_null(frame);
+    peer_say(peer, frame, frame_put(frame, first, data, len));
+    free(frame);
 }

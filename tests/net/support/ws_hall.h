@@ -20,13 +20,23 @@
 #include "sallyport/websocket.h"
 
 enum hall_port { HALL_URING, HALL_EPOLL, HALL_SIM, HALL_PORTS };
-enum { HALL_LIMIT_MS = 60000, HALL_REASON_MAX = 128 };
+enum { HALL_LIMIT_MS = 60000, HALL_REASON_MAX = 128, HALL_ENDS_MAX = 1024 };
 
 struct hall_options {
     sally_ws_handler handler; /* on_message NULL: an echo; user and on_close are the hall's */
     sally_ws_options ws;
     sally_server_options server;
     bool no_server;
+};
+
+/* How one of them ended. */
+struct hall_end {
+    bool opened;
+    unsigned code, code_sent;
+    char reason[HALL_REASON_MAX];
+    sally_close_reason why;
+    sally_close_info info;
+    uint64_t closed_ms; /* simulated time */
 };
 
 struct hall {
@@ -37,16 +47,10 @@ struct hall {
     sally_ws *ws;
     char address[64];
     atomic_uint opened, messages, closed, wrongs;
-    _Atomic sally_id id; /* of the last that has opened */
-    /* of the last that has closed, once `closed` has risen */
-    bool end_opened;
-    unsigned code, code_sent;
-    char reason[HALL_REASON_MAX];
-    sally_close_reason why;
-    sally_close_info info;
+    _Atomic sally_id id;                 /* of the last that has opened */
+    struct hall_end ends[HALL_ENDS_MAX]; /* in the order in which they closed */
     int listener;
     sally_sim_listener *sim_listener;
-    uint64_t closed_ms;                   /* simulated time */
     _Atomic uint64_t memory, memory_high; /* of the engine's allocations */
 };
 
@@ -67,6 +71,9 @@ sally_ws_handler hall_handler(const sally_ws_handler *given);
 
 /* Until the number has risen to at least so much. */
 void hall_wait(struct hall *hall, atomic_uint *number, unsigned least);
+
+/* Of the last that has closed. */
+const struct hall_end *hall_last(struct hall *hall);
 
 /* Time passes: in the simulator that of its own. */
 void hall_run(struct hall *hall, uint32_t ms);
@@ -100,5 +107,12 @@ struct peer hall_visit(struct hall *hall);
 size_t frame_put(unsigned char *to, unsigned first, const void *data, size_t len);
 /* And a server's. */
 size_t frame_put_bare(unsigned char *to, unsigned first, const void *data, size_t len);
+
+/* Says a client's frame. */
+void say_frame(struct peer *peer, unsigned first, const void *data, size_t len);
+
+/* Hears exactly these bytes, at most 256; and then the end. */
+void assert_hears(struct peer *peer, const char *wanted, size_t len);
+void assert_end(struct peer *peer, const char *wanted, size_t len);
 
 #endif
