@@ -3,7 +3,8 @@
  * This is no HTTP server. It is what an admin page, a health check or a WebSocket upgrade
  * (sallyport/websocket.h) needs: one head that lies whole in memory is read without a copy, and a
  * small response with all of its content is written. Out of scope: chunked bodies, trailers,
- * pipelining, connections that are used again, HTTP/2 and later.
+ * pipelining, connections that are used again, HTTP/2 and later. Nothing here reads a clock, so an
+ * answer has no Date but one that the program adds (RFC 9110 section 6.6.1).
  *
  * Where a head ends, sally_http_head_bytes says, or a framing with the delimiter "\r\n\r\n":
  *

@@ -58,7 +58,7 @@ struct ws_conn {
     uint16_t code_due;  /* what to close with; 0: the reason says */
 };
 
-_Static_assert(sizeof(struct ws_conn) <= 64, "a WebSocket that is idle has one");
+_Static_assert(sizeof(struct ws_conn) <= 56, "a WebSocket that is idle has one");
 
 /* NULL for a connection that is none, or has nothing yet. */
 struct ws_conn *ws_conn(const sally_conn *conn);

@@ -329,7 +329,7 @@ static void a_client_does_not_put_up_with_a_bad_server(void **state)
         assert_int_equal(hear_frame(&peer, payload, mask[0], &first), 5);
         assert_memory_equal(payload, "hello", 5);
         assert_int_equal(hear_frame(&peer, payload, mask[1], &first), 1);
-        if (port != HALL_SIM) assert_memory_not_equal(mask[0], mask[1], WS_MASK_BYTES);
+        if (port != HALL_SIM) assert_true(memcmp(mask[0], mask[1], WS_MASK_BYTES) != 0);
         assert_int_equal(hear_frame(&peer, payload, mask[1], &first), 0);
         assert_int_equal(hear_frame(&peer, payload, mask[1], &first), 5000);
         peer_say(&peer, cases[i].says, cases[i].len);
@@ -430,7 +430,7 @@ int main(void)
         cmocka_unit_test(a_bad_handshake_opens_nothing),
         cmocka_unit_test(what_does_not_belong_together_is_refused),
     };
-    static const char *const names[] = {"uring", "epoll", "sim"};
+    static const char *const names[] = {"uring or iocp", "epoll", "sim"};
     int failed = 0;
     for (port = 0; port < HALL_PORTS; port++)
         failed += cmocka_run_group_tests_name(names[port], tests, NULL, NULL);

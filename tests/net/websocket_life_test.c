@@ -415,7 +415,7 @@ int main(void)
         cmocka_unit_test(a_message_for_many_reaches_who_is_open),
         cmocka_unit_test(frames_behind_a_pause_come_unharmed),
     };
-    static const char *const names[] = {"uring", "epoll", "sim"};
+    static const char *const names[] = {"uring or iocp", "epoll", "sim"};
     int failed = 0;
     for (port = 0; port < HALL_PORTS; port++)
         failed += cmocka_run_group_tests_name(names[port], tests, NULL, NULL);

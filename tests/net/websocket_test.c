@@ -303,7 +303,7 @@ int main(void)
         cmocka_unit_test(messages_of_every_size_come_back),
         cmocka_unit_test(ten_thousand_parts_of_one_byte_are_one_message),
     };
-    static const char *const names[] = {"uring", "epoll", "sim"};
+    static const char *const names[] = {"uring or iocp", "epoll", "sim"};
     int failed = 0;
     for (port = 0; port < HALL_PORTS; port++)
         failed += cmocka_run_group_tests_name(names[port], tests, NULL, NULL);

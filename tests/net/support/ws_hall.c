@@ -97,6 +97,9 @@ static int make_engine(struct hall *hall)
     }
     options.port = hall->port == HALL_URING ? SALLY_PORT_URING : SALLY_PORT_EPOLL;
     options.allocator = (sally_allocator){hall_alloc, hall_free, hall};
+    int err = sally_engine_create(&hall->engine, &options);
+    if (err != SALLY_ENOPORT || hall->port != HALL_URING) return err;
+    options.port = SALLY_PORT_IOCP; /* the system's own, on Windows */
     return sally_engine_create(&hall->engine, &options);
 }
 

@@ -1,6 +1,7 @@
-/* A WebSocket server on one of three ports (uring, epoll, the simulator) and a peer that says bytes
- * and reads bytes, so that one test runs on each. One hall at a time, of the test's thread; its
- * callbacks run on a shard's thread but in the simulator, and say what they see in atomics. */
+/* A WebSocket server on one of three ports (uring or iocp, epoll, the simulator) and a peer that
+ * says bytes and reads bytes, so that one test runs on each. One hall at a time, of the test's
+ * thread; its callbacks run on a shard's thread but in the simulator, and say what they see in
+ * atomics, and of an end in a place that is its own. */
 #ifndef NET_SUPPORT_WS_HALL_H
 #define NET_SUPPORT_WS_HALL_H
 
