@@ -7,8 +7,9 @@ need_build='gcc:gcc /usr/include/stdio.h:libc6-dev cmake:cmake ninja:ninja-build
 need_check="$need_build"' g++:g++ clang:clang clang-format-14:clang-format-14 python3:python3
     pytest-3:python3-pytest /usr/include/cmocka.h:libcmocka-dev pkg-config:pkgconf
     redis-benchmark:redis-tools ncat:ncat socat:socat patch:patch git:git nm:binutils man:man-db
-    strace:strace valgrind:valgrind microsocks:microsocks tinyproxy:tinyproxy-bin
-    /usr/include/zlib.h:zlib1g-dev'
+    strace:strace valgrind:valgrind curl:curl microsocks:microsocks tinyproxy:tinyproxy-bin
+    /usr/include/zlib.h:zlib1g-dev
+    /usr/lib/python3/dist-packages/websockets/client.py:python3-websockets'
 
 need_windows='x86_64-w64-mingw32-gcc:gcc-mingw-w64-x86-64 wine:wine wineserver:wine64'
 

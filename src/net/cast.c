@@ -11,6 +11,7 @@
 #include "net/group.h"
 #include "net/letter.h"
 #include "net/server.h"
+#include "net/websocket.h"
 
 /* What a turn may spend on casts: so many slots looked at, or a sixteenth of that in receivers of
  * small messages, or 2 MiB handed to the system. */
@@ -94,7 +95,8 @@ static void part__finish(struct cast_part *part)
 static bool conn__can_receive(const sally_conn *conn)
 {
     return conn->state == CONN_OPEN && conn->on_open_ran &&
-           !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT);
+           !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT) &&
+           (!conn->policy->ws || ws_takes_frames(conn));
 }
 
 static void part__slow(struct cast_part *part, sally_conn *conn)

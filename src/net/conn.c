@@ -23,6 +23,7 @@
 #include "net/server.h"
 #include "net/throttle.h"
 #include "net/tunnel.h"
+#include "net/websocket.h"
 
 /* ---- Begin ---- */
 
@@ -49,10 +50,16 @@ sally_conn *conn_name(struct shard *shard, const struct policy *policy)
 
 /* ---- The cold part ---- */
 
-static size_t conn__extra_bytes(const sally_conn *conn)
+size_t conn_extra_own_bytes(const sally_conn *conn)
 {
     if (conn->policy->route) return sizeof(struct conn_extra_tunnel);
     return conn->proxied ? sizeof(struct conn_extra_proxied) : sizeof(struct conn_extra);
+}
+
+static size_t conn__extra_bytes(const sally_conn *conn)
+{
+    size_t bytes = conn_extra_own_bytes(conn);
+    return conn->policy->ws ? bytes + sizeof(struct ws_conn) : bytes;
 }
 
 struct conn_extra *conn_extra(sally_conn *conn)
@@ -315,6 +322,7 @@ void conn_close_by_us(sally_conn *conn)
 
 static void conn__close(sally_conn *conn, sally_close_reason reason)
 {
+    if (conn->policy->ws) ws_closing(conn, reason);
     if (!conn->has_reason) conn__tell_reason(conn, reason, 0, 0);
     conn_set_state(conn, CONN_DRAINING);
     record_add_more(conn, RECORD_CLOSING);
@@ -447,6 +455,7 @@ uint32_t conn_holds(const sally_conn *conn)
     uint32_t held = conn_held(conn) ? conn_held(conn)->queue.bytes : 0;
     const struct carry *carry = conn_carry(conn);
     uint32_t begun = carry && carry->bytes ? carry->len : 0; /* else only its length is known */
+    if (conn->policy->ws) begun += ws_holds(conn);
     return conn->out.bytes + held + begun + conn_chain_holds(conn);
 }
 

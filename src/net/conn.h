@@ -163,6 +163,8 @@ void conn_begin(sally_conn *conn);
 /* For the connection's cold part, made if it isn't there; NULL without memory. Not while it is
  * being made: dial has the place. */
 struct conn_extra *conn_extra(sally_conn *conn);
+/* Of it, without a WebSocket's part, which is behind these. */
+size_t conn_extra_own_bytes(const sally_conn *conn);
 
 /* The peer's address, kept and given back. False: no memory, which only IPv6 can need. */
 bool conn_set_peer(sally_conn *conn, const struct addr *peer);
@@ -321,6 +323,14 @@ bool conn_wants_nothing(const sally_conn *conn);
 void conn_refuse_message(sally_conn *conn, int error);
 /* Reading goes on: the time that it was paused doesn't count against message_ms. */
 void conn_restart_message(sally_conn *conn);
+
+/* ---- conn_api.c ---- */
+/* From any thread: the connection itself if this is its shard's, and its framing otherwise, NULL
+ * without one. SALLY_ENOCONN. */
+int conn_id_look(sally_engine *engine, sally_id id, sally_conn **here,
+                 const struct framing **framing);
+/* As sally_send, of what lies in pieces, for a connection that is not here. */
+int conn_id_send(sally_engine *engine, sally_id id, const struct span *spans, unsigned count);
 
 /* ---- conn_send.c ---- */
 int conn_send(sally_conn *conn, const void *data, size_t len);

@@ -284,6 +284,22 @@ int sally_send_message(sally_engine *engine, sally_id id, const void *data, size
     return edges.head_bytes + len + edges.tail_bytes ? id__send(shard, id, spans, 3) : 0;
 }
 
+int conn_id_look(sally_engine *engine, sally_id id, sally_conn **here,
+                 const struct framing **framing)
+{
+    struct shard *shard = engine_find_shard(engine, id);
+    if (!shard) return SALLY_ENOCONN;
+    *here = id__here(shard, id);
+    *framing = framings_at(engine, inbound_framing(&shard->inbound[id_slot(id)]));
+    return 0;
+}
+
+int conn_id_send(sally_engine *engine, sally_id id, const struct span *spans, unsigned count)
+{
+    struct shard *shard = engine_find_shard(engine, id);
+    return shard ? id__send(shard, id, spans, count) : SALLY_ENOCONN;
+}
+
 static int id__close(sally_engine *engine, sally_id id, enum letter_kind kind)
 {
     if (!engine) return SALLY_EINVAL;

@@ -5,6 +5,7 @@
 #include "net/flow.h"
 #include "net/gate.h"
 #include "net/limits.h"
+#include "net/websocket.h"
 
 /* ---- In ---- */
 
@@ -91,8 +92,8 @@ uint32_t conn_message_bytes(const sally_conn *conn)
 
 void conn_restart_message(sally_conn *conn)
 {
-    if (!conn_carry(conn)) return;
-    conn_carry(conn)->began_ms = conn->shard->now_ms;
+    if (conn->policy->ws) ws_restart(conn);
+    if (conn_carry(conn)) conn_carry(conn)->began_ms = conn->shard->now_ms;
     conn_update_timer(conn);
 }
 

@@ -8,6 +8,7 @@
 #include "net/limits.h"
 #include "net/record.h"
 #include "net/throttle.h"
+#include "net/websocket.h"
 
 enum {
     SEND_TRIES_MAX = 16, /* of one connection in one turn, so that the others get theirs */
@@ -157,7 +158,8 @@ static __attribute__((noinline)) void conn__send_foreign_any(sally_conn *conn, c
     bool was_empty = conn->out.bytes == 0;
     /* while it is being made too: what was taken may not be missing from the stream later */
     bool open = (conn_takes_in(conn) || conn_is_coming(conn)) &&
-                !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT);
+                !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT) &&
+                (!conn->policy->ws || ws_takes_frames(conn));
     if (open && conn_chain(conn) && !chain_send_foreign(conn, data, len)) return;
     if (!open || conn_chain(conn) ||
         sendq_copy_spans(&conn->out, &conn->shard->pools, &(struct span){data, len}, 1,

@@ -12,6 +12,7 @@
 #include "net/record.h"
 #include "net/throttle.h"
 #include "net/tunnel.h"
+#include "net/websocket.h"
 
 static uint64_t due_after(uint64_t since_ms, uint64_t limit_ms)
 {
@@ -36,8 +37,10 @@ static uint64_t write_due(const sally_conn *conn)
 static uint64_t message_due(const sally_conn *conn)
 {
     const struct carry *carry = conn_carry(conn);
-    if (!carry || !carry->bytes || conn_has(conn, CONN_STOPS)) return WHEEL_NEVER;
-    return due_after(carry->began_ms, conn->policy->message_ms);
+    uint64_t began = carry && carry->bytes ? carry->began_ms : WHEEL_NEVER;
+    if (conn->policy->ws && ws_began_ms(conn)) began = earlier(began, ws_began_ms(conn));
+    if (began == WHEEL_NEVER || conn_has(conn, CONN_STOPS)) return WHEEL_NEVER;
+    return due_after(began, conn->policy->message_ms);
 }
 
 static uint64_t idle_due(const sally_conn *conn)
@@ -134,8 +137,8 @@ static void conn__open_limits(sally_conn *conn)
         conn_limit_again(conn, SALLY_TIMEOUT_WRITE))
         conn->write_ms = now & CONN_MS_MAX;
     if (conn->state == CONN_OPEN && message_due(conn) <= now &&
-        conn_limit_again(conn, SALLY_TIMEOUT_MESSAGE) && conn_carry(conn))
-        conn_carry(conn)->began_ms = now;
+        conn_limit_again(conn, SALLY_TIMEOUT_MESSAGE))
+        conn_restart_message(conn);
     if (conn->state == CONN_OPEN && idle_due(conn) <= now &&
         conn_limit_again(conn, SALLY_TIMEOUT_IDLE))
         conn->active_ms = now & CONN_MS_MAX;

@@ -14,6 +14,7 @@
 #include "net/profile.h"
 #include "net/server.h"
 #include "net/shard.h"
+#include "net/websocket.h"
 #include "os/address.h"
 #include "os/clock.h"
 #include "os/limits.h"
@@ -178,6 +179,7 @@ static void engine__free(sally_engine *engine)
     os_gate_free(&engine->stopped);
     resolver_free(&engine->resolver);
     framings_free(engine);
+    websockets_free(engine);
     os_lock_free(&engine->lock);
     assert(mem_in_use(&engine->mem) == 0);
     struct mem mem = engine->mem;

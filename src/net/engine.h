@@ -17,6 +17,7 @@
 #include "sallyport/client.h"
 #include "sallyport/group.h"
 #include "sallyport/rate.h"
+#include "sallyport/websocket.h"
 
 enum {
     ENGINE_GUESTS_MAX = 64,
@@ -64,6 +65,8 @@ struct sally_engine {
     sally_server *servers;
     unsigned server_count;
     struct framings framings;
+    sally_ws *websockets; /* under the lock, as their count */
+    unsigned websocket_count;
     sally_client *clients; /* not yet freed */
     uint32_t client_count;
 

@@ -6,6 +6,7 @@
 #include "net/engine.h"
 #include "net/route.h"
 #include "net/throttle.h"
+#include "net/websocket.h"
 #include "sallyport/framing.h"
 
 enum {
@@ -71,7 +72,10 @@ static int policy__framing(struct policy *policy, sally_engine *engine,
     bool framed = framing && framing->kind != SALLY_FRAMING_NONE;
     bool deaf = framed ? handler->on_data && !handler->on_message
                        : handler->on_message && !handler->on_data;
-    return deaf ? SALLY_EINVAL : framings_use(engine, framing, &policy->framing);
+    int err = deaf ? SALLY_EINVAL : framings_use(engine, framing, &policy->framing);
+    if (!err) err = ws_match(policy->framing, handler, !policy->server, &policy->ws);
+    if (policy->ws) policy->send_plain_bytes = 0; /* each send by id is looked at */
+    return err;
 }
 
 static int policy__rates(struct policy *policy, const sally_engine *engine,

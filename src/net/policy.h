@@ -14,6 +14,7 @@
 #include "sallyport.h"
 #include "sallyport/client.h"
 #include "sallyport/rate.h"
+#include "sallyport/websocket.h"
 
 #define POLICY_NEVER UINT64_MAX
 
@@ -44,6 +45,7 @@ struct policy {
     uint32_t send_plain_bytes; /* a queue of at most so many bytes takes copies without a question:
                                   the low mark; 0 where units are dropped */
     const struct framing *framing; /* the engine's; NULL: none */
+    const sally_ws *ws;            /* the engine's; NULL: no WebSockets */
     sally_handler handler;
     struct mem *mem;
     sally_server *server;   /* NULL: outgoing */
