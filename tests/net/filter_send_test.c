@@ -365,7 +365,7 @@ static void a_group_may_have_members_with_and_without(const struct stage_way *wa
     ticket_wait(&ticket);
     assert_true(raw_read(fd, plain, 5) && raw_read(other_fd, hidden, 5));
     assert_memory_equal(plain, "hello", 5);
-    assert_memory_not_equal(hidden, "hello", 5);
+    assert_true(memcmp(hidden, "hello", 5) != 0);
     (void)mill(xor_in, &xor, hidden, 5, false, shown, sizeof shown + 1);
     assert_memory_equal(shown, "hello", 5);
     raw_close(fd);
