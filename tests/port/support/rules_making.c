@@ -201,7 +201,7 @@ static void listen_v6_only(struct stage *stage)
 {
     for (unsigned tries = 0; tries < 5; tries++)
         if (v6_only_is_refused(stage)) return;
-    CHECK(!"IPv4 was taken as well");
+    CHECK(false && "IPv4 is taken as well");
 }
 
 static void attach_sets_options(struct stage *stage)
