@@ -236,13 +236,13 @@ typedef struct sally_engine_options {
     sally_log_fn log;         /* NULL: warnings and errors to stderr */
     void *log_user;
     sally_log_level log_level; /* 0: errors; only with `log` */
-    uint64_t
-        memory_max; /* bytes of all the engine's allocations; 0: no limit. From 70 % on send queues
-                       stop growing, from 85 % on newcomers wait in the backlog, from 95 % on
-                       the connections that hold the most are aborted (SALLY_CLOSE_MEMORY), and
-                       those that more than 4 KiB would have to be kept for, of a message that is
-                       not whole or while paused (SALLY_CLOSE_NO_MEMORY): the rest is for small
-                       answers. Beyond it nothing is allocated. At least 1 MiB */
+    uint64_t memory_max; /* bytes of all the engine's allocations; 0: no limit. At least 1 MiB. From
+                            70 % on send queues stop growing, from 85 % on newcomers wait in the
+                            backlog, from 95 % on the connections that hold the most are aborted
+                            (SALLY_CLOSE_MEMORY; not for 4 KiB or less), and those that more than
+                            4 KiB would have to be kept for, of a message that is not whole or while
+                            paused (SALLY_CLOSE_NO_MEMORY): the rest is for small answers. Beyond it
+                            nothing is allocated */
     sally_allocator allocator; /* zero: the C library's */
     sally_profile profile;     /* what is 0 of the options that it names */
     uint32_t spin_us; /* adaptive spinning: how long at most a shard's thread looks again before it

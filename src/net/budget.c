@@ -7,7 +7,7 @@
 
 enum {
     FIRST_BYTES_MAX = 64 * 1024, /* of a send to an empty queue while newcomers are refused */
-    FIRST_BYTES_LAST = 4 * 1024, /* while connections are closed */
+    FIRST_BYTES_LAST = 4 * 1024, /* while connections are closed; who holds no more stays */
     RELIEVE_MS = 10,             /* between two looks for the worst */
     RELIEVED_PERCENT = 80        /* what closing aims at */
 };
@@ -137,7 +137,7 @@ static void worst__close(sally_conn *conn, void *arg)
 {
     struct worst *worst = arg;
     uint32_t holds = worst__holds(conn, worst->server);
-    if (worst->excess <= 0 || !holds || holds < worst->most / 2) return;
+    if (worst->excess <= 0 || holds <= FIRST_BYTES_LAST || holds < worst->most / 2) return;
     worst->excess -= holds;
     conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_MEMORY, SALLY_ELIMIT, 0);
 }
@@ -150,7 +150,7 @@ static void budget__close_worst(struct shard *shard, const sally_server *server,
     struct worst worst = {.server = server,
                           .excess = (int64_t)((used - aim) / shard->engine->shard_count)};
     shard_each_conn(shard, worst__find, &worst);
-    if (worst.most) shard_each_conn(shard, worst__close, &worst);
+    if (worst.most > FIRST_BYTES_LAST) shard_each_conn(shard, worst__close, &worst);
 }
 
 static void budget__relieve(struct shard *shard)

@@ -4,7 +4,8 @@
  *   70 %  TIGHT    a send queue counts as full from its low mark on, and who is above it is not
  * read from 85 %  REFUSES  from an eighth of the low mark on; no newcomers, they wait in the
  * backlog 95 %  CLOSES   from the first byte on; the connections that hold the most are aborted
- *                  (SALLY_CLOSE_MEMORY), and who would keep more than a little of what came
+ *                  (SALLY_CLOSE_MEMORY) unless that is little, and who would keep more than a
+ *                  little of what came
  *   100 % allocations fail; of a server: sends find the queue full
  * An empty queue takes a send at every level, but not a big one: for it SALLY_EFULL would have no
  * on_drain to come, so it is SALLY_ENOMEM. */
