@@ -59,13 +59,15 @@ size_t conn_extra_own_bytes(const sally_conn *conn)
 static size_t conn__extra_bytes(const sally_conn *conn)
 {
     size_t bytes = conn_extra_own_bytes(conn);
-    return conn->policy->ws ? bytes + sizeof(struct ws_conn) : bytes;
+    return conn->ws_extra ? bytes + sizeof(struct ws_conn) : bytes;
 }
 
 struct conn_extra *conn_extra(sally_conn *conn)
 {
     assert(conn->state != CONN_DIALING);
-    if (!conn->extra) conn->extra = mem_zalloc(&conn->shard->engine->mem, conn__extra_bytes(conn));
+    if (conn->extra) return conn->extra;
+    conn->ws_extra = conn->policy->ws != NULL;
+    conn->extra = mem_zalloc(&conn->shard->engine->mem, conn__extra_bytes(conn));
     return conn->extra;
 }
 
