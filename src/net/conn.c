@@ -324,8 +324,10 @@ void conn_close_by_us(sally_conn *conn)
 
 static void conn__close(sally_conn *conn, sally_close_reason reason)
 {
-    if (conn->policy->ws) ws_closing(conn, reason);
+    const uint8_t state = conn->state;
     if (!conn->has_reason) conn__tell_reason(conn, reason, 0, 0);
+    if (conn->policy->ws) ws_closing(conn, reason);
+    if (conn->state != state) return; /* the goodbye has ended it, or closed it in its turn */
     conn_set_state(conn, CONN_DRAINING);
     record_add_more(conn, RECORD_CLOSING);
     conn->user_due_ms = 0;

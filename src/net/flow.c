@@ -235,15 +235,32 @@ static int flow__full(sally_conn *conn, size_t len)
     return err ? err : CONN_LET_GO;
 }
 
-int flow_make_room_for(sally_conn *conn, size_t len, size_t most)
+/* 0 when a send that may become so many bytes finds room as it is. */
+static int flow__may_send(const sally_conn *conn, size_t most)
 {
     if (conn->state != CONN_OPEN || conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT))
         return SALLY_ECLOSED;
     if (produce_runs(conn)) return SALLY_ESTATE;
     if (most > conn->policy->send_bytes_max) return SALLY_ELIMIT;
-    int err = flow_judge(conn, most);
+    return flow_judge(conn, most);
+}
+
+int flow_make_room_for(sally_conn *conn, size_t len, size_t most)
+{
+    int err = flow__may_send(conn, most);
     if (err != SALLY_EFULL) return err;
     return flow__full(conn, len);
+}
+
+int flow_make_sure_of_room(sally_conn *conn, size_t len)
+{
+    size_t most = conn_chain(conn) ? chain_max(conn, len) : len;
+    bool drops = conn->policy->at_full == SALLY_FULL_DROP_OLDEST;
+    int err;
+    do err = flow__may_send(conn, most);
+    while (err == SALLY_EFULL && drops && flow__drop_oldest(conn));
+    if (err == SALLY_EFULL) conn->flags |= CONN_DRAIN_DUE;
+    return err;
 }
 
 int flow_make_room(sally_conn *conn, size_t len) { return flow_make_room_for(conn, len, len); }

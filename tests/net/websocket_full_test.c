@@ -7,7 +7,218 @@
 #include "sallyport/group.h"
 #include "sallyport/proxy.h"
 
+enum { KB = 1024, TEXT = 0x81, BYE = 0x88 };
+enum { QUEUE = 4 * KB, FRAME = 100, FRAMES = QUEUE / FRAME, CONTENT = FRAME - 2 };
+
 static enum hall_port port;
+
+static void check(sally_conn *conn, bool holds)
+{
+    if (!holds) atomic_fetch_add(&hall_of(conn)->wrongs, 1);
+}
+
+static int send_frame(sally_conn *conn, unsigned number)
+{
+    char content[CONTENT];
+    memset(content, 'a' + (int)(number % 26), sizeof content);
+    return sally_ws_send(conn, SALLY_WS_BINARY, content, sizeof content);
+}
+
+/* Nothing has gone since the queue was empty, and no byte more fits. */
+static void fill(sally_conn *conn)
+{
+    static const char rest[QUEUE % FRAME - 2];
+    _Static_assert(sizeof rest <= 125, "a head of two bytes");
+    for (unsigned i = 0; i < FRAMES; i++) check(conn, send_frame(conn, i) == 0);
+    check(conn, sally_ws_send(conn, SALLY_WS_BINARY, rest, sizeof rest) == 0);
+    check(conn, sally_conn_queued(conn) == QUEUE);
+}
+
+static struct hall *begin(sally_at_full at_full,
+                          void (*on_message)(sally_conn *, sally_ws_type, const void *, size_t))
+{
+    return hall_begin(port, &(struct hall_options){.handler.on_message = on_message,
+                                                   .server.conn = {.send_bytes_max = QUEUE,
+                                                                   .at_full = at_full,
+                                                                   .no_auto_pause = true}});
+}
+
+/* ---- Full queues ---- */
+
+static void fill_and_close(sally_conn *conn, sally_ws_type type, const void *data, size_t len)
+{
+    (void)type;
+    (void)data;
+    (void)len;
+    fill(conn);
+    check(conn, sally_conn_close(conn) == 0);
+}
+
+/* A gentle close goes its way without a close frame where there is no room for one. */
+static void a_full_queue_does_not_keep_a_close_from_being_gentle(void **state)
+{
+    static const sally_at_full policies[] = {SALLY_FULL_FAIL, SALLY_FULL_DROP_NEWEST,
+                                             SALLY_FULL_CLOSE};
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        static char heard[QUEUE + 1];
+        struct hall *hall = begin(policies[i], fill_and_close);
+        if (!hall) skip();
+        struct peer peer = hall_visit(hall);
+        say_frame(&peer, TEXT, "x", 1);
+        assert_int_equal(peer_hear_end(&peer, heard, sizeof heard), QUEUE);
+        peer_leave(&peer);
+        hall_wait(hall, &hall->closed, 1);
+        assert_int_equal(hall_last(hall)->why, SALLY_CLOSE_LOCAL);
+        assert_int_equal(hall_last(hall)->code_sent, 0);
+        assert_int_equal(hall_last(hall)->info.bytes_unsent, 0);
+        hall_end(hall);
+    }
+}
+
+static void fill_and_say_goodbye(sally_conn *conn, sally_ws_type type, const void *data, size_t len)
+{
+    (void)type;
+    if (len && *(const char *)data == '1') {
+        fill(conn);
+        check(conn, sally_ws_close(conn, 3000, NULL) == SALLY_EFULL);
+    } else {
+        check(conn, sally_ws_close(conn, 3001, NULL) == 0);
+    }
+}
+
+/* It is not dropped in silence, and doesn't abort. */
+static void a_goodbye_without_room_can_be_said_again(void **state)
+{
+    static const sally_at_full policies[] = {SALLY_FULL_FAIL, SALLY_FULL_DROP_NEWEST,
+                                             SALLY_FULL_CLOSE};
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        static char heard[QUEUE];
+        struct hall *hall = begin(policies[i], fill_and_say_goodbye);
+        if (!hall) skip();
+        struct peer peer = hall_visit(hall);
+        say_frame(&peer, TEXT, "1", 1);
+        assert_true(peer_hear(&peer, heard, sizeof heard));
+        say_frame(&peer, TEXT, "2", 1);
+        assert_hears(&peer, "\x88\x02\x0b\xb9", 4);
+        say_frame(&peer, BYE, "\x0b\xb9", 2);
+        assert_end(&peer, "", 0);
+        peer_leave(&peer);
+        hall_wait(hall, &hall->closed, 1);
+        assert_int_equal(hall_last(hall)->code, 3001);
+        assert_int_equal(hall_last(hall)->code_sent, 3001);
+        hall_end(hall);
+    }
+}
+
+static void answer_goodbye_from_full(sally_conn *conn, sally_ws_type type, const void *data,
+                                     size_t len)
+{
+    (void)type;
+    (void)data;
+    (void)len;
+    fill(conn);
+}
+
+/* Its answer is said to have been sent only if it was. */
+static void a_goodbye_that_was_not_answered_is_not_said_to_be(void **state)
+{
+    static const sally_at_full policies[] = {SALLY_FULL_FAIL, SALLY_FULL_DROP_NEWEST,
+                                             SALLY_FULL_CLOSE};
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        static char heard[QUEUE + 1];
+        unsigned char said[64];
+        struct hall *hall = begin(policies[i], answer_goodbye_from_full);
+        if (!hall) skip();
+        struct peer peer = hall_visit(hall);
+        size_t len = frame_put(said, TEXT, "x", 1);
+        len += frame_put(said + len, BYE, "\x03\xe8", 2);
+        peer_say(&peer, said, len); /* both are read at once, so nothing has gone in between */
+        assert_int_equal(peer_hear_end(&peer, heard, sizeof heard), QUEUE);
+        peer_leave(&peer);
+        hall_wait(hall, &hall->closed, 1);
+        assert_int_equal(hall_last(hall)->code, 1000);
+        assert_int_equal(hall_last(hall)->code_sent, 0);
+        assert_int_equal(hall_last(hall)->why, SALLY_CLOSE_PEER_CLOSED);
+        hall_end(hall);
+    }
+}
+
+/* ---- Corks ---- */
+
+static void cork_and_say_goodbye(sally_conn *conn, sally_ws_type type, const void *data, size_t len)
+{
+    check(conn, sally_conn_cork(conn) == 0);
+    check(conn, sally_ws_send(conn, type, data, len) == 0);
+    check(conn, sally_ws_close(conn, 3000, NULL) == 0);
+}
+
+/* After it nothing can be sent, so there is nothing to wait for. */
+static void a_cork_does_not_hold_a_goodbye(void **state)
+{
+    (void)state;
+    struct hall *hall =
+        hall_begin(port, &(struct hall_options){.handler.on_message = cork_and_say_goodbye,
+                                                .server.conn.linger_ms = SALLY_FOREVER});
+    if (!hall) skip();
+    struct peer peer = hall_visit(hall);
+    say_frame(&peer, TEXT, "x", 1);
+    assert_hears(&peer, "\x81\x01x\x88\x02\x0b\xb8", 7);
+    say_frame(&peer, BYE, "\x0b\xb8", 2);
+    assert_end(&peer, "", 0);
+    peer_leave(&peer);
+    hall_wait(hall, &hall->closed, 1);
+    assert_int_equal(hall_last(hall)->why, SALLY_CLOSE_LOCAL);
+    hall_end(hall);
+}
+
+/* ---- Filters ---- */
+
+static int tear_in(void *state, sally_filter_io *io)
+{
+    (void)state;
+    size_t len = io->len < io->room_bytes ? io->len : io->room_bytes;
+    memcpy(io->room, io->input, len);
+    io->used = io->made = len;
+    return SALLY_FILTERED_ALL;
+}
+
+/* Fails when it is to pass a close frame on. */
+static int tear_out(void *state, sally_filter_io *io)
+{
+    if (io->len && *(const unsigned char *)io->input == BYE) return SALLY_EINVAL;
+    return tear_in(state, io);
+}
+
+static void close_at_once(sally_conn *conn, sally_ws_type type, const void *data, size_t len)
+{
+    (void)type;
+    (void)data;
+    (void)len;
+    check(conn, sally_conn_close(conn) == 0);
+}
+
+/* The close frame's own way out ends the connection while it begins to close. */
+static void a_filter_may_fail_with_a_goodbye(void **state)
+{
+    static const sally_filter tear = {.name = "tear", .in = tear_in, .out = tear_out};
+    (void)state;
+    struct hall *hall = hall_begin(
+        port, &(struct hall_options){.handler.on_message = close_at_once,
+                                     .server.conn = {.filters = &tear, .filter_count = 1}});
+    if (!hall) skip();
+    struct peer peer = hall_visit(hall);
+    say_frame(&peer, TEXT, "x", 1);
+    hall_wait(hall, &hall->closed, 1);
+    assert_int_equal(hall_last(hall)->why, SALLY_CLOSE_FILTER);
+    assert_int_equal(hall_last(hall)->code_sent, 0);
+    peer_leave(&peer);
+    hall_run(hall, 20);
+    assert_int_equal(atomic_load(&hall->closed), 1);
+    hall_end(hall);
+}
 
 /* ---- Behind proxies ---- */
 
@@ -42,6 +253,11 @@ static void a_farewell_behind_a_proxy_leaves_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_full_queue_does_not_keep_a_close_from_being_gentle),
+        cmocka_unit_test(a_goodbye_without_room_can_be_said_again),
+        cmocka_unit_test(a_goodbye_that_was_not_answered_is_not_said_to_be),
+        cmocka_unit_test(a_cork_does_not_hold_a_goodbye),
+        cmocka_unit_test(a_filter_may_fail_with_a_goodbye),
         cmocka_unit_test(a_farewell_behind_a_proxy_leaves_no_memory),
     };
     static const char *const names[] = {"uring or iocp", "epoll", "sim"};
