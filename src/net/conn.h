@@ -337,6 +337,8 @@ int conn_id_send(sally_engine *engine, sally_id id, const struct span *spans, un
 int conn_send(sally_conn *conn, const void *data, size_t len);
 /* Copies of all of them or of nothing. */
 int conn_send_spans(sally_conn *conn, const struct span *spans, unsigned count);
+/* As conn_send while nothing is queued: SALLY_FULL_DROP_OLDEST never drops it. */
+int conn_send_first(sally_conn *conn, const void *data, size_t len);
 /* From another thread: its bytes were accepted there, so they are taken past the limit. */
 void conn_send_foreign(sally_conn *conn, const void *data, uint32_t len);
 /* A reference: release as in sendq.h; not called unless the result is 0. Also CONN_LET_GO, and

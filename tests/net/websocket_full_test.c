@@ -146,6 +146,37 @@ static void a_goodbye_that_was_not_answered_is_not_said_to_be(void **state)
     }
 }
 
+static void send_much(sally_conn *conn)
+{
+    for (unsigned i = 0; i < 5 * FRAMES; i++) check(conn, send_frame(conn, i) == 0);
+}
+
+/* The answer to the request is no message that may be dropped for newer ones. */
+static void a_handshake_is_never_dropped(void **state)
+{
+    (void)state;
+    char heard[HALL_SWITCH_BYTES], frame[FRAME];
+    struct hall *hall = hall_begin(
+        port, &(struct hall_options){
+                  .handler.on_open = send_much,
+                  .server.conn = {.send_bytes_max = QUEUE, .at_full = SALLY_FULL_DROP_OLDEST}});
+    if (!hall) skip();
+    struct peer peer = hall_dial(hall);
+    peer_say(&peer, hall_upgrade, strlen(hall_upgrade));
+    assert_true(peer_hear(&peer, heard, sizeof heard));
+    assert_memory_equal(heard, "HTTP/1.1 101 ", 13);
+    assert_memory_equal(heard + sizeof heard - 4, "\r\n\r\n", 4);
+    unsigned last = 5 * FRAMES - 1, from = last - (QUEUE - HALL_SWITCH_BYTES) / FRAME + 1;
+    for (unsigned i = from; i <= last; i++) {
+        assert_true(peer_hear(&peer, frame, sizeof frame));
+        assert_int_equal((unsigned char)frame[0], 0x82);
+        assert_int_equal(frame[2], 'a' + (int)(i % 26));
+    }
+    peer_leave(&peer);
+    hall_wait(hall, &hall->closed, 1);
+    hall_end(hall);
+}
+
 /* ---- Corks ---- */
 
 static void cork_and_say_goodbye(sally_conn *conn, sally_ws_type type, const void *data, size_t len)
@@ -256,6 +287,7 @@ int main(void)
         cmocka_unit_test(a_full_queue_does_not_keep_a_close_from_being_gentle),
         cmocka_unit_test(a_goodbye_without_room_can_be_said_again),
         cmocka_unit_test(a_goodbye_that_was_not_answered_is_not_said_to_be),
+        cmocka_unit_test(a_handshake_is_never_dropped),
         cmocka_unit_test(a_cork_does_not_hold_a_goodbye),
         cmocka_unit_test(a_filter_may_fail_with_a_goodbye),
         cmocka_unit_test(a_farewell_behind_a_proxy_leaves_no_memory),
