@@ -205,6 +205,67 @@ static void a_cork_does_not_hold_a_goodbye(void **state)
     hall_end(hall);
 }
 
+/* ---- Groups ---- */
+
+static atomic_uint reports, reached, client_opens;
+
+static void note_report(const sally_broadcast_report *report, void *arg)
+{
+    (void)arg;
+    atomic_store(&reached, (unsigned)report->sent);
+    atomic_fetch_add(&reports, 1);
+}
+
+static void count_open(sally_conn *conn)
+{
+    (void)conn;
+    atomic_fetch_add(&client_opens, 1);
+}
+
+static sally_id connect_client(struct hall *hall)
+{
+    static const sally_ws_options client = {.client = true};
+    const sally_ws_handler handler = {.user = hall, .on_open = count_open};
+    sally_ws *ws;
+    sally_id id;
+    atomic_store(&client_opens, 0);
+    assert_int_equal(sally_ws_create(hall->engine, &handler, &client, &ws), 0);
+    sally_handler base = sally_ws_base(ws);
+    sally_framing framing = sally_ws_framing(ws);
+    sally_connect_options connect = {.conn.framing = &framing};
+    assert_int_equal(sally_connect(hall->engine, hall->address, &base, &connect, &id), 0);
+    hall_wait(hall, &client_opens, 1);
+    hall_wait(hall, &hall->opened, 1);
+    return id;
+}
+
+/* What a client says is masked, and the buffer's frame is not: a server would have to fail it (RFC
+ * 6455 section 5.1). */
+static void a_message_for_many_passes_over_our_own_clients(void **state)
+{
+    (void)state;
+    struct hall *hall = hall_begin(port, &(struct hall_options){0});
+    if (!hall) skip();
+    atomic_store(&reports, 0);
+    sally_id id = connect_client(hall);
+    sally_group *group;
+    assert_int_equal(sally_group_create(&group, hall->engine), 0);
+    assert_int_equal(sally_group_join(group, id), 0);
+    assert_int_equal(sally_group_join(group, atomic_load(&hall->id)), 0);
+    sally_buf *buf = sally_ws_buf_create(hall->engine, SALLY_WS_TEXT, "to all", 6);
+    assert_non_null(buf);
+    sally_broadcast_options options = {.done = note_report};
+    assert_int_equal(sally_group_send(group, buf, &options), 0);
+    sally_buf_release(buf);
+    hall_wait(hall, &reports, 1);
+    assert_int_equal(atomic_load(&reached), 1);
+    assert_int_equal(sally_ws_send_id(hall->engine, id, SALLY_WS_TEXT, "hello", 5), 0);
+    hall_wait(hall, &hall->messages, 1); /* it is alive */
+    assert_int_equal(atomic_load(&hall->closed), 0);
+    sally_group_destroy(group);
+    hall_end(hall);
+}
+
 /* ---- Filters ---- */
 
 static int tear_in(void *state, sally_filter_io *io)
@@ -289,6 +350,7 @@ int main(void)
         cmocka_unit_test(a_goodbye_that_was_not_answered_is_not_said_to_be),
         cmocka_unit_test(a_handshake_is_never_dropped),
         cmocka_unit_test(a_cork_does_not_hold_a_goodbye),
+        cmocka_unit_test(a_message_for_many_passes_over_our_own_clients),
         cmocka_unit_test(a_filter_may_fail_with_a_goodbye),
         cmocka_unit_test(a_farewell_behind_a_proxy_leaves_no_memory),
     };
