@@ -128,6 +128,7 @@ void chain_begin(sally_conn *conn)
     conn_set_state(conn, CONN_SHAKING);
     chain->early = conn->out; /* no filter has seen it */
     conn->out = (struct sendq){0};
+    conn->flags &= (uint16_t)~CONN_AUTO_PAUSED; /* nothing of it will go before the handshake has */
     if (limit_ms != POLICY_NEVER) chain->shake_due_ms = now_ms + limit_ms;
     conn->active_ms = conn->write_ms = now_ms & CONN_MS_MAX;
     flow_queued(conn);
