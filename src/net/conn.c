@@ -18,6 +18,7 @@
 #include "net/inbound.h"
 #include "net/limits.h"
 #include "net/lobby.h"
+#include "net/newcomer.h"
 #include "net/produce.h"
 #include "net/record.h"
 #include "net/server.h"
@@ -152,7 +153,9 @@ static sally_conn *adopt__make(struct shard *shard, struct policy *policy,
 
 static void adopt__undo(struct shard *shard, struct policy *policy, const struct newcomer *newcomer)
 {
-    counter_add(&shard->counters.refused, 1);
+    bool stops = engine_stopping(shard->engine);
+    newcomer_count_refused(policy->server, shard,
+                           stops ? SALLY_REFUSED_CLOSING : SALLY_REFUSED_NO_MEMORY);
     if (newcomer->source) gate_leave(policy->server->gate, newcomer->source);
     port_refuse(shard->port, newcomer->handle, PORT_CLOSE_RST);
     atomic_fetch_sub(&shard->conns, 1);
@@ -364,6 +367,7 @@ void conn_end(sally_conn *conn, enum port_close_mode mode, sally_close_reason re
               int sys_error)
 {
     if (conn->state >= CONN_ENDING) return;
+    if (conn->state == CONN_SHAKING) chain_cut(conn, reason);
     if (produce_runs(conn) || conn_files(conn)) mode = PORT_CLOSE_RST; /* a part is not the whole */
     if (conn__had_said_all(conn, reason)) reason = (sally_close_reason)conn->reason;
     if (!conn__was_refused(conn)) conn__tell_reason(conn, reason, error, sys_error);
