@@ -196,11 +196,22 @@ uint64_t sally_conn_dropped(const sally_conn *conn, uint64_t *bytes)
 
 /* ---- Room ---- */
 
+/* The system has been given what is at the front: also when it is through with that, and the event
+ * which says how much of it went is one of those at hand. */
+static bool flow__front_is_given(const sally_conn *conn)
+{
+    const struct shard *shard = conn->shard;
+    if (conn_in_flight(conn, PORT_SEND)) return true;
+    for (const struct port_event *event = shard->event_next; event < shard->event_end; event++)
+        if (event->sock == &conn->sock && event->op == PORT_SEND) return true;
+    return false;
+}
+
 /* The oldest send that the system is not looking at yet. */
 static bool flow__drop_oldest(sally_conn *conn)
 {
     uint32_t before;
-    unsigned kept = conn_in_flight(conn, PORT_SEND) ? SEND_SPANS_MAX : conn->out.front > 0;
+    unsigned kept = flow__front_is_given(conn) ? SEND_SPANS_MAX : conn->out.front > 0;
     uint32_t bytes = sendq_drop_unit(&conn->out, &conn->shard->pools, kept, &before);
     if (!bytes) return false;
     flow_dropped(conn, before, bytes);
