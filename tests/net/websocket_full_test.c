@@ -312,6 +312,47 @@ static void a_filter_may_fail_with_a_goodbye(void **state)
     hall_end(hall);
 }
 
+/* ---- Answers that close ---- */
+
+static char last_line[512];
+
+static void keep_line(void *user, sally_log_level level, const char *line)
+{
+    (void)user;
+    (void)level;
+    snprintf(last_line, sizeof last_line, "%s", line);
+}
+
+/* A head that can't be read is answered, and it is that which ended the connection: not the answer,
+ * which closes it, too. The program is told of neither; the log is. */
+static void a_bad_head_stays_the_cause_of_the_end(void **state)
+{
+    static const sally_engine_options logging = {.log = keep_line, .log_level = SALLY_LOG_DEBUG};
+    static const sally_ws_handler none;
+    (void)state;
+    sally_sim *sim;
+    sally_engine *engine;
+    sally_ws *ws;
+    if (port != HALL_SIM) return; /* it has no more to do with one than with another */
+    assert_int_equal(sally_sim_create(&sim, 7, NULL), 0);
+    assert_int_equal(sally_sim_engine(sim, &logging, &engine), 0);
+    assert_int_equal(sally_ws_create(engine, &none, NULL, &ws), 0);
+    sally_handler base = sally_ws_base(ws);
+    sally_framing framing = sally_ws_framing(ws);
+    sally_server_options options = {.conn.framing = &framing};
+    assert_int_equal(sally_listen(engine, "127.0.0.1:8080", &base, &options, NULL), 0);
+    sally_sim_peer *peer = sally_sim_dial(sim, "127.0.0.1:8080");
+    (void)sally_sim_run(sim, 10);
+    (void)sally_sim_peer_write(peer, "GET /\r\n\r\n", 9);
+    (void)sally_sim_run(sim, 100);
+    assert_true(sally_sim_peer_bytes(peer) > 0);
+    sally_sim_peer_close(peer);
+    (void)sally_sim_run(sim, 1000);
+    assert_non_null(strstr(last_line, "what is no message"));
+    assert_int_equal(sally_engine_destroy(engine), 0);
+    sally_sim_destroy(sim);
+}
+
 /* ---- Behind proxies ---- */
 
 static sally_verdict send_off(sally_server *server, const sally_accept_info *info)
@@ -352,6 +393,7 @@ int main(void)
         cmocka_unit_test(a_cork_does_not_hold_a_goodbye),
         cmocka_unit_test(a_message_for_many_passes_over_our_own_clients),
         cmocka_unit_test(a_filter_may_fail_with_a_goodbye),
+        cmocka_unit_test(a_bad_head_stays_the_cause_of_the_end),
         cmocka_unit_test(a_farewell_behind_a_proxy_leaves_no_memory),
     };
     static const char *const names[] = {"uring or iocp", "epoll", "sim"};
