@@ -112,6 +112,40 @@ static void a_goodbye_without_room_can_be_said_again(void **state)
     }
 }
 
+static void fill_and_try_goodbye(sally_conn *conn, sally_ws_type type, const void *data, size_t len)
+{
+    (void)type;
+    (void)data;
+    (void)len;
+    fill(conn);
+    check(conn, sally_ws_close(conn, 3000, NULL) == SALLY_EFULL);
+}
+
+static void say_goodbye(sally_conn *conn) { check(conn, sally_ws_close(conn, 3001, NULL) == 0); }
+
+/* Also where nothing else would bring on_drain: the queue is never above its high mark. */
+static void on_drain_tells_when_a_goodbye_has_room(void **state)
+{
+    (void)state;
+    static char heard[QUEUE + 4];
+    struct hall *hall =
+        hall_begin(port, &(struct hall_options){.handler = {.on_message = fill_and_try_goodbye,
+                                                            .on_drain = say_goodbye},
+                                                .server.conn = {.send_bytes_max = QUEUE,
+                                                                .send_high_bytes = QUEUE,
+                                                                .send_low_bytes = QUEUE - 1}});
+    if (!hall) skip();
+    struct peer peer = hall_visit(hall);
+    say_frame(&peer, TEXT, "x", 1);
+    assert_true(peer_hear(&peer, heard, sizeof heard));
+    assert_memory_equal(heard + QUEUE, "\x88\x02\x0b\xb9", 4);
+    say_frame(&peer, BYE, "\x0b\xb9", 2);
+    assert_end(&peer, "", 0);
+    peer_leave(&peer);
+    hall_wait(hall, &hall->closed, 1);
+    hall_end(hall);
+}
+
 static void answer_goodbye_from_full(sally_conn *conn, sally_ws_type type, const void *data,
                                      size_t len)
 {
@@ -388,6 +422,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_full_queue_does_not_keep_a_close_from_being_gentle),
         cmocka_unit_test(a_goodbye_without_room_can_be_said_again),
+        cmocka_unit_test(on_drain_tells_when_a_goodbye_has_room),
         cmocka_unit_test(a_goodbye_that_was_not_answered_is_not_said_to_be),
         cmocka_unit_test(a_handshake_is_never_dropped),
         cmocka_unit_test(a_cork_does_not_hold_a_goodbye),

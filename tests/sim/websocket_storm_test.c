@@ -203,11 +203,11 @@ static size_t peer_frame(struct peer *peer)
 
 static size_t peer_answer(struct peer *peer)
 {
-    const char *end = peer->len >= 4 ? memmem(peer->kept, peer->len, "\r\n\r\n", 4) : NULL;
-    if (!end) return 0;
+    size_t head = sally_http_head_bytes(peer->kept, peer->len);
+    if (!head) return 0;
     assert_memory_equal(peer->kept, "HTTP/1.1 101 ", 13);
     peer->answered = true;
-    return (size_t)(end + 4 - (const char *)peer->kept);
+    return head;
 }
 
 static void peer_hear(struct peer *peer)
