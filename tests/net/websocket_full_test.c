@@ -112,6 +112,35 @@ static void a_goodbye_without_room_can_be_said_again(void **state)
     }
 }
 
+static void fill_and_leave(sally_conn *conn, sally_ws_type type, const void *data, size_t len)
+{
+    (void)type;
+    (void)data;
+    (void)len;
+    fill(conn);
+    check(conn, sally_ws_close(conn, 3000, NULL) == 0);
+}
+
+/* The oldest message makes room for it, as for any other send. */
+static void a_goodbye_may_drop_what_is_oldest(void **state)
+{
+    (void)state;
+    static char heard[QUEUE - FRAME + 4];
+    struct hall *hall = begin(SALLY_FULL_DROP_OLDEST, fill_and_leave);
+    if (!hall) skip();
+    struct peer peer = hall_visit(hall);
+    say_frame(&peer, TEXT, "x", 1);
+    assert_true(peer_hear(&peer, heard, sizeof heard));
+    assert_int_equal(heard[2], 'b');
+    assert_memory_equal(heard + sizeof heard - 4, "\x88\x02\x0b\xb8", 4);
+    say_frame(&peer, BYE, "\x0b\xb8", 2);
+    assert_end(&peer, "", 0);
+    peer_leave(&peer);
+    hall_wait(hall, &hall->closed, 1);
+    assert_int_equal(hall_last(hall)->code_sent, 3000);
+    hall_end(hall);
+}
+
 static void fill_and_try_goodbye(sally_conn *conn, sally_ws_type type, const void *data, size_t len)
 {
     (void)type;
@@ -422,6 +451,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_full_queue_does_not_keep_a_close_from_being_gentle),
         cmocka_unit_test(a_goodbye_without_room_can_be_said_again),
+        cmocka_unit_test(a_goodbye_may_drop_what_is_oldest),
         cmocka_unit_test(on_drain_tells_when_a_goodbye_has_room),
         cmocka_unit_test(a_goodbye_that_was_not_answered_is_not_said_to_be),
         cmocka_unit_test(a_handshake_is_never_dropped),

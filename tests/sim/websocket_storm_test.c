@@ -157,7 +157,7 @@ static void on_close(sally_conn *conn, const sally_ws_end *end)
 /* Any bytes, through the filter's other side; all of them or none. */
 static void peer_say(struct peer *peer, const void *data, size_t len)
 {
-    unsigned char bytes[512];
+    unsigned char bytes[512] = {0};
     struct xor_state before = peer->out;
     sally_filter_io io = {.input = data, .len = len, .room = bytes, .room_bytes = sizeof bytes};
     assert_true(len <= sizeof bytes);
