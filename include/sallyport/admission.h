@@ -212,7 +212,7 @@ typedef enum sally_refusal {
     SALLY_REFUSED_DELAY,         /* too many were delayed, or it for too long */
     SALLY_REFUSED_RATE,          /* newcomers in all come too fast */
     SALLY_REFUSED_LIMIT,         /* conns_max of the server or the engine */
-    SALLY_REFUSED_CLOSING,       /* it waited when the server closed or paused closed */
+    SALLY_REFUSED_CLOSING,       /* it waited when the server closed, paused closed or stopped */
     SALLY_REFUSED_NO_MEMORY,
     SALLY_REFUSED_PROXY_UNTRUSTED, /* with sallyport/proxy.h: its address is no trusted proxy's */
     SALLY_REFUSED_PROXY_MALFORMED, /* what it began with was no header, or not a whole one */

@@ -16,8 +16,8 @@
  * A WebSocket is a connection of sallyport.h whose handler and framing are sally_ws_base and
  * sally_ws_framing; the program's callbacks are those below. Everything of sallyport.h that does
  * not send goes on working with it: the user pointer, the timer, pausing, ids, limits, groups,
- * close reasons. What is sent by sally_conn_send and the like goes out as it is, without a frame:
- * on a WebSocket that is a mistake.
+ * close reasons. What is sent by sally_conn_send and the like, files and producers among them, goes
+ * out as it is, without a frame: on a WebSocket that is a mistake.
  *
  * Order, server: on_request or on_page when a request has come; then on_open, any of on_message,
  * on_drain, on_timer; on_close once and last. Client: on_response, then the same from on_open on.
@@ -161,8 +161,9 @@ SALLY_API int sally_ws_send_id(sally_engine *engine, sally_id id, sally_ws_type 
                                const void *data, size_t len);
 
 /* A message for many clients: a buffer with a server's frame, for sally_group_send, sally_broadcast
- * (which pass over connections that are no open WebSocket) and sally_conn_send_buf. NULL without
- * memory, or for what sally_ws_send would refuse. [any] */
+ * (which pass over WebSockets that are not open, and over our own clients, whose frames have to be
+ * masked one by one: RFC 6455 section 5.3) and sally_conn_send_buf. NULL without memory, or for
+ * what sally_ws_send would refuse. [any] */
 SALLY_API sally_buf *sally_ws_buf_create(sally_engine *engine, sally_ws_type type, const void *data,
                                          size_t len);
 
@@ -172,7 +173,9 @@ SALLY_API int sally_ws_ping(sally_conn *conn, const void *data, size_t len);
 
 /* Queues a close frame, after which nothing can be sent, and waits for the peer's, at most
  * linger_ms; messages that come before it are dropped. Then the connection closes. `code` 0: a
- * close frame without one; `reason` may be NULL. The timer of sally_conn_timer is cancelled.
+ * close frame without one; `reason` may be NULL. The timer of sally_conn_timer is cancelled, and is
+ * not the program's any more; a cork is taken off. Without room it is SALLY_EFULL, whatever at_full
+ * says, and may be said again in on_drain (what the library says by itself is left out then).
  * SALLY_EINVAL: a code that may not be sent, a reason that is longer than SALLY_WS_REASON_MAX or
  * not UTF-8; SALLY_ECLOSED; otherwise as sally_conn_send. [shard] */
 SALLY_API int sally_ws_close(sally_conn *conn, unsigned code, const char *reason);

@@ -96,7 +96,7 @@ static bool conn__can_receive(const sally_conn *conn)
 {
     return conn->state == CONN_OPEN && conn->on_open_ran &&
            !conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT) &&
-           (!conn->policy->ws || ws_takes_frames(conn));
+           (!conn->policy->ws || ws_takes_casts(conn));
 }
 
 static void part__slow(struct cast_part *part, sally_conn *conn)

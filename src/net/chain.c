@@ -51,10 +51,22 @@ bool chain_attach(sally_conn *conn)
     return true;
 }
 
+static void chain__wait(sally_conn *conn, bool waits)
+{
+    struct chain *chain = conn_flow(conn)->chain;
+    if (chain->waits == waits) return;
+    chain->waits = waits;
+    if (waits)
+        atomic_fetch_add(&conn->shard->engine->greetings, 1);
+    else
+        atomic_fetch_sub(&conn->shard->engine->greetings, 1);
+}
+
 void chain_free(sally_conn *conn)
 {
     struct chain *chain = conn_flow(conn)->chain;
     if (!chain) return;
+    chain__wait(conn, false);
     stack_close(&chain->stack);
     sendq_clear(&chain->early, &conn->shard->pools);
     conn_flow(conn)->chain = NULL;
@@ -106,11 +118,33 @@ static void chain__fail(sally_conn *conn, int error, int sys_error)
     if (conn->state == CONN_SHAKING) conn_send_off(conn, SALLY_CLOSE_HANDSHAKE, error, sys_error);
 }
 
+static sally_refusal refusal_of(sally_close_reason reason)
+{
+    switch (reason) {
+    case SALLY_CLOSE_SHUTDOWN:
+    case SALLY_CLOSE_DRAIN_TIMEOUT: return SALLY_REFUSED_CLOSING;
+    case SALLY_CLOSE_BANNED: return SALLY_REFUSED_BANNED;
+    case SALLY_CLOSE_MEMORY:
+    case SALLY_CLOSE_NO_MEMORY: return SALLY_REFUSED_NO_MEMORY;
+    default: return SALLY_REFUSED_HANDSHAKE;
+    }
+}
+
+/* Who was told of nobody is told of no end: so it is a newcomer that was refused. */
+void chain_cut(sally_conn *conn, sally_close_reason reason)
+{
+    sally_server *server = conn->policy->server;
+    if (!server || conn_chain(conn)->failed) return; /* that was counted */
+    newcomer_count_refused(server, conn->shard, refusal_of(reason));
+}
+
 static void chain__open(sally_conn *conn)
 {
     if (!conn->policy->server) counter_add(&conn->shard->counters.connected, 1);
     chain_send_early(conn);
-    if (conn->state == CONN_SHAKING) conn_open(conn);
+    if (conn->state != CONN_SHAKING) return;
+    chain__wait(conn, false);
+    conn_open(conn);
 }
 
 /* After anything that a filter was asked. */
@@ -128,6 +162,8 @@ void chain_begin(sally_conn *conn)
     conn_set_state(conn, CONN_SHAKING);
     chain->early = conn->out; /* no filter has seen it */
     conn->out = (struct sendq){0};
+    conn->flags &= (uint16_t)~CONN_AUTO_PAUSED; /* nothing of it will go before the handshake has */
+    chain__wait(conn, conn->policy->server != NULL);
     if (limit_ms != POLICY_NEVER) chain->shake_due_ms = now_ms + limit_ms;
     conn->active_ms = conn->write_ms = now_ms & CONN_MS_MAX;
     flow_queued(conn);

@@ -21,6 +21,7 @@ struct chain {
     bool wire_over; /* the peer has finished */
     bool finished;  /* what goes has ended */
     bool failed;    /* the handshake */
+    bool waits;     /* accepted, and nobody has been told: one of the engine's greetings */
 };
 
 /* A filter has failed: tells the log which, and how. */
@@ -46,6 +47,9 @@ void chain_begin(sally_conn *conn);
 uint64_t chain_due_ms(const sally_conn *conn);
 void chain_on_timer(sally_conn *conn);
 void chain_gone(sally_conn *conn, int error, int sys_error);
+
+/* One in CONN_SHAKING ends for that reason, whatever its filters have to say. */
+void chain_cut(sally_conn *conn, sally_close_reason reason);
 
 /* What it keeps: states, what lies between the filters, what waits for them. */
 uint32_t conn_chain_holds(const sally_conn *conn);

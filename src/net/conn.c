@@ -18,6 +18,7 @@
 #include "net/inbound.h"
 #include "net/limits.h"
 #include "net/lobby.h"
+#include "net/newcomer.h"
 #include "net/produce.h"
 #include "net/record.h"
 #include "net/server.h"
@@ -59,13 +60,15 @@ size_t conn_extra_own_bytes(const sally_conn *conn)
 static size_t conn__extra_bytes(const sally_conn *conn)
 {
     size_t bytes = conn_extra_own_bytes(conn);
-    return conn->policy->ws ? bytes + sizeof(struct ws_conn) : bytes;
+    return conn->ws_extra ? bytes + sizeof(struct ws_conn) : bytes;
 }
 
 struct conn_extra *conn_extra(sally_conn *conn)
 {
     assert(conn->state != CONN_DIALING);
-    if (!conn->extra) conn->extra = mem_zalloc(&conn->shard->engine->mem, conn__extra_bytes(conn));
+    if (conn->extra) return conn->extra;
+    conn->ws_extra = conn->policy->ws != NULL;
+    conn->extra = mem_zalloc(&conn->shard->engine->mem, conn__extra_bytes(conn));
     return conn->extra;
 }
 
@@ -150,7 +153,9 @@ static sally_conn *adopt__make(struct shard *shard, struct policy *policy,
 
 static void adopt__undo(struct shard *shard, struct policy *policy, const struct newcomer *newcomer)
 {
-    counter_add(&shard->counters.refused, 1);
+    bool stops = engine_stopping(shard->engine);
+    newcomer_count_refused(policy->server, shard,
+                           stops ? SALLY_REFUSED_CLOSING : SALLY_REFUSED_NO_MEMORY);
     if (newcomer->source) gate_leave(policy->server->gate, newcomer->source);
     port_refuse(shard->port, newcomer->handle, PORT_CLOSE_RST);
     atomic_fetch_sub(&shard->conns, 1);
@@ -322,8 +327,10 @@ void conn_close_by_us(sally_conn *conn)
 
 static void conn__close(sally_conn *conn, sally_close_reason reason)
 {
-    if (conn->policy->ws) ws_closing(conn, reason);
+    const uint8_t state = conn->state;
     if (!conn->has_reason) conn__tell_reason(conn, reason, 0, 0);
+    if (conn->policy->ws) ws_closing(conn, reason);
+    if (conn->state != state) return; /* the goodbye has ended it, or closed it in its turn */
     conn_set_state(conn, CONN_DRAINING);
     record_add_more(conn, RECORD_CLOSING);
     conn->user_due_ms = 0;
@@ -360,6 +367,7 @@ void conn_end(sally_conn *conn, enum port_close_mode mode, sally_close_reason re
               int sys_error)
 {
     if (conn->state >= CONN_ENDING) return;
+    if (conn->state == CONN_SHAKING) chain_cut(conn, reason);
     if (produce_runs(conn) || conn_files(conn)) mode = PORT_CLOSE_RST; /* a part is not the whole */
     if (conn__had_said_all(conn, reason)) reason = (sally_close_reason)conn->reason;
     if (!conn__was_refused(conn)) conn__tell_reason(conn, reason, error, sys_error);

@@ -108,7 +108,8 @@ struct sally_conn {
     uint32_t cut : 1;            /* ended by the end of a drain or a stop */
     uint32_t on_open_ran : 1;    /* the handler knows the connection */
     uint32_t proxied : 1;        /* a trusted proxy's: there is more behind extra */
-    uint64_t active_ms : 48;     /* last byte in or out */
+    uint32_t ws_extra : 1;   /* a WebSocket's part is behind that: a guest may be none any more */
+    uint64_t active_ms : 48; /* last byte in or out */
     uint16_t flags;
     uint64_t write_ms : 48; /* last time that the peer took a byte or the queue began; LINGERING:
                                since our FIN */
@@ -336,6 +337,8 @@ int conn_id_send(sally_engine *engine, sally_id id, const struct span *spans, un
 int conn_send(sally_conn *conn, const void *data, size_t len);
 /* Copies of all of them or of nothing. */
 int conn_send_spans(sally_conn *conn, const struct span *spans, unsigned count);
+/* As conn_send while nothing is queued: SALLY_FULL_DROP_OLDEST never drops it. */
+int conn_send_first(sally_conn *conn, const void *data, size_t len);
 /* From another thread: its bytes were accepted there, so they are taken past the limit. */
 void conn_send_foreign(sally_conn *conn, const void *data, uint32_t len);
 /* A reference: release as in sendq.h; not called unless the result is 0. Also CONN_LET_GO, and

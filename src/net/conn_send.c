@@ -120,7 +120,7 @@ void conn_queued_file(sally_conn *conn, bool was_empty, bool high)
     conn__queued(conn, was_empty);
 }
 
-int conn_send_spans(sally_conn *conn, const struct span *spans, unsigned count)
+static int conn__send_spans(sally_conn *conn, const struct span *spans, unsigned count, bool unit)
 {
     size_t len = 0;
     for (unsigned i = 0; i < count; i++) len += spans[i].len;
@@ -129,9 +129,19 @@ int conn_send_spans(sally_conn *conn, const struct span *spans, unsigned count)
     int err = conn__may_send(conn, len);
     if (err) return conn_told(err);
     bool was_empty = conn->out.bytes == 0;
-    err = sendq_copy_spans(&conn->out, &conn->shard->pools, spans, count, conn__sends_units(conn));
+    err = sendq_copy_spans(&conn->out, &conn->shard->pools, spans, count, unit);
     if (!err) conn__queued(conn, was_empty);
     return err;
+}
+
+int conn_send_spans(sally_conn *conn, const struct span *spans, unsigned count)
+{
+    return conn__send_spans(conn, spans, count, conn__sends_units(conn));
+}
+
+int conn_send_first(sally_conn *conn, const void *data, size_t len)
+{
+    return conn__send_spans(conn, &(struct span){data, len}, 1, false);
 }
 
 int conn_send_ref(sally_conn *conn, const void *data, size_t len, sendq_release *release,

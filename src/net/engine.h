@@ -45,7 +45,7 @@ struct sally_engine {
 
     atomic_uint conns;  /* live, connecting ones and those handed from shard to shard among them */
     atomic_uint guests; /* see guest.h */
-    atomic_uint greetings; /* of conns, those that wait for a proxy's header */
+    atomic_uint greetings; /* of conns, those that wait for a proxy's header or their filters */
     atomic_uint waiting;   /* listeners that wait for room or resources */
     atomic_int state;      /* sally_engine_state */
     atomic_int stop_level;

@@ -196,11 +196,22 @@ uint64_t sally_conn_dropped(const sally_conn *conn, uint64_t *bytes)
 
 /* ---- Room ---- */
 
+/* The system has been given what is at the front: also when it is through with that, and the event
+ * which says how much of it went is one of those at hand. */
+static bool flow__front_is_given(const sally_conn *conn)
+{
+    const struct shard *shard = conn->shard;
+    if (conn_in_flight(conn, PORT_SEND)) return true;
+    for (const struct port_event *event = shard->event_next; event < shard->event_end; event++)
+        if (event->sock == &conn->sock && event->op == PORT_SEND) return true;
+    return false;
+}
+
 /* The oldest send that the system is not looking at yet. */
 static bool flow__drop_oldest(sally_conn *conn)
 {
     uint32_t before;
-    unsigned kept = conn_in_flight(conn, PORT_SEND) ? SEND_SPANS_MAX : conn->out.front > 0;
+    unsigned kept = flow__front_is_given(conn) ? SEND_SPANS_MAX : conn->out.front > 0;
     uint32_t bytes = sendq_drop_unit(&conn->out, &conn->shard->pools, kept, &before);
     if (!bytes) return false;
     flow_dropped(conn, before, bytes);
@@ -235,15 +246,32 @@ static int flow__full(sally_conn *conn, size_t len)
     return err ? err : CONN_LET_GO;
 }
 
-int flow_make_room_for(sally_conn *conn, size_t len, size_t most)
+/* 0 when a send that may become so many bytes finds room as it is. */
+static int flow__may_send(const sally_conn *conn, size_t most)
 {
     if (conn->state != CONN_OPEN || conn_has(conn, CONN_SHUT_ASKED | CONN_SHUT))
         return SALLY_ECLOSED;
     if (produce_runs(conn)) return SALLY_ESTATE;
     if (most > conn->policy->send_bytes_max) return SALLY_ELIMIT;
-    int err = flow_judge(conn, most);
+    return flow_judge(conn, most);
+}
+
+int flow_make_room_for(sally_conn *conn, size_t len, size_t most)
+{
+    int err = flow__may_send(conn, most);
     if (err != SALLY_EFULL) return err;
     return flow__full(conn, len);
+}
+
+int flow_make_sure_of_room(sally_conn *conn, size_t len)
+{
+    size_t most = conn_chain(conn) ? chain_max(conn, len) : len;
+    bool drops = conn->policy->at_full == SALLY_FULL_DROP_OLDEST;
+    int err;
+    do err = flow__may_send(conn, most);
+    while (err == SALLY_EFULL && drops && flow__drop_oldest(conn));
+    if (err == SALLY_EFULL) conn->flags |= CONN_DRAIN_DUE;
+    return err;
 }
 
 int flow_make_room(sally_conn *conn, size_t len) { return flow_make_room_for(conn, len, len); }

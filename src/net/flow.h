@@ -70,6 +70,10 @@ int flow_make_room(sally_conn *conn, size_t len);
 /* The same when they may become `most`. */
 int flow_make_room_for(sally_conn *conn, size_t len, size_t most);
 
+/* For a send that may neither be let go nor end the connection: 0 when len bytes are sure to be
+ * queued, SALLY_EFULL whatever the options say; only older ones may have been dropped for it. */
+int flow_make_sure_of_room(sally_conn *conn, size_t len);
+
 /* Whether there is room for len bytes now, whatever the options say: 0, SALLY_EFULL, SALLY_ENOMEM.
  */
 int flow_judge(const sally_conn *conn, size_t len);

@@ -204,7 +204,11 @@ static ALWAYS_INLINE void shard__events(struct shard *shard)
     for (;;) {
         unsigned count = port_take_uncounted(port, events, left < SHARD_BATCH ? left : SHARD_BATCH);
         if (!count) return;
-        for (unsigned i = 0; i < count; i++) shard__dispatch(shard, &events[i]);
+        shard->event_end = events + count;
+        for (unsigned i = 0; i < count; i++) {
+            shard->event_next = &events[i + 1];
+            shard__dispatch(shard, &events[i]);
+        }
         if (shard->dirty_head) shard__progress(shard);
         if (shard->spin.limit_ns) spin_event(&shard->spin, shard->now_ns);
         if (port->emptied) return;

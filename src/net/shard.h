@@ -86,7 +86,9 @@ struct shard {
     unsigned index;
     struct spin spin;                      /* limit 0 in a shard without a thread of its own */
     struct port_event events[SHARD_BATCH]; /* those that it is working on */
-    uint64_t alarm_ms;                     /* when the port's alarm is set for; past: it is not */
+    const struct port_event *event_next;   /* of those: taken, and not handled yet */
+    const struct port_event *event_end;
+    uint64_t alarm_ms; /* when the port's alarm is set for; past: it is not */
     struct listener *listeners;
     sally_client *clients;          /* that have not ended */
     struct cast_part *cast;         /* the message to many that it is working on; NULL: none */

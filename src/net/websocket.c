@@ -159,6 +159,8 @@ bool ws_takes_frames(const sally_conn *conn)
     return ws && ws->phase == WS_OPEN;
 }
 
+bool ws_takes_casts(const sally_conn *conn) { return ws_takes_frames(conn) && !ws_is_client(conn); }
+
 uint64_t ws_began_ms(const sally_conn *conn)
 {
     const struct ws_conn *ws = ws_conn(conn);

@@ -75,6 +75,9 @@ int ws_match(const struct framing *framing, const sally_handler *handler, bool c
 /* Frames that come by letter may go out: it is open, and no close frame was sent. */
 bool ws_takes_frames(const sally_conn *conn);
 
+/* The same of a broadcast or a group send, whose frames have no mask: no client says them. */
+bool ws_takes_casts(const sally_conn *conn);
+
 /* Before it closes gently: the close frame, or the answer to a bad request. */
 void ws_closing(sally_conn *conn, sally_close_reason reason);
 

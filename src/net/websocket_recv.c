@@ -26,7 +26,7 @@ static void accept_upgrade(sally_conn *conn, const sally_http_head *request, con
                 ws_write_switch(&writer, request, protocol) == 0;
     if (!good)
         ws_refuse(conn, 500, false);
-    else if (conn_send(conn, memory, writer.len))
+    else if (conn_send_first(conn, memory, writer.len))
         conn_broken(conn, SALLY_ENOMEM, 0);
     else
         ws_opened(conn);

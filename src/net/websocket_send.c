@@ -3,6 +3,7 @@
 
 #include "net/buf.h"
 #include "net/engine.h"
+#include "net/flow.h"
 #include "net/websocket.h"
 
 enum { SMALL = 1024, PAGE_HEAD_MAX = 2048 };
@@ -121,13 +122,26 @@ sally_buf *sally_ws_buf_create(sally_engine *engine, sally_ws_type type, const v
 
 /* ---- Goodbye ---- */
 
+static size_t put_control(const sally_conn *conn, unsigned char *to, enum ws_opcode opcode,
+                          const void *data, size_t len)
+{
+    if (ws_is_client(conn)) return put_masked(conn->shard->engine, to, opcode, data, len);
+    size_t head = ws_head_write(to, true, opcode, len, NULL);
+    if (len) memcpy(to + head, data, len);
+    return head + len;
+}
+
 int ws_send_close(sally_conn *conn, unsigned code, const char *reason, size_t reason_len)
 {
-    unsigned char payload[WS_CONTROL_MAX];
+    unsigned char payload[WS_CONTROL_MAX], frame[WS_HEAD_MAX + WS_CONTROL_MAX];
     size_t len = ws_close_write(payload, code, reason, reason_len);
-    int err = ws_send_frame(conn, WS_CLOSE, payload, len);
-    if (!err) ws_conn(conn)->code_sent = (uint16_t)code;
-    return err;
+    size_t bytes = put_control(conn, frame, WS_CLOSE, payload, len);
+    int err = flow_make_sure_of_room(conn, bytes);
+    if (!err) err = conn_send(conn, frame, bytes);
+    if (err) return err;
+    ws_conn(conn)->code_sent = (uint16_t)code;
+    (void)sally_conn_uncork(conn); /* nothing follows that it could wait for */
+    return 0;
 }
 
 int sally_ws_close(sally_conn *conn, unsigned code, const char *reason)

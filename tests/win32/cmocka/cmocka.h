@@ -63,11 +63,12 @@ void cmocka__memory(const void *a, const void *b, size_t size, const char *file,
     cmocka__equal(cmocka__number(a), cmocka__number(b), true, __FILE__, __LINE__)
 #define assert_int_not_equal(a, b)                                                                 \
     cmocka__equal(cmocka__number(a), cmocka__number(b), false, __FILE__, __LINE__)
-#define assert_ptr_equal(a, b)        assert_int_equal(a, b)
-#define assert_ptr_not_equal(a, b)    assert_int_not_equal(a, b)
-#define assert_string_equal(a, b)     cmocka__strings(a, b, true, __FILE__, __LINE__)
-#define assert_string_not_equal(a, b) cmocka__strings(a, b, false, __FILE__, __LINE__)
-#define assert_memory_equal(a, b, n)  cmocka__memory(a, b, n, __FILE__, __LINE__)
+#define assert_ptr_equal(a, b)           assert_int_equal(a, b)
+#define assert_ptr_not_equal(a, b)       assert_int_not_equal(a, b)
+#define assert_string_equal(a, b)        cmocka__strings(a, b, true, __FILE__, __LINE__)
+#define assert_string_not_equal(a, b)    cmocka__strings(a, b, false, __FILE__, __LINE__)
+#define assert_memory_equal(a, b, n)     cmocka__memory(a, b, n, __FILE__, __LINE__)
+#define assert_memory_not_equal(a, b, n) assert_true(memcmp(a, b, n) != 0)
 #define assert_in_range(v, min, max)                                                               \
     assert_true(cmocka__number(v) >= cmocka__number(min) &&                                        \
                 cmocka__number(v) <= cmocka__number(max))
