@@ -34,6 +34,7 @@ void conn_init(sally_conn *conn, struct shard *shard, struct policy *policy)
     conn->shard = shard;
     conn->policy = policy;
     conn->user = policy->handler.user;
+    conn->ws_room = policy->ws != NULL;
     conn_set_state(conn, CONN_NEW);
     conn->timer.kind = TIMER_CONN;
     conn->opened_ms = shard->now_ms & CONN_MS_MAX;
@@ -59,7 +60,7 @@ size_t conn_extra_own_bytes(const sally_conn *conn)
 static size_t conn__extra_bytes(const sally_conn *conn)
 {
     size_t bytes = conn_extra_own_bytes(conn);
-    return conn->policy->ws ? bytes + sizeof(struct ws_conn) : bytes;
+    return conn->ws_room ? bytes + sizeof(struct ws_conn) : bytes;
 }
 
 struct conn_extra *conn_extra(sally_conn *conn)

@@ -108,6 +108,7 @@ struct sally_conn {
     uint32_t cut : 1;            /* ended by the end of a drain or a stop */
     uint32_t on_open_ran : 1;    /* the handler knows the connection */
     uint32_t proxied : 1;        /* a trusted proxy's: there is more behind extra */
+    uint32_t ws_room : 1;        /* behind that, a WebSocket's part; a guest may still have it */
     uint64_t active_ms : 48;     /* last byte in or out */
     uint16_t flags;
     uint64_t write_ms : 48; /* last time that the peer took a byte or the queue began; LINGERING:
