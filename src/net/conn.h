@@ -324,6 +324,8 @@ bool conn_wants_nothing(const sally_conn *conn);
 void conn_refuse_message(sally_conn *conn, int error);
 /* Reading goes on: the time that it was paused doesn't count against message_ms. */
 void conn_restart_message(sally_conn *conn);
+/* We made it wait for so long: its beginning moves by that. */
+void conn_message_waited(sally_conn *conn, uint64_t waited_ms);
 
 /* ---- conn_api.c ---- */
 /* From any thread: the connection itself if this is its shard's, and its framing otherwise, NULL

@@ -171,6 +171,12 @@ void ws_restart(sally_conn *conn)
     if (ws && ws->began_ms) ws->began_ms = conn->shard->now_ms;
 }
 
+void ws_waited(sally_conn *conn, uint64_t waited_ms)
+{
+    struct ws_conn *ws = ws_conn(conn);
+    if (ws && ws->began_ms) ws->began_ms += waited_ms;
+}
+
 uint32_t ws_holds(const sally_conn *conn)
 {
     const struct ws_conn *ws = ws_conn(conn);
