@@ -274,6 +274,7 @@ void ws_said_goodbye(sally_conn *conn)
 void ws_await_end(sally_conn *conn)
 {
     uint64_t linger_ms = conn->policy->linger_ms;
+    (void)sally_conn_resume(conn); /* what it waits for can't come unread */
     (void)sally_conn_timer(conn, linger_ms < SALLY_FOREVER ? (uint32_t)linger_ms : 0);
 }
 
