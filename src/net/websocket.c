@@ -5,6 +5,7 @@
 
 #include "filter/framing.h"
 #include "net/engine.h"
+#include "net/flow.h"
 #include "net/group.h"
 
 /* ---- What they share ---- */
@@ -190,6 +191,7 @@ void ws_drop_bytes(sally_conn *conn)
     ws->bytes = NULL;
     ws->len = ws->room = 0;
     ws->type = 0;
+    if (conn_has(conn, CONN_FLOW)) flow_queued(conn); /* less is */
 }
 
 /* ---- Begin ---- */
