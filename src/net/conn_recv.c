@@ -32,8 +32,9 @@ void conn_update_reading(sally_conn *conn)
 void conn_update_waits(sally_conn *conn)
 {
     const struct throttle *throttle = conn_throttle(conn);
-    if ((throttle && throttle->ways[WAY_RECV].waits) || conn_wants_nothing(conn) ||
-        chain_is_behind(conn)) {
+    /* in a handshake nobody can ask for a message yet */
+    bool unasked = conn->state != CONN_SHAKING && conn_wants_nothing(conn);
+    if ((throttle && throttle->ways[WAY_RECV].waits) || unasked || chain_is_behind(conn)) {
         conn->flags |= CONN_WAITS;
         /* one that closes reads on, but not before the events at hand have been handled */
         if (conn->state == CONN_OPEN) conn_update_reading(conn);
