@@ -89,7 +89,7 @@ int conn_hold(sally_conn *conn, const void *data, size_t len)
 /* ---- End of stream ---- */
 
 /* The wire's end passes the filters, and what they make of it comes first; true when it has
- * passed, or nobody waits for it any more. */
+ * passed, and who got the last of it reads on, or nobody waits for it any more. */
 static bool conn__end_filters(sally_conn *conn)
 {
     chain_end_input(conn);
@@ -98,7 +98,7 @@ static bool conn__end_filters(sally_conn *conn)
         chain_gone(conn, 0, 0);
         return false;
     }
-    if (conn->state != CONN_OPEN || chain_is_over(conn)) return true;
+    if (conn->state != CONN_OPEN || (chain_is_over(conn) && !conn__paused(conn))) return true;
     conn->flags |= CONN_EOF_HELD;
     conn__hold_made(conn);
     return false;
