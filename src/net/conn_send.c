@@ -225,6 +225,10 @@ static void conn__low(sally_conn *conn)
     bool due = conn_has(conn, CONN_DRAIN_DUE);
     if (conn_has(conn, CONN_FOREIGN) && inbound_was_refused(conn__inbound(conn))) due = true;
     if (!due) return;
+    if (conn->state == CONN_SHAKING) {
+        conn->flags |= CONN_DRAIN_DUE; /* its handler is told as soon as it is open */
+        return;
+    }
     conn->flags &= (uint16_t)~CONN_DRAIN_DUE;
     if (conn->state == CONN_OPEN && conn->policy->handler.on_drain)
         conn->policy->handler.on_drain(conn);
