@@ -108,7 +108,6 @@ static void chain__fail(sally_conn *conn, int error, int sys_error)
 
 static void chain__open(sally_conn *conn)
 {
-    if (!conn->policy->server) counter_add(&conn->shard->counters.connected, 1);
     chain_send_early(conn);
     if (conn->state == CONN_SHAKING) conn_open(conn);
 }

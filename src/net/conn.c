@@ -190,7 +190,12 @@ void conn_open(sally_conn *conn)
 {
     uint64_t now = conn->shard->now_ms;
     bool waits = conn->policy->server; /* a server may wait for us */
+    if (conn->policy->client && !client_wants(conn->policy->client)) {
+        conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_LOCAL, SALLY_ECANCELED, 0);
+        return;
+    }
     conn_set_state(conn, CONN_OPEN);
+    if (!waits && !conn->policy->guest) counter_add(&conn->shard->counters.connected, 1);
     conn->opened_ms = conn->active_ms = conn->write_ms = now & CONN_MS_MAX;
     conn->on_open_ran = true;
     if (!waits) conn->flags |= CONN_FIRST_BYTE;

@@ -244,11 +244,6 @@ void dial_open(sally_conn *conn)
         dial_failed(conn, SALLY_ENOMEM, 0);
         return;
     }
-    if (conn->policy->client && !client_wants(conn->policy->client)) {
-        conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_LOCAL, SALLY_ECANCELED, 0);
-        return;
-    }
-    if (!conn->policy->filters) counter_add(&conn->shard->counters.connected, 1); /* else later */
     conn_begin(conn);
 }
 
