@@ -106,6 +106,30 @@ static void chain__fail(sally_conn *conn, int error, int sys_error)
     if (conn->state == CONN_SHAKING) conn_send_off(conn, SALLY_CLOSE_HANDSHAKE, error, sys_error);
 }
 
+static sally_refusal refusal_of(sally_close_reason reason)
+{
+    switch (reason) {
+    case SALLY_CLOSE_LOCAL:
+    case SALLY_CLOSE_SHUTDOWN:
+    case SALLY_CLOSE_DRAIN_TIMEOUT: return SALLY_REFUSED_CLOSING;
+    case SALLY_CLOSE_BANNED: return SALLY_REFUSED_BANNED;
+    case SALLY_CLOSE_MEMORY:
+    case SALLY_CLOSE_NO_MEMORY: return SALLY_REFUSED_NO_MEMORY;
+    default: return SALLY_REFUSED_HANDSHAKE;
+    }
+}
+
+void chain_ended(sally_conn *conn, sally_close_reason reason)
+{
+    struct chain *chain = conn_chain(conn);
+    if (chain->failed) return; /* that was counted */
+    chain->failed = true;
+    if (conn->policy->server)
+        newcomer_count_refused(conn->policy->server, conn->shard, refusal_of(reason));
+    else if (refusal_of(reason) != SALLY_REFUSED_CLOSING && reason != SALLY_CLOSE_ABORTED)
+        counter_add(&conn->shard->counters.connect_failures, 1);
+}
+
 static void chain__open(sally_conn *conn)
 {
     chain_send_early(conn);

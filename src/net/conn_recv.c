@@ -313,8 +313,6 @@ void conn_recv_ended(sally_conn *conn, const struct port_event *event)
     if (!conn_alive(conn)) return;
     if (event->error == SALLY_ECANCELED || event->bytes)
         conn_update_reading(conn); /* a pause may be over again by now */
-    else if (event->error && conn->state == CONN_SHAKING)
-        chain_gone(conn, event->error, event->sys_error);
     else if (event->error)
         conn_broken(conn, event->error, event->sys_error);
     else
