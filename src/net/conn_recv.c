@@ -217,6 +217,8 @@ static void conn__portion(sally_conn *conn, const struct port_event *event)
         conn_broken(conn, err, 0);
     else
         throttle_received(conn);
+    /* what a shared limit has left of it stands in no line yet */
+    if (conn_has(conn, CONN_HELD) && !conn__paused(conn)) shard_mark_dirty(conn->shard, conn);
 }
 
 static inline void conn__count_in(sally_conn *conn, size_t bytes)

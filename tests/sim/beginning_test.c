@@ -285,6 +285,28 @@ static void a_goodbye_within_a_message_leaves_its_servers_account_right(void **s
     end();
 }
 
+/* ---- Limits for bytes that are shared ---- */
+
+/* The first piece takes all that there is, and more of it came: that waits in line like others. */
+static void what_a_shared_limit_leaves_of_a_piece_comes_by_itself(void **state)
+{
+    (void)state;
+    static const unsigned char bytes[4000];
+    const sally_handler handler = {.on_open = on_open, .on_data = on_data, .on_close = on_close};
+    for (unsigned world = 0; world < 20; world++) { /* segments are small in many */
+        begin();
+        sally_rate slow = {.bytes_s = 1000, .burst_bytes = 1000};
+        sally_rates rates = {.shared = NULL};
+        assert_int_equal(sally_bandwidth_create(&rates.shared, seen.engine, slow, (sally_rate){0}),
+                         0);
+        sally_sim_peer *peer = serve(&handler, &(sally_server_options){.conn = {.rates = &rates}});
+        say(peer, bytes, sizeof bytes);
+        run(10000);
+        assert_int_equal(seen.bytes, sizeof bytes);
+        end();
+    }
+}
+
 /* ---- Filters: the end ---- */
 
 /* Keeps everything back until the end. */
@@ -555,6 +577,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_limit_for_bytes_does_not_count_for_a_message_in_frames),
         cmocka_unit_test(a_paused_websocket_hears_the_goodbye_it_waits_for),
         cmocka_unit_test(a_goodbye_within_a_message_leaves_its_servers_account_right),
+        cmocka_unit_test(what_a_shared_limit_leaves_of_a_piece_comes_by_itself),
         cmocka_unit_test(the_end_is_not_told_to_who_pauses_at_the_last_bytes),
         cmocka_unit_test(a_long_handshake_needs_nobody_to_ask_for_a_message),
         cmocka_unit_test(a_sender_by_id_refused_in_a_handshake_is_told_when_it_is_open),
