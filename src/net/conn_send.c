@@ -345,7 +345,12 @@ static void conn__flush_pieces(sally_conn *conn)
         }
         at_once = conn__send_now(conn, spans, count);
         if (!conn_alive(conn)) return;
-        throttle_sent(conn, 0); /* it took nothing: else it was said before */
+        if (throttle_is_handed(conn)) {
+            /* the system took nothing, so it is waited for with what was taken for that: who stands
+             * in line again and again never learns that its peer doesn't read */
+            port_send(port, &conn->sock, spans, count);
+            return;
+        }
         if (flow_holds(conn)) return;
     }
 }

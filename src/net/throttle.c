@@ -196,6 +196,11 @@ void throttle_sent(sally_conn *conn, size_t bytes)
     throttle__give(throttle, WAY_SEND, left);
 }
 
+bool throttle_is_handed(const sally_conn *conn)
+{
+    return conn_throttle(conn) && conn_throttle(conn)->handed;
+}
+
 /* Before the next bytes come: those of its own limit are sure to come in time, while in a line it
  * would take a turn from those that have something. */
 void throttle_received(sally_conn *conn)
