@@ -17,7 +17,7 @@
 #include "net/guest.h"
 #include "net/inbound.h"
 #include "net/limits.h"
-#include "net/lobby.h"
+#include "net/newcomer.h"
 #include "net/produce.h"
 #include "net/record.h"
 #include "net/server.h"
@@ -151,7 +151,9 @@ static sally_conn *adopt__make(struct shard *shard, struct policy *policy,
 
 static void adopt__undo(struct shard *shard, struct policy *policy, const struct newcomer *newcomer)
 {
-    counter_add(&shard->counters.refused, 1);
+    newcomer_count_refused(policy->server, shard,
+                           engine_stopping(shard->engine) ? SALLY_REFUSED_CLOSING
+                                                          : SALLY_REFUSED_NO_MEMORY);
     if (newcomer->source) gate_leave(policy->server->gate, newcomer->source);
     port_refuse(shard->port, newcomer->handle, PORT_CLOSE_RST);
     atomic_fetch_sub(&shard->conns, 1);
