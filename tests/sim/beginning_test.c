@@ -374,7 +374,7 @@ static void the_end_is_not_told_to_who_pauses_at_the_last_bytes(void **state)
 
 /* ---- Filters: the handshake ---- */
 
-enum { SLOW_SHAKE = 20000 };
+enum { SLOW_SHAKE = 3000 };
 
 struct slow_shake {
     unsigned heard;
@@ -431,7 +431,7 @@ static void a_long_handshake_needs_nobody_to_ask_for_a_message(void **state)
         sally_sim_peer *peer = serve(&handler, &options);
         say(peer, shake, sizeof shake);
         say(peer, "four", 4);
-        run(1000);
+        run(5000);
         assert_int_equal(seen.opened, 1);
         assert_int_equal(seen.messages, 1);
         end();

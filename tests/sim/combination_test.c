@@ -439,6 +439,35 @@ static void who_takes_nothing_is_late_though_others_stand_in_line(void **state)
     end();
 }
 
+/* ---- Newcomers without memory ---- */
+
+static void a_newcomer_without_memory_is_refused_by_its_server_too(void **state)
+{
+    (void)state;
+    static const sally_framing fixed = {.kind = SALLY_FRAMING_FIXED, .fixed_bytes = 4};
+    const sally_handler framed = {.on_open = on_open, .on_message = on_data, .on_close = on_close};
+    const sally_server_options options = {.conn = {.framing = &fixed, .limits.idle_read_ms = 99}};
+    uint64_t refused = 0;
+    for (uint64_t n = 1; n < 12; n++) {
+        sally_server *server;
+        sally_server_stats stats;
+        sally_engine_stats all;
+        begin(NULL, NULL);
+        assert_int_equal(sally_listen(seen.engine, SERVER, &framed, &options, &server), 0);
+        sally_sim_run(seen.sim, 10);
+        assert_non_null(sally_sim_dial(seen.sim, SERVER));
+        sally_sim_fail_alloc_at(seen.sim, n, false);
+        sally_sim_run(seen.sim, 50);
+        sally_sim_fail_alloc_at(seen.sim, 0, false);
+        assert_int_equal(sally_server_get_stats(server, &stats), 0);
+        assert_int_equal(sally_engine_get_stats(seen.engine, &all), 0);
+        assert_int_equal(stats.refused, all.refused);
+        refused += stats.refused;
+        end();
+    }
+    assert_true(refused > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -452,6 +481,7 @@ int main(void)
         cmocka_unit_test(a_drain_reads_no_more_though_the_handler_would),
         cmocka_unit_test(what_a_closing_connection_let_go_is_not_counted),
         cmocka_unit_test(who_takes_nothing_is_late_though_others_stand_in_line),
+        cmocka_unit_test(a_newcomer_without_memory_is_refused_by_its_server_too),
     };
     return cmocka_run_group_tests_name("sim/combination", tests, NULL, NULL);
 }
