@@ -146,12 +146,12 @@ static void chain__look(sally_conn *conn)
 void chain_begin(sally_conn *conn)
 {
     struct chain *chain = conn_flow(conn)->chain;
-    uint64_t limit_ms = conn->policy->first_byte_ms, now_ms = conn->shard->now_ms;
+    uint64_t now_ms = conn->shard->now_ms;
     flow_flag(conn);
     conn_set_state(conn, CONN_SHAKING);
     chain->early = conn->out; /* no filter has seen it */
     conn->out = (struct sendq){0};
-    if (limit_ms != POLICY_NEVER) chain->shake_due_ms = now_ms + limit_ms;
+    chain->shake_due_ms = policy_due_ms(now_ms, conn->policy->first_byte_ms);
     conn->active_ms = conn->write_ms = now_ms & CONN_MS_MAX;
     flow_queued(conn);
     int err = stack_open(&chain->stack, conn);

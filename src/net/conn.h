@@ -8,7 +8,8 @@
  *           moves on
  *
  * Files: conn.c life, conn_recv.c what comes, conn_send.c what goes, conn_time.c limits, dial.c,
- * tunnel.c and greeting.c before it is open, conn_message.c messages, conn_api.c the public face.
+ * tunnel.c, greeting.c and chain.c before it is open, conn_message.c messages, websocket.c those of
+ * WebSockets, conn_api.c the public face.
  */
 #ifndef NET_CONN_H
 #define NET_CONN_H
