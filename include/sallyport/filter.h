@@ -39,8 +39,8 @@
  * is sent by id waits. A handshake has first_byte_ms, also on an outgoing connection. One that
  * fails or is late ends the connection with SALLY_CLOSE_HANDSHAKE: an outgoing one has on_close
  * alone, as one that could not be made; an accepted one has no callback, is counted as
- * SALLY_REFUSED_HANDSHAKE, and is a SALLY_STRIKE_HANDSHAKE once the peer has sent anything. One that
- * something else cuts short is counted by that: a ban, want of memory, the end of its engine.
+ * SALLY_REFUSED_HANDSHAKE, and is a SALLY_STRIKE_HANDSHAKE once the peer has sent anything. One
+ * that something else cuts short is counted by that: a ban, want of memory, the end of its engine.
  *
  * Ends. At a half-close and a gentle close the filters finish after all that is queued and before
  * the FIN, from the top down. When the peer has finished, `in` is told (finish), and on_eof comes

@@ -1,8 +1,8 @@
 /* All that changes how a connection reads, sends and ends, at once, as the seed draws it: limits
- * for bytes, own and shared; reading on demand; proxies, before us and on the way out; jobs; groups;
- * memory budgets; time limits; corks; half-closes; drains; filters; WebSockets; faults. Each has
- * tests of its own; here it is that together they leave every account as it was, keep nothing back
- * that nobody will bring, tell each on_drain that is owed, and end every connection.
+ * for bytes, own and shared; reading on demand; proxies, before us and on the way out; jobs;
+ * groups; memory budgets; time limits; corks; half-closes; drains; filters; WebSockets; faults.
+ * Each has tests of its own; here it is that together they leave every account as it was, keep
+ * nothing back that nobody will bring, tell each on_drain that is owed, and end every connection.
  * SALLY_SEEDS says how many seeds (a tenth of them run here), SALLY_SEED runs one alone, with
  * SALLY_TRACE=1 told. */
 #include <limits.h>
