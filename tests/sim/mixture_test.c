@@ -295,7 +295,8 @@ static void check_charge(sally_conn *conn, void *arg)
     (void)arg;
     if (!conn_alive(conn) || conn->policy->server != mixture.server) return;
     const struct flow *flow = conn_flow(conn);
-    if (flow) HOLDS(conn_holds(conn) == flow->charged); /* without memory there is none */
+    /* 0: there was no memory for that account, until the connection does something more */
+    if (flow && flow->charged) HOLDS(conn_holds(conn) == flow->charged);
 }
 
 /* The server's account has what each of its connections holds, and no more. */
