@@ -7,7 +7,9 @@
  * The proxy's address is dialled as any other. Then the proxy is asked for the address that
  * sally_connect or sally_client_create was given, and when it has agreed the connection is open:
  * on_open comes, and what the proxy sent behind its answer is the first on_data. connect_ms covers
- * all of it, and a client tries again after a refusal as after any failed attempt.
+ * all of it but a handshake of filters, which goes to the target through the proxy and has
+ * first_byte_ms (sallyport/filter.h), and a client tries again after a refusal as after any failed
+ * attempt.
  *
  * Names go to the proxy as they are and are not looked up here, so that a name that only the proxy
  * knows works, and nobody here learns of it; resolve_here changes that.

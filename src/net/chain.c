@@ -121,6 +121,7 @@ static void chain__fail(sally_conn *conn, int error, int sys_error)
 static sally_refusal refusal_of(sally_close_reason reason)
 {
     switch (reason) {
+    case SALLY_CLOSE_LOCAL:
     case SALLY_CLOSE_SHUTDOWN:
     case SALLY_CLOSE_DRAIN_TIMEOUT: return SALLY_REFUSED_CLOSING;
     case SALLY_CLOSE_BANNED: return SALLY_REFUSED_BANNED;
@@ -130,17 +131,19 @@ static sally_refusal refusal_of(sally_close_reason reason)
     }
 }
 
-/* Who was told of nobody is told of no end: so it is a newcomer that was refused. */
-void chain_cut(sally_conn *conn, sally_close_reason reason)
+void chain_ended(sally_conn *conn, sally_close_reason reason)
 {
-    sally_server *server = conn->policy->server;
-    if (!server || conn_chain(conn)->failed) return; /* that was counted */
-    newcomer_count_refused(server, conn->shard, refusal_of(reason));
+    struct chain *chain = conn_chain(conn);
+    if (chain->failed) return; /* that was counted */
+    chain->failed = true;
+    if (conn->policy->server)
+        newcomer_count_refused(conn->policy->server, conn->shard, refusal_of(reason));
+    else if (refusal_of(reason) != SALLY_REFUSED_CLOSING && reason != SALLY_CLOSE_ABORTED)
+        counter_add(&conn->shard->counters.connect_failures, 1);
 }
 
 static void chain__open(sally_conn *conn)
 {
-    if (!conn->policy->server) counter_add(&conn->shard->counters.connected, 1);
     chain_send_early(conn);
     if (conn->state != CONN_SHAKING) return;
     chain__wait(conn, false);
@@ -157,14 +160,14 @@ static void chain__look(sally_conn *conn)
 void chain_begin(sally_conn *conn)
 {
     struct chain *chain = conn_flow(conn)->chain;
-    uint64_t limit_ms = conn->policy->first_byte_ms, now_ms = conn->shard->now_ms;
+    uint64_t now_ms = conn->shard->now_ms;
     flow_flag(conn);
     conn_set_state(conn, CONN_SHAKING);
     chain->early = conn->out; /* no filter has seen it */
     conn->out = (struct sendq){0};
     conn->flags &= (uint16_t)~CONN_AUTO_PAUSED; /* nothing of it will go before the handshake has */
     chain__wait(conn, conn->policy->server != NULL);
-    if (limit_ms != POLICY_NEVER) chain->shake_due_ms = now_ms + limit_ms;
+    chain->shake_due_ms = policy_due_ms(now_ms, conn->policy->first_byte_ms);
     conn->active_ms = conn->write_ms = now_ms & CONN_MS_MAX;
     flow_queued(conn);
     int err = stack_open(&chain->stack, conn);

@@ -47,9 +47,8 @@ void chain_begin(sally_conn *conn);
 uint64_t chain_due_ms(const sally_conn *conn);
 void chain_on_timer(sally_conn *conn);
 void chain_gone(sally_conn *conn, int error, int sys_error);
-
-/* One in CONN_SHAKING ends for that reason, whatever its filters have to say. */
-void chain_cut(sally_conn *conn, sally_close_reason reason);
+/* The same, when it is ended for any cause: who was never open is counted all the same. */
+void chain_ended(sally_conn *conn, sally_close_reason reason);
 
 /* What it keeps: states, what lies between the filters, what waits for them. */
 uint32_t conn_chain_holds(const sally_conn *conn);

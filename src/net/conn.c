@@ -194,7 +194,12 @@ void conn_open(sally_conn *conn)
 {
     uint64_t now = conn->shard->now_ms;
     bool waits = conn->policy->server; /* a server may wait for us */
+    if (conn->policy->client && !client_wants(conn->policy->client)) {
+        conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_LOCAL, SALLY_ECANCELED, 0);
+        return;
+    }
     conn_set_state(conn, CONN_OPEN);
+    if (!waits && !conn->policy->guest) counter_add(&conn->shard->counters.connected, 1);
     conn->opened_ms = conn->active_ms = conn->write_ms = now & CONN_MS_MAX;
     conn->on_open_ran = true;
     if (!waits) conn->flags |= CONN_FIRST_BYTE;
@@ -367,7 +372,7 @@ void conn_end(sally_conn *conn, enum port_close_mode mode, sally_close_reason re
               int sys_error)
 {
     if (conn->state >= CONN_ENDING) return;
-    if (conn->state == CONN_SHAKING) chain_cut(conn, reason);
+    if (conn->state == CONN_SHAKING) chain_ended(conn, reason);
     if (produce_runs(conn) || conn_files(conn)) mode = PORT_CLOSE_RST; /* a part is not the whole */
     if (conn__had_said_all(conn, reason)) reason = (sally_close_reason)conn->reason;
     if (!conn__was_refused(conn)) conn__tell_reason(conn, reason, error, sys_error);
@@ -428,7 +433,11 @@ static sally_close_reason reason_of(int error)
 
 void conn_broken(sally_conn *conn, int error, int sys_error)
 {
-    conn_end(conn, PORT_CLOSE_RST, reason_of(error), error, sys_error);
+    sally_close_reason reason = reason_of(error);
+    if (conn->state == CONN_SHAKING && reason != SALLY_CLOSE_NO_MEMORY)
+        chain_gone(conn, error, sys_error); /* whichever way it is heard of first */
+    else
+        conn_end(conn, PORT_CLOSE_RST, reason, error, sys_error);
 }
 
 static void conn__release(sally_conn *conn)

@@ -8,7 +8,8 @@
  *           moves on
  *
  * Files: conn.c life, conn_recv.c what comes, conn_send.c what goes, conn_time.c limits, dial.c,
- * tunnel.c and greeting.c before it is open, conn_message.c messages, conn_api.c the public face.
+ * tunnel.c, greeting.c and chain.c before it is open, conn_message.c messages, websocket.c those of
+ * WebSockets, conn_api.c the public face.
  */
 #ifndef NET_CONN_H
 #define NET_CONN_H
@@ -324,6 +325,8 @@ bool conn_wants_nothing(const sally_conn *conn);
 void conn_refuse_message(sally_conn *conn, int error);
 /* Reading goes on: the time that it was paused doesn't count against message_ms. */
 void conn_restart_message(sally_conn *conn);
+/* We made it wait for so long: its beginning moves by that. */
+void conn_message_waited(sally_conn *conn, uint64_t waited_ms);
 
 /* ---- conn_api.c ---- */
 /* From any thread: the connection itself if this is its shard's, and its framing otherwise, NULL

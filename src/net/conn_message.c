@@ -97,6 +97,12 @@ void conn_restart_message(sally_conn *conn)
     conn_update_timer(conn);
 }
 
+void conn_message_waited(sally_conn *conn, uint64_t waited_ms)
+{
+    if (conn->policy->ws) ws_waited(conn, waited_ms);
+    if (conn_carry(conn)) conn_carry(conn)->began_ms += waited_ms;
+}
+
 uint32_t sally_conn_message_bytes(const sally_conn *conn)
 {
     return conn ? conn_message_bytes(conn) : 0;

@@ -32,8 +32,9 @@ void conn_update_reading(sally_conn *conn)
 void conn_update_waits(sally_conn *conn)
 {
     const struct throttle *throttle = conn_throttle(conn);
-    if ((throttle && throttle->ways[WAY_RECV].waits) || conn_wants_nothing(conn) ||
-        chain_is_behind(conn)) {
+    /* in a handshake nobody can ask for a message yet */
+    bool unasked = conn->state != CONN_SHAKING && conn_wants_nothing(conn);
+    if ((throttle && throttle->ways[WAY_RECV].waits) || unasked || chain_is_behind(conn)) {
         conn->flags |= CONN_WAITS;
         /* one that closes reads on, but not before the events at hand have been handled */
         if (conn->state == CONN_OPEN) conn_update_reading(conn);
@@ -88,7 +89,7 @@ int conn_hold(sally_conn *conn, const void *data, size_t len)
 /* ---- End of stream ---- */
 
 /* The wire's end passes the filters, and what they make of it comes first; true when it has
- * passed, or nobody waits for it any more. */
+ * passed, and who got the last of it reads on, or nobody waits for it any more. */
 static bool conn__end_filters(sally_conn *conn)
 {
     chain_end_input(conn);
@@ -97,7 +98,7 @@ static bool conn__end_filters(sally_conn *conn)
         chain_gone(conn, 0, 0);
         return false;
     }
-    if (conn->state != CONN_OPEN || chain_is_over(conn)) return true;
+    if (conn->state != CONN_OPEN || (chain_is_over(conn) && !conn__paused(conn))) return true;
     conn->flags |= CONN_EOF_HELD;
     conn__hold_made(conn);
     return false;
@@ -216,6 +217,8 @@ static void conn__portion(sally_conn *conn, const struct port_event *event)
         conn_broken(conn, err, 0);
     else
         throttle_received(conn);
+    /* what a shared limit has left of it stands in no line yet */
+    if (conn_has(conn, CONN_HELD) && !conn__paused(conn)) shard_mark_dirty(conn->shard, conn);
 }
 
 static inline void conn__count_in(sally_conn *conn, size_t bytes)
@@ -312,8 +315,6 @@ void conn_recv_ended(sally_conn *conn, const struct port_event *event)
     if (!conn_alive(conn)) return;
     if (event->error == SALLY_ECANCELED || event->bytes)
         conn_update_reading(conn); /* a pause may be over again by now */
-    else if (event->error && conn->state == CONN_SHAKING)
-        chain_gone(conn, event->error, event->sys_error);
     else if (event->error)
         conn_broken(conn, event->error, event->sys_error);
     else

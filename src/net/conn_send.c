@@ -235,6 +235,10 @@ static void conn__low(sally_conn *conn)
     bool due = conn_has(conn, CONN_DRAIN_DUE);
     if (conn_has(conn, CONN_FOREIGN) && inbound_was_refused(conn__inbound(conn))) due = true;
     if (!due) return;
+    if (conn->state == CONN_SHAKING) {
+        conn->flags |= CONN_DRAIN_DUE; /* its handler is told as soon as it is open */
+        return;
+    }
     conn->flags &= (uint16_t)~CONN_DRAIN_DUE;
     if (conn->state == CONN_OPEN && conn->policy->handler.on_drain)
         conn->policy->handler.on_drain(conn);
@@ -351,7 +355,12 @@ static void conn__flush_pieces(sally_conn *conn)
         }
         at_once = conn__send_now(conn, spans, count);
         if (!conn_alive(conn)) return;
-        throttle_sent(conn, 0); /* it took nothing: else it was said before */
+        if (throttle_is_handed(conn)) {
+            /* the system took nothing, so it is waited for with what was taken for that: who stands
+             * in line again and again never learns that its peer doesn't read */
+            port_send(port, &conn->sock, spans, count);
+            return;
+        }
         if (flow_holds(conn)) return;
     }
 }

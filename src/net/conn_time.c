@@ -14,23 +14,18 @@
 #include "net/tunnel.h"
 #include "net/websocket.h"
 
-static uint64_t due_after(uint64_t since_ms, uint64_t limit_ms)
-{
-    return limit_ms == POLICY_NEVER ? WHEEL_NEVER : since_ms + limit_ms;
-}
-
 static uint64_t earlier(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 static uint64_t first_byte_due(const sally_conn *conn)
 {
     if (conn_has(conn, CONN_FIRST_BYTE)) return WHEEL_NEVER;
-    return due_after(conn->first_from_ms, conn->policy->first_byte_ms);
+    return policy_due_ms(conn->first_from_ms, conn->policy->first_byte_ms);
 }
 
 static uint64_t write_due(const sally_conn *conn)
 {
     if (!conn->out.bytes || flow_holds(conn) || throttle_holds(conn)) return WHEEL_NEVER;
-    return due_after(conn->write_ms, conn->policy->write_stall_ms);
+    return policy_due_ms(conn->write_ms, conn->policy->write_stall_ms);
 }
 
 /* A peer can't finish what isn't read. */
@@ -40,12 +35,13 @@ static uint64_t message_due(const sally_conn *conn)
     uint64_t began = carry && carry->bytes ? carry->began_ms : WHEEL_NEVER;
     if (conn->policy->ws && ws_began_ms(conn)) began = earlier(began, ws_began_ms(conn));
     if (began == WHEEL_NEVER || conn_has(conn, CONN_STOPS)) return WHEEL_NEVER;
-    return due_after(began, conn->policy->message_ms);
+    return policy_due_ms(began, conn->policy->message_ms);
 }
 
 static uint64_t idle_due(const sally_conn *conn)
 {
-    return throttle_waits(conn) ? WHEEL_NEVER : due_after(conn->active_ms, conn->policy->idle_ms);
+    return throttle_waits(conn) ? WHEEL_NEVER
+                                : policy_due_ms(conn->active_ms, conn->policy->idle_ms);
 }
 
 static uint64_t open_due(sally_conn *conn)
@@ -72,7 +68,7 @@ static uint64_t conn__due(sally_conn *conn)
     case CONN_SHAKING: return earlier(chain_due_ms(conn), flow_due_ms(conn));
     case CONN_OPEN: return open_due(conn);
     case CONN_DRAINING: return draining_due(conn);
-    case CONN_LINGERING: return due_after(conn->write_ms, conn->policy->linger_ms);
+    case CONN_LINGERING: return policy_due_ms(conn->write_ms, conn->policy->linger_ms);
     case CONN_NEW:
     case CONN_ENDING:
     case CONN_GONE: break;

@@ -15,11 +15,6 @@
 
 enum { CONNECT_MS = 30 * 1000, ATTEMPT_MS = 2 * 1000 };
 
-static uint64_t after(uint64_t since_ms, uint64_t limit_ms)
-{
-    return limit_ms == POLICY_NEVER ? WHEEL_NEVER : since_ms + limit_ms;
-}
-
 void dial_free(struct dial *dial)
 {
     policy_release(dial->policy);
@@ -46,9 +41,9 @@ bool dial_drop(sally_conn *conn)
 uint64_t dial_due_ms(const sally_conn *conn)
 {
     const struct dial *dial = conn->dial;
-    uint64_t due = after(dial->began_ms, conn->policy->connect_ms);
+    uint64_t due = policy_due_ms(dial->began_ms, conn->policy->connect_ms);
     bool others = dial->next < dial->lookup.count;
-    uint64_t attempt = after(dial->attempt_ms, conn->policy->attempt_ms);
+    uint64_t attempt = policy_due_ms(dial->attempt_ms, conn->policy->attempt_ms);
     return !dial->away && !dial->closing && others && attempt < due ? attempt : due;
 }
 
@@ -244,18 +239,13 @@ void dial_open(sally_conn *conn)
         dial_failed(conn, SALLY_ENOMEM, 0);
         return;
     }
-    if (conn->policy->client && !client_wants(conn->policy->client)) {
-        conn_end(conn, PORT_CLOSE_RST, SALLY_CLOSE_LOCAL, SALLY_ECANCELED, 0);
-        return;
-    }
-    if (!conn->policy->filters) counter_add(&conn->shard->counters.connected, 1); /* else later */
     conn_begin(conn);
 }
 
 static void dial__connected(sally_conn *conn)
 {
     const struct addr target = conn->dial->target;
-    uint64_t due_ms = after(conn->dial->began_ms, conn->policy->connect_ms);
+    uint64_t due_ms = policy_due_ms(conn->dial->began_ms, conn->policy->connect_ms);
     conn_set_state(conn, CONN_NEW); /* neither DIALING nor open yet */
     if (!dial_drop(conn))
         dial_failed(conn, SALLY_ENOMEM, 0);
@@ -288,7 +278,7 @@ void dial_on_timer(sally_conn *conn)
 {
     struct shard *shard = conn->shard;
     struct dial *dial = conn->dial;
-    if (after(dial->began_ms, conn->policy->connect_ms) <= shard->now_ms) {
+    if (policy_due_ms(dial->began_ms, conn->policy->connect_ms) <= shard->now_ms) {
         dial_late(conn);
         return;
     }

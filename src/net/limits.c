@@ -4,11 +4,6 @@
 #include "net/conn.h"
 #include "net/throttle.h"
 
-static uint64_t after(uint64_t since_ms, uint64_t limit_ms)
-{
-    return limit_ms == POLICY_NEVER ? WHEEL_NEVER : since_ms + limit_ms;
-}
-
 static uint64_t earlier(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 static uint64_t later(uint64_t a, uint64_t b) { return a > b ? a : b; }
@@ -119,7 +114,7 @@ static uint64_t recv_due(const sally_conn *conn)
     const struct limits *limits = conn_limits(conn);
     if (!may_come(conn)) return WHEEL_NEVER;
     uint64_t silence = earlier(more->idle_read_ms, more->heartbeat_dead_ms);
-    return earlier(after(limits->recv_ms, silence),
+    return earlier(policy_due_ms(limits->recv_ms, silence),
                    pace_due_ms(&limits->recv, more->rate_window_ms));
 }
 
@@ -128,7 +123,7 @@ static uint64_t beat_due(const sally_conn *conn)
 {
     const struct limits *limits = conn_limits(conn);
     if (conn->out.bytes || conn_has(conn, CONN_SHUT | CONN_SHUT_ASKED)) return WHEEL_NEVER;
-    return after(later(limits->sent_ms, limits->beat_ms), conn->policy->more.heartbeat_ms);
+    return policy_due_ms(later(limits->sent_ms, limits->beat_ms), conn->policy->more.heartbeat_ms);
 }
 
 uint64_t limits_draining_due_ms(sally_conn *conn)
@@ -142,7 +137,7 @@ uint64_t limits_due_ms(sally_conn *conn)
 {
     const struct limits *limits = conn_limits(conn);
     uint64_t due = earlier(limits->age_due_ms, limits_draining_due_ms(conn));
-    due = earlier(due, after(limits->sent_ms, conn->policy->more.idle_write_ms));
+    due = earlier(due, policy_due_ms(limits->sent_ms, conn->policy->more.idle_write_ms));
     return earlier(due, earlier(recv_due(conn), beat_due(conn)));
 }
 
@@ -163,14 +158,14 @@ static void limits__silence(sally_conn *conn)
     const struct policy_more *more = &conn->policy->more;
     struct limits *limits = conn_limits(conn);
     uint64_t now = conn->shard->now_ms;
-    if (may_come(conn) && after(limits->recv_ms, more->heartbeat_dead_ms) <= now &&
+    if (may_come(conn) && policy_due_ms(limits->recv_ms, more->heartbeat_dead_ms) <= now &&
         conn_limit_again(conn, SALLY_TIMEOUT_HEARTBEAT))
         limits->recv_ms = now;
     if (conn->state == CONN_OPEN && may_come(conn) &&
-        after(limits->recv_ms, more->idle_read_ms) <= now &&
+        policy_due_ms(limits->recv_ms, more->idle_read_ms) <= now &&
         conn_limit_again(conn, SALLY_TIMEOUT_IDLE_READ))
         limits->recv_ms = now;
-    if (conn->state == CONN_OPEN && after(limits->sent_ms, more->idle_write_ms) <= now &&
+    if (conn->state == CONN_OPEN && policy_due_ms(limits->sent_ms, more->idle_write_ms) <= now &&
         conn_limit_again(conn, SALLY_TIMEOUT_IDLE_WRITE))
         limits->sent_ms = now;
 }

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/mem.h"
+#include "base/wheel.h"
 #include "port/port.h"
 #include "sallyport.h"
 #include "sallyport/client.h"
@@ -79,5 +80,11 @@ int policy_create(struct policy **policy, sally_engine *engine, sally_server *se
                   const sally_handler *handler, const sally_conn_options *options);
 struct policy *policy_ref(struct policy *policy);
 void policy_release(struct policy *policy);
+
+/* When a limit is over that counts from then; WHEEL_NEVER: there is none. */
+static inline uint64_t policy_due_ms(uint64_t since_ms, uint64_t limit_ms)
+{
+    return limit_ms == POLICY_NEVER ? WHEEL_NEVER : since_ms + limit_ms;
+}
 
 #endif

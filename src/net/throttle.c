@@ -1,7 +1,6 @@
 /* Upper limits of a connection; see throttle.h. */
 #include "net/throttle.h"
 
-#include "filter/framer.h"
 #include "net/conn.h"
 #include "net/file_send.h"
 #include "net/flow.h"
@@ -115,13 +114,12 @@ static void valve__forgive(sally_conn *conn, const struct valve *valve)
 {
     uint64_t now = conn->shard->now_ms;
     struct limits *limits = conn_limits(conn);
-    struct carry *carry = conn_carry(conn);
     conn->active_ms = now & CONN_MS_MAX;
     if (valve->seat.way == WAY_SEND) {
         conn->write_ms = now & CONN_MS_MAX;
         if (limits && limits->send.runs) pace_begin(&limits->send, now);
     } else {
-        if (carry) carry->began_ms += now - valve->since_ms;
+        conn_message_waited(conn, now - valve->since_ms);
         if (limits) limits_resumed(conn);
     }
     conn_update_timer(conn); /* while it stood in line nothing was due, and no timer may be set */
@@ -196,6 +194,11 @@ void throttle_sent(sally_conn *conn, size_t bytes)
     uint32_t left = bytes < throttle->handed ? throttle->handed - (uint32_t)bytes : 0;
     throttle->handed = 0;
     throttle__give(throttle, WAY_SEND, left);
+}
+
+bool throttle_is_handed(const sally_conn *conn)
+{
+    return conn_throttle(conn) && conn_throttle(conn)->handed;
 }
 
 /* Before the next bytes come: those of its own limit are sure to come in time, while in a line it

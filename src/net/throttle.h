@@ -54,6 +54,7 @@ void throttle_handed_out(sally_conn *conn, uint32_t left);
 /* A send of so many bytes has been started, and one has ended or gone in part. */
 void throttle_handed(sally_conn *conn, uint32_t bytes);
 void throttle_sent(sally_conn *conn, size_t bytes);
+bool throttle_is_handed(const sally_conn *conn);
 
 /* Bytes were handed out: reading stops if there is nothing for the next. */
 void throttle_received(sally_conn *conn);

@@ -5,6 +5,7 @@
 
 #include "filter/framing.h"
 #include "net/engine.h"
+#include "net/flow.h"
 #include "net/group.h"
 
 /* ---- What they share ---- */
@@ -173,6 +174,12 @@ void ws_restart(sally_conn *conn)
     if (ws && ws->began_ms) ws->began_ms = conn->shard->now_ms;
 }
 
+void ws_waited(sally_conn *conn, uint64_t waited_ms)
+{
+    struct ws_conn *ws = ws_conn(conn);
+    if (ws && ws->began_ms) ws->began_ms += waited_ms;
+}
+
 uint32_t ws_holds(const sally_conn *conn)
 {
     const struct ws_conn *ws = ws_conn(conn);
@@ -186,6 +193,7 @@ void ws_drop_bytes(sally_conn *conn)
     ws->bytes = NULL;
     ws->len = ws->room = 0;
     ws->type = 0;
+    if (conn_has(conn, CONN_FLOW)) flow_queued(conn); /* less is */
 }
 
 /* ---- Begin ---- */
@@ -270,6 +278,7 @@ void ws_said_goodbye(sally_conn *conn)
 void ws_await_end(sally_conn *conn)
 {
     uint64_t linger_ms = conn->policy->linger_ms;
+    (void)sally_conn_resume(conn); /* what it waits for can't come unread */
     (void)sally_conn_timer(conn, linger_ms < SALLY_FOREVER ? (uint32_t)linger_ms : 0);
 }
 

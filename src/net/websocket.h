@@ -84,6 +84,8 @@ void ws_closing(sally_conn *conn, sally_close_reason reason);
 /* Since when a message or a handshake has begun, 0: none has. And as if it had just begun. */
 uint64_t ws_began_ms(const sally_conn *conn);
 void ws_restart(sally_conn *conn);
+/* And as if it had begun so much later. */
+void ws_waited(sally_conn *conn, uint64_t waited_ms);
 
 /* Bytes of the message that has begun. */
 uint32_t ws_holds(const sally_conn *conn);

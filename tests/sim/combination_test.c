@@ -405,6 +405,69 @@ static void what_a_closing_connection_let_go_is_not_counted(void **state)
     end();
 }
 
+/* ---- Peers that do not read, behind a shared limit ---- */
+
+static void sends_much(sally_conn *conn)
+{
+    static const unsigned char bytes[400000];
+    on_open(conn);
+    assert_int_equal(sally_conn_send(conn, bytes, sizeof bytes), 0);
+}
+
+/* Each turn in the line found a peer that took nothing, and began its time anew. */
+static void who_takes_nothing_is_late_though_others_stand_in_line(void **state)
+{
+    (void)state;
+    static const sally_handler handler = {.on_open = sends_much, .on_close = on_close};
+    static const sally_rate fast = {.bytes_s = 100000, .burst_bytes = 10000};
+    sally_sim_options world = {.send_now = SALLY_SIM_YES};
+    begin(&world, NULL);
+    sally_rates rates = {.shared = NULL};
+    assert_int_equal(sally_bandwidth_create(&rates.shared, seen.engine, (sally_rate){0}, fast), 0);
+    sally_conn_options options = {
+        .rates = &rates, .write_stall_ms = 3000, .first_byte_ms = SALLY_FOREVER};
+    sally_sim_peer_stop_reading(serve(&handler, &options));
+    for (unsigned i = 0; i < 3; i++) {
+        sally_sim_peer *peer = sally_sim_dial(seen.sim, SERVER);
+        assert_non_null(peer);
+        sally_sim_peer_stop_reading(peer);
+    }
+    sally_sim_run(seen.sim, 60 * 1000);
+    assert_int_equal(seen.opened, 4);
+    assert_int_equal(seen.closed, 4);
+    assert_int_equal(seen.reason, SALLY_CLOSE_WRITE_TIMEOUT);
+    end();
+}
+
+/* ---- Newcomers without memory ---- */
+
+static void a_newcomer_without_memory_is_refused_by_its_server_too(void **state)
+{
+    (void)state;
+    static const sally_framing fixed = {.kind = SALLY_FRAMING_FIXED, .fixed_bytes = 4};
+    const sally_handler framed = {.on_open = on_open, .on_message = on_data, .on_close = on_close};
+    const sally_server_options options = {.conn = {.framing = &fixed, .limits.idle_read_ms = 99}};
+    uint64_t refused = 0;
+    for (uint64_t n = 1; n < 12; n++) {
+        sally_server *server;
+        sally_server_stats stats;
+        sally_engine_stats all;
+        begin(NULL, NULL);
+        assert_int_equal(sally_listen(seen.engine, SERVER, &framed, &options, &server), 0);
+        sally_sim_run(seen.sim, 10);
+        assert_non_null(sally_sim_dial(seen.sim, SERVER));
+        sally_sim_fail_alloc_at(seen.sim, n, false);
+        sally_sim_run(seen.sim, 50);
+        sally_sim_fail_alloc_at(seen.sim, 0, false);
+        assert_int_equal(sally_server_get_stats(server, &stats), 0);
+        assert_int_equal(sally_engine_get_stats(seen.engine, &all), 0);
+        assert_int_equal(stats.refused, all.refused);
+        refused += stats.refused;
+        end();
+    }
+    assert_true(refused > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -417,6 +480,8 @@ int main(void)
         cmocka_unit_test(who_was_refused_after_a_half_close_is_told),
         cmocka_unit_test(a_drain_reads_no_more_though_the_handler_would),
         cmocka_unit_test(what_a_closing_connection_let_go_is_not_counted),
+        cmocka_unit_test(who_takes_nothing_is_late_though_others_stand_in_line),
+        cmocka_unit_test(a_newcomer_without_memory_is_refused_by_its_server_too),
     };
     return cmocka_run_group_tests_name("sim/combination", tests, NULL, NULL);
 }

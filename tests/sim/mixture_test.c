@@ -1,9 +1,11 @@
 /* All that changes how a connection reads, sends and ends, at once, as the seed draws it: limits
- * for bytes, own and shared; reading on demand; proxies; jobs; groups; memory budgets; time limits;
- * corks; half-closes; drains; filters; faults. Each has tests of its own; here it is that together
- * they leave every account as it was, tell each on_drain that is owed, and end every connection.
+ * for bytes, own and shared; reading on demand; proxies, before us and on the way out; jobs;
+ * groups; memory budgets; time limits; corks; half-closes; drains; filters; WebSockets; faults.
+ * Each has tests of its own; here it is that together they leave every account as it was, keep
+ * nothing back that nobody will bring, tell each on_drain that is owed, and end every connection.
  * SALLY_SEEDS says how many seeds (a tenth of them run here), SALLY_SEED runs one alone, with
  * SALLY_TRACE=1 told. */
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,6 +24,8 @@
 
 #define SERVER "127.0.0.1:5002"
 #define AWAY   "203.0.113.5:80"
+#define TARGET "target.example:80"
+#define AGREED "HTTP/1.1 200 Fine\r\n\r\n"
 #define PROXY  "PROXY TCP4 203.0.113.7 198.51.100.1 4711 443\r\n"
 
 /* ---- Making ---- */
@@ -40,6 +44,8 @@ static void conn_options(sally_conn_options *conn)
     if (draw(3) == 0) conn->limits.idle_read_ms = 500 + draw(4000);
     if (draw(4) == 0) conn->limits.min_send_bytes_s = 1 + draw(50);
     if (draw(4) == 0) conn->limits.heartbeat_ms = 300 + draw(1000);
+    /* a WebSocket's pings keep it from being idle */
+    if (conn->limits.heartbeat_ms) conn->limits.heartbeat_dead_ms = IDLE_MS + draw(4000);
     conn->limits.rate_window_ms = 1000;
     conn->no_auto_pause = draw(4) == 0;
     if (draw(2)) conn->rates = &mixture.rates;
@@ -54,8 +60,9 @@ static void server_options(void)
 {
     sally_server_options *options = &mixture.options;
     conn_options(&options->conn);
-    mixture.framed = draw(2);
-    mixture.fixed = !mixture.framed && draw(2);
+    mixture.ws = draw(3) == 0;
+    mixture.framed = !mixture.ws && draw(2);
+    mixture.fixed = !mixture.ws && !mixture.framed && draw(2);
     mixture.framing = (sally_framing){.kind = SALLY_FRAMING_ON_DEMAND, .message_bytes_max = MOST};
     if (mixture.fixed)
         mixture.framing = (sally_framing){.kind = SALLY_FRAMING_FIXED, .fixed_bytes = FIXED};
@@ -104,28 +111,47 @@ static void make_engine(uint64_t seed)
     HOLDS(mixture.away);
 }
 
+/* The handler and the framing of one side. */
+static sally_handler handler_of(bool server, sally_conn_options *conn, sally_framing *framing)
+{
+    if (server ? !mixture.ws : !mixture.away_ws) return mixture_handler(server);
+    sally_ws *ws = NULL;
+    sally_ws_handler handler = mixture_ws_handler(server);
+    sally_ws_options options = {.client = !server, .message_bytes_max = 20000};
+    HOLDS(sally_ws_create(mixture.engine, &handler, &options, &ws) == 0);
+    *framing = sally_ws_framing(ws);
+    conn->framing = framing;
+    return sally_ws_base(ws);
+}
+
+static void make_client(void)
+{
+    static sally_framing framing;
+    sally_client_options client = {.delay_min_ms = 50, .delay_max_ms = 400};
+    sally_connect_options *connect = &client.connect;
+    conn_options(&connect->conn);
+    mixture.away_ws = draw(3) == 0;
+    sally_handler outgoing = handler_of(false, &connect->conn, &framing);
+    mixture.routed = draw(2);
+    mixture.upstream = (sally_upstream){.kind = SALLY_UPSTREAM_HTTP, .address = AWAY};
+    if (mixture.routed) connect->upstream = &mixture.upstream;
+    if (draw(2)) connect->connect_ms = 500 + draw(2000);
+    HOLDS(sally_client_create(mixture.engine, mixture.routed ? TARGET : AWAY, &outgoing, &client,
+                              &mixture.client) == 0);
+}
+
 static void make(uint64_t seed)
 {
     memset(&mixture, 0, sizeof mixture);
     make_engine(seed);
     mixture_draw_rates(&mixture.rates);
     server_options();
-    sally_handler handler = mixture_handler(true), outgoing = mixture_handler(false);
+    sally_handler handler = handler_of(true, &mixture.options.conn, &mixture.framing);
     HOLDS(sally_listen(mixture.engine, SERVER, &handler, &mixture.options, &mixture.server) == 0);
-    sally_client_options client = {.delay_min_ms = 50, .delay_max_ms = 400};
-    conn_options(&client.connect.conn);
-    HOLDS(sally_client_create(mixture.engine, AWAY, &outgoing, &client, &mixture.client) == 0);
+    make_client();
 }
 
 /* ---- Peers ---- */
-
-static void peer_writes(sally_sim_peer *peer, uint64_t *wrote)
-{
-    static unsigned char bytes[MOST * 4];
-    size_t len = 1 + draw(draw(3) ? 50 : sizeof bytes);
-    for (size_t i = 0; i < len; i++) bytes[i] = stream_byte(*wrote + i);
-    *wrote += sally_sim_peer_write(peer, bytes, len);
-}
 
 static void peer_reads(sally_sim_peer *peer)
 {
@@ -138,9 +164,10 @@ static void peer_dials(unsigned i)
 {
     mixture.peers[i] = sally_sim_dial(mixture.sim, SERVER);
     HOLDS(mixture.peers[i]);
-    mixture.wrote[i] = 0;
+    speech_begin(&mixture.speech[i], mixture.ws, true);
     if (mixture.proxied && (mixture.calm || draw(8)))
-        (void)sally_sim_peer_write(mixture.peers[i], PROXY, sizeof PROXY - 1);
+        speech_words(&mixture.speech[i], mixture.peers[i], PROXY, sizeof PROXY - 1);
+    if (mixture.ws) speech_ask(&mixture.speech[i], mixture.peers[i]);
 }
 
 static void peer_acts(unsigned i)
@@ -160,22 +187,46 @@ static void peer_acts(unsigned i)
     case 4:
     case 5:
     case 6: break;
-    default: peer_writes(peer, &mixture.wrote[i]); break;
+    default: speech_go_on(&mixture.speech[i], peer); break;
     }
     if (draw(3)) peer_reads(peer);
+}
+
+/* How many heads the client's other side has to hear before the stream: of a proxy, of a WebSocket.
+ */
+static unsigned far_heads(void) { return (unsigned)mixture.routed + mixture.away_ws; }
+
+static void the_far_end_answers(struct speech *speech)
+{
+    size_t len, head;
+    const void *bytes = sally_sim_peer_received(mixture.far, &len);
+    if (!(head = sally_http_head_bytes(bytes, len))) return;
+    bool of_proxy = mixture.routed && mixture.far_heads == 0;
+    bool good = draw(12) && (of_proxy || speech_answer(speech, mixture.far, bytes, head));
+    if (good && of_proxy) speech_words(speech, mixture.far, AGREED, sizeof AGREED - 1);
+    if (!good) (void)sally_sim_peer_write(mixture.far, "HTTP/1.1 403 No\r\n\r\n", 19);
+    if (!good || draw(20) == 0) sally_sim_peer_finish(mixture.far);
+    sally_sim_peer_consume(mixture.far, head);
+    mixture.far_heads = good ? mixture.far_heads + 1 : UINT_MAX;
 }
 
 /* The client's. */
 static void the_far_end_acts(void)
 {
+    struct speech *speech = &mixture.speech[PEERS];
     sally_sim_peer *next = sally_sim_listener_accept(mixture.away);
-    if (next) mixture.far = next;
-    if (next) mixture.wrote[PEERS] = 0;
+    if (next) {
+        mixture.far = next;
+        mixture.far_heads = 0;
+        speech_begin(speech, mixture.away_ws, false);
+    }
     if (!mixture.far) return;
+    if (mixture.far_heads < far_heads()) the_far_end_answers(speech);
+    if (mixture.far_heads < far_heads()) return;
+    if (!mixture.calm && draw(2) && mixture.far_heads == far_heads())
+        speech_go_on(speech, mixture.far);
     peer_reads(mixture.far);
-    if (mixture.calm) return;
-    if (draw(2)) peer_writes(mixture.far, &mixture.wrote[PEERS]);
-    if (draw(20) == 0) sally_sim_peer_finish(mixture.far);
+    if (!mixture.calm && draw(20) == 0) sally_sim_peer_finish(mixture.far);
 }
 
 /* ---- From outside ---- */
@@ -222,20 +273,40 @@ static void meddle(void)
 
 /* ---- The course ---- */
 
+/* What came and was not handed out has somebody who brings it, and nothing is read behind it; who
+ * reads nothing waits for something. */
+static void check_reading(sally_conn *conn, void *arg)
+{
+    (void)arg;
+    if (!conn_alive(conn)) return;
+    bool held = conn_has(conn, CONN_HELD | CONN_EOF_HELD), stops = conn_has(conn, CONN_STOPS);
+    bool reads = conn_in_flight(conn, PORT_RECV) && !conn_has(conn, CONN_RECV_STOPPING);
+    HOLDS(!conn_has(conn, CONN_HELD) || (conn_takes_in(conn) && conn->extra->held));
+    HOLDS(!conn_has(conn, CONN_AUTO_PAUSED) || conn->out.bytes);
+    if (conn_has(conn, CONN_DIRTY)) return;
+    HOLDS(!held || !conn_takes_in(conn) || stops);
+    HOLDS(!reads || !held || conn->state != CONN_OPEN);
+    HOLDS(!reads || !stops || conn->state != CONN_OPEN);
+    HOLDS(conn_in_flight(conn, PORT_RECV) || stops || conn_has(conn, CONN_EOF | CONN_EOF_HELD));
+}
+
 static void check_charge(sally_conn *conn, void *arg)
 {
     (void)arg;
     if (!conn_alive(conn) || conn->policy->server != mixture.server) return;
     const struct flow *flow = conn_flow(conn);
-    HOLDS(conn_holds(conn) == (flow ? flow->charged : 0));
+    /* 0: there was no memory for that account, until the connection does something more */
+    if (flow && flow->charged) HOLDS(conn_holds(conn) == flow->charged);
 }
 
 /* The server's account has what each of its connections holds, and no more. */
-static void check_charges(void)
+static void check_conns(void)
 {
-    if (!mixture.options.memory_max) return;
-    for (unsigned i = 0; i < mixture.engine->shard_count; i++)
-        shard_each_conn(mixture.engine->shards[i], check_charge, NULL);
+    for (unsigned i = 0; i < mixture.engine->shard_count; i++) {
+        struct shard *shard = mixture.engine->shards[i];
+        if (mixture.options.memory_max) shard_each_conn(shard, check_charge, NULL);
+        shard_each_conn(shard, check_reading, NULL);
+    }
 }
 
 static void blow(void)
@@ -248,9 +319,19 @@ static void blow(void)
         the_far_end_acts();
         meddle();
         (void)sally_sim_run(mixture.sim, draw(3) ? draw(40) : draw(600));
-        check_charges();
+        check_conns();
     }
     sally_sim_set_faults(mixture.sim, NULL);
+}
+
+/* Each newcomer has opened or was refused. Not known are those that wait still, those that the
+ * port closed itself, and WebSockets that were never one. */
+static void check_accepted(const sally_server_stats *stats)
+{
+    const sally_server_options *options = &mixture.options;
+    uint64_t known = stats->refused + stats->dead_on_arrival + stats->silent + mixture.opened_here;
+    bool others = options->at_limit == SALLY_AT_LIMIT_WAIT || options->accept_with_data;
+    HOLDS(mixture.ws || others || stats->accepted == known);
 }
 
 static void check_accounts(void)
@@ -258,6 +339,7 @@ static void check_accounts(void)
     sally_server_stats stats;
     HOLDS(sally_server_get_stats(mixture.server, &stats) == 0);
     HOLDS(stats.conns == 0);
+    check_accepted(&stats);
     HOLDS(atomic_load(&mixture.server->held) == 0);
     HOLDS(sally_server_proxy_waiting(mixture.server) == 0);
     HOLDS(mixture.opened == mixture.closed && mixture.notes == 0 && mixture.jobs == 0 &&

@@ -96,11 +96,17 @@ static void want(sally_conn *conn, struct one *one)
 static void send_here(sally_conn *conn, struct one *one)
 {
     static const unsigned char bytes[MOST * 8];
-    mixture_sent(one, sally_conn_send(conn, bytes, 1 + draw(draw(6) ? MOST : MOST * 8)));
+    size_t len = 1 + draw(draw(6) ? MOST : MOST * 8);
+    mixture_sent(one, one->ws ? sally_ws_send(conn, SALLY_WS_BINARY, bytes, len)
+                              : sally_conn_send(conn, bytes, len));
 }
 
 static void end_it(sally_conn *conn, struct one *one)
 {
+    if (one->ws && draw(2)) {
+        one->ending = sally_ws_close(conn, SALLY_WS_NORMAL, "enough") == 0;
+        return;
+    }
     one->ending = true;
     if (draw(3))
         HOLDS(sally_conn_close(conn) == 0);
@@ -179,8 +185,11 @@ static void on_open(sally_conn *conn)
     HOLDS(mixture.depth == 0 && mixture.count < CONNS);
     mixture.depth++;
     struct one *one = &mixture.one[mixture.count++];
+    bool server = sally_conn_server(conn);
     one->id = sally_conn_id(conn);
-    one->frames = mixture.framed && sally_conn_server(conn);
+    one->ws = server ? mixture.ws : mixture.away_ws;
+    one->frames = mixture.framed && server;
+    mixture.opened_here += server;
     sally_conn_set_user(conn, one);
     mixture.opened++;
     want(conn, one);
@@ -208,8 +217,18 @@ static void on_message(sally_conn *conn, const void *data, size_t len)
     leave();
 }
 
+static void ws_on_message(sally_conn *conn, sally_ws_type type, const void *data, size_t len)
+{
+    struct one *one = enter(conn);
+    HOLDS(one->ws && type == SALLY_WS_BINARY);
+    take_in(one, data, len);
+    act_twice(conn, one);
+    leave();
+}
+
 static void on_sent(sally_conn *conn, size_t bytes)
 {
+    if (!sally_conn_user(conn)) return; /* of a WebSocket's handshake */
     struct one *one = enter(conn);
     HOLDS(bytes > 0);
     if (draw(4) == 0 && !one->ending) act(conn, one);
@@ -218,6 +237,7 @@ static void on_sent(sally_conn *conn, size_t bytes)
 
 static void on_drain(sally_conn *conn)
 {
+    if (!sally_conn_user(conn)) return;
     struct one *one = enter(conn);
     one->owed = false;
     if (draw(2) && !one->ending) act(conn, one);
@@ -249,6 +269,7 @@ static void on_timer(sally_conn *conn)
 static bool on_timeout(sally_conn *conn, sally_timeout which)
 {
     (void)which;
+    if (!sally_conn_user(conn)) return true;
     (void)enter(conn);
     bool ends = mixture.calm || draw(4);
     leave();
@@ -261,7 +282,7 @@ static void on_close(sally_conn *conn, const sally_close_info *info)
     HOLDS(one->notes == 0);
     HOLDS(one->in + info->bytes_truncated <= info->bytes_in);
     HOLDS(!one->eof || one->in + info->bytes_truncated == info->bytes_in);
-    HOLDS(info->bytes_truncated <= MOST);
+    HOLDS(one->ws || info->bytes_truncated <= MOST);
     /* nothing was queued for long enough to be told */
     HOLDS(!one->owed || info->reason != SALLY_CLOSE_IDLE_TIMEOUT || info->bytes_unsent);
     one->closed = true;
@@ -269,6 +290,13 @@ static void on_close(sally_conn *conn, const sally_close_info *info)
     HOLDS(sally_conn_send(conn, "x", 1) == SALLY_ECLOSED);
     HOLDS(sally_conn_set_rates(conn, &mixture.rates) == SALLY_ECLOSED);
     leave();
+}
+
+/* Also of those whose handshake was asked about, and which never opened. */
+static void ws_on_close(sally_conn *conn, const sally_ws_end *end)
+{
+    HOLDS(end->opened == (sally_conn_user(conn) != NULL));
+    if (end->opened) on_close(conn, end->info);
 }
 
 static sally_verdict on_accept(sally_server *server, const sally_accept_info *info)
@@ -293,5 +321,18 @@ sally_handler mixture_handler(bool server)
         handler.on_data = on_data;
     if (draw(2)) handler.on_sent = on_sent;
     if (draw(2)) handler.on_eof = on_eof;
+    return handler;
+}
+
+sally_ws_handler mixture_ws_handler(bool server)
+{
+    sally_ws_handler handler = {.on_open = on_open,
+                                .on_message = ws_on_message,
+                                .on_timer = on_timer,
+                                .on_timeout = on_timeout,
+                                .on_drain = on_drain,
+                                .on_close = ws_on_close};
+    if (server) handler.on_accept = on_accept;
+    if (draw(2)) handler.on_sent = on_sent;
     return handler;
 }

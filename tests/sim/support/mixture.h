@@ -19,7 +19,10 @@
 #include "sallyport/proxy.h"
 #include "sallyport/rate.h"
 #include "sallyport/sim.h"
+#include "sallyport/upstream.h"
+#include "sallyport/websocket.h"
 #include "sallyport/work.h"
+#include "sim/support/speech.h"
 
 enum {
     PEERS = 12,
@@ -37,6 +40,7 @@ struct one {
     bool closed, eof, ending;
     bool owed;      /* a send found no room, and on_drain has not come since */
     bool frames;    /* on_message, on demand */
+    bool ws;        /* a WebSocket */
     uint64_t in;    /* handed out */
     bool paused;    /* by its handler */
     uint32_t wants; /* 0: nothing */
@@ -54,8 +58,11 @@ extern struct mixture {
     sally_sim_listener *away;
     sally_sim_peer *peers[PEERS];
     sally_sim_peer *far;
-    uint64_t wrote[PEERS + 1]; /* the last is the far end's */
+    struct speech speech[PEERS + 1]; /* the last is the far end's */
     bool calm, framed, fixed, proxied;
+    bool ws, away_ws; /* WebSockets; the server's, the client's */
+    bool routed;      /* the client's connections go through a proxy */
+    unsigned far_heads;
     unsigned depth; /* callbacks running */
     unsigned count, opened, closed, notes, jobs, casts;
     sally_framing framing;
@@ -64,9 +71,11 @@ extern struct mixture {
     sally_proxy_options proxy;
     sally_server_options options;
     sally_conn_options outgoing;
+    sally_upstream upstream;
     sally_filter filters[SALLY_FILTERS_MAX];
     struct one one[CONNS];
     uint64_t jobs_told, notes_told, refused;
+    unsigned opened_here; /* of those opened, the server's */
 } mixture;
 
 #define HOLDS(condition)                                                                           \
@@ -88,5 +97,7 @@ void mixture_draw_rates(sally_rates *rates);
 void mixture_sent(struct one *one, int err);
 /* The handler of the server's connections, or of outgoing ones. */
 sally_handler mixture_handler(bool server);
+/* The same for WebSockets. */
+sally_ws_handler mixture_ws_handler(bool server);
 
 #endif
