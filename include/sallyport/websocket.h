@@ -174,7 +174,7 @@ SALLY_API int sally_ws_ping(sally_conn *conn, const void *data, size_t len);
 /* Queues a close frame, after which nothing can be sent, and waits for the peer's, at most
  * linger_ms; messages that come before it are dropped. Then the connection closes. `code` 0: a
  * close frame without one; `reason` may be NULL. The timer of sally_conn_timer is cancelled, and is
- * not the program's any more; a cork is taken off, and a pause ends. Without room it is SALLY_EFULL,
+ * not the program's any more; a cork is taken off, and a pause ends. Without room: SALLY_EFULL,
  * whatever at_full says, and may be said again in on_drain (what the library says by itself is left
  * out then). SALLY_EINVAL: a code that may not be sent, a reason that is longer than
  * SALLY_WS_REASON_MAX or not UTF-8; SALLY_ECLOSED; otherwise as sally_conn_send. [shard] */
