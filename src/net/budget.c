@@ -125,11 +125,15 @@ static uint32_t worst__holds(const sally_conn *conn, const sally_server *server)
     return alive ? conn_holds(conn) : 0;
 }
 
+/* What those hold that are closed already is on its way back, which may take longer than to the
+ * next look: on completion ports until the system has let go of it. */
 static void worst__find(sally_conn *conn, void *arg)
 {
     struct worst *worst = arg;
     uint32_t holds = worst__holds(conn, worst->server);
     if (holds > worst->most) worst->most = holds;
+    bool ours = !worst->server || conn->policy->server == worst->server;
+    if (ours && conn->state == CONN_ENDING) worst->excess -= conn_holds(conn);
 }
 
 /* All that hold at least half of what the worst does, until enough is on its way back. */
