@@ -156,7 +156,7 @@ if [ "$quick" = no ]; then
     export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
     export UBSAN_OPTIONS=print_stacktrace=1
     export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
-    if built asan; then SALLY_SEEDS=1000 run_tests asan -L code; fi
+    if built asan; then SALLY_SEEDS=300 run_tests asan -L code; fi
     if built tsan; then SALLY_SEEDS=100 run_tests tsan -L threads; fi
     wait "$behind" || :
     behind=
