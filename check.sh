@@ -119,6 +119,7 @@ windows_need() {
 }
 windows_test() {
     export WINEPREFIX="$wine_prefix" WINEDEBUG=-all WINEDLLOVERRIDES=mscoree,mshtml=
+    export LC_ALL=C.UTF-8 # by which Wine writes the names of files
     if long sh tests/win32/wine.sh "$wine_prefix" >"$logs/mingw-wine.log" 2>&1; then
         SALLY_SEEDS=1000 run_tests mingw
     else
