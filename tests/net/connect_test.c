@@ -21,6 +21,15 @@ enum { REFUSED = SANITIZED ? 2000 : 10000, AT_ONCE = 200, MANY = 1000, FILLERS =
 static atomic_bool slow_goes_on;
 static atomic_uint slow_asked;
 
+/* This process's own address, at which nobody else has the port of a server. */
+static const char *hole_ip(void)
+{
+    static _Thread_local char ip[INET_ADDRSTRLEN];
+    unsigned own = (unsigned)getpid();
+    snprintf(ip, sizeof ip, "127.%u.%u.2", 64 + own / 250 % 128, 1 + own % 250);
+    return ip;
+}
+
 /* Its own memory for each answer: several threads ask at once. */
 struct answer {
     struct addrinfo infos[2]; /* first: what freeaddrinfo is given */
@@ -56,7 +65,7 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
 {
     int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
     if (strcmp(name, "two.test") == 0) return answer("::1", "127.0.0.1", out);
-    if (strcmp(name, "hole.test") == 0) return answer("127.0.0.2", "127.0.0.1", out);
+    if (strcmp(name, "hole.test") == 0) return answer(hole_ip(), "127.0.0.1", out);
     if (strcmp(name, "slow.test") == 0) {
         atomic_fetch_add(&slow_asked, 1);
         while (!atomic_load(&slow_goes_on)) tools_nap_ms(1);
@@ -101,16 +110,17 @@ static int listener_at(const char *address, const char *ip, int backlog)
     return fd;
 }
 
-/* On 127.0.0.2 and the port of `like`: takes what fits into its backlog and then answers nobody. */
+/* Takes what fits into its backlog and then answers nobody. */
 static void hole_open(struct hole *hole, const char *like)
 {
     struct sockaddr_storage at;
     socklen_t len = address_of(like, &at);
     struct sockaddr_in *in = (void *)&at;
-    check(inet_pton(AF_INET, "127.0.0.2", &in->sin_addr) == 1);
-    snprintf(hole->address, sizeof hole->address, "127.0.0.2:%u", ntohs(in->sin_port));
+    const char *ip = hole_ip();
+    check(inet_pton(AF_INET, ip, &in->sin_addr) == 1);
+    snprintf(hole->address, sizeof hole->address, "%s:%u", ip, ntohs(in->sin_port));
     memset(hole->fds, -1, sizeof hole->fds);
-    hole->fds[0] = listener_at(like, "127.0.0.2", 0);
+    hole->fds[0] = listener_at(like, ip, 0);
     for (int i = 1; i <= FILLERS; i++) {
         hole->fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         check(connect(hole->fds[i], (struct sockaddr *)&at, len) == 0 || errno == EINPROGRESS);
