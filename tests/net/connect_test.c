@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "net/support/accept_tools.h"
+#include "support/own_ip.h"
 
 enum { REFUSED = SANITIZED ? 2000 : 10000, AT_ONCE = 200, MANY = 1000, FILLERS = 8, OURS = 0x5a11 };
 
@@ -20,15 +21,6 @@ enum { REFUSED = SANITIZED ? 2000 : 10000, AT_ONCE = 200, MANY = 1000, FILLERS =
 
 static atomic_bool slow_goes_on;
 static atomic_uint slow_asked;
-
-/* This process's own address, at which nobody else has the port of a server. */
-static const char *hole_ip(void)
-{
-    static _Thread_local char ip[INET_ADDRSTRLEN];
-    unsigned own = (unsigned)getpid();
-    snprintf(ip, sizeof ip, "127.%u.%u.2", 64 + own / 250 % 128, 1 + own % 250);
-    return ip;
-}
 
 /* Its own memory for each answer: several threads ask at once. */
 struct answer {
@@ -65,7 +57,7 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
 {
     int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
     if (strcmp(name, "two.test") == 0) return answer("::1", "127.0.0.1", out);
-    if (strcmp(name, "hole.test") == 0) return answer(hole_ip(), "127.0.0.1", out);
+    if (strcmp(name, "hole.test") == 0) return answer(own_ip(), "127.0.0.1", out);
     if (strcmp(name, "slow.test") == 0) {
         atomic_fetch_add(&slow_asked, 1);
         while (!atomic_load(&slow_goes_on)) tools_nap_ms(1);
@@ -116,19 +108,17 @@ static void hole_open(struct hole *hole, const char *like)
     struct sockaddr_storage at;
     socklen_t len = address_of(like, &at);
     struct sockaddr_in *in = (void *)&at;
-    const char *ip = hole_ip();
-    check(inet_pton(AF_INET, ip, &in->sin_addr) == 1);
-    snprintf(hole->address, sizeof hole->address, "%s:%u", ip, ntohs(in->sin_port));
+    check(inet_pton(AF_INET, own_ip(), &in->sin_addr) == 1);
+    snprintf(hole->address, sizeof hole->address, "%s:%u", own_ip(), ntohs(in->sin_port));
     memset(hole->fds, -1, sizeof hole->fds);
-    hole->fds[0] = listener_at(like, ip, 0);
+    hole->fds[0] = listener_at(like, own_ip(), 0);
     for (int i = 1; i <= FILLERS; i++) {
         hole->fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         check(connect(hole->fds[i], (struct sockaddr *)&at, len) == 0 || errno == EINPROGRESS);
         struct pollfd poll_fd = {.fd = hole->fds[i], .events = POLLOUT};
         if (poll(&poll_fd, 1, 200) == 0) return;
     }
-    bool backlog_fills = false;
-    check(backlog_fills);
+    check(false && "its backlog fills");
 }
 
 static void hole_close(struct hole *hole) { hang_up_all(hole->fds, FILLERS + 1); }
