@@ -147,10 +147,12 @@ int conn_send_first(sally_conn *conn, const void *data, size_t len)
 int conn_send_ref(sally_conn *conn, const void *data, size_t len, sendq_release *release,
                   void *owner, uint64_t token)
 {
-    int err = conn_chain(conn) ? chain_send(conn, &(struct span){data, len}, 1)
-                               : conn__may_send(conn, len);
+    if (conn_chain(conn)) {
+        int err = chain_send(conn, &(struct span){data, len}, 1);
+        return err ? err : CONN_COPIED;
+    }
+    int err = conn__may_send(conn, len);
     if (err) return err;
-    if (conn_chain(conn)) return CONN_COPIED;
     bool was_empty = conn->out.bytes == 0;
     err = sendq_refer(&conn->out, &conn->shard->pools, data, len, release, owner, token);
     if (!err) conn__queued(conn, was_empty);
