@@ -336,7 +336,8 @@ void listener_on_event(struct listener *listener, const struct port_event *event
 /* ---- Time ---- */
 
 /* Somebody waits, as at the last tick, and nothing came in between: the system has forgotten the
- * accept. One that is stopped and started again is heard. */
+ * accept. One that is stopped and started again is heard. A shard that comes late has had no time
+ * to listen, a handler's or the machine's fault: it says nothing against the system. */
 static void listener__watchdog(struct listener *listener)
 {
     sally_server *server = listener->server;
@@ -344,7 +345,8 @@ static void listener__watchdog(struct listener *listener)
         listener->state == LISTENER_OPEN && listener->sock.in_flight & PORT_BIT(PORT_ACCEPT);
     bool waits =
         armed && !listener->stopping && port_pending(listener->shard->port, listener->sock.handle);
-    bool stalled = waits && listener->awaited;
+    uint64_t late_ms = listener->shard->now_ms - listener->tick_ms;
+    bool stalled = waits && listener->awaited && late_ms <= server->options.watchdog_ms / 2;
     listener->awaited = waits;
     if (!stalled) return;
     uint64_t times = atomic_fetch_add(&server->stalled_times, 1) + 1;

@@ -103,7 +103,7 @@ static void a_failed_handshake_is_refused_and_struck(const struct stage_way *way
     struct stage *stage = stage_begin(
         way, &(struct stage_options){
                  .handler.on_data = stage_echo,
-                 .server.conn = {.filters = filters, .filter_count = 1, .first_byte_ms = 100},
+                 .server.conn = {.filters = filters, .filter_count = 1, .first_byte_ms = 1000},
                  .server.admission = &admission});
     sally_bans_destroy(bans);
     sally_admission_stats stats;

@@ -429,6 +429,20 @@ static void jobs_connections_and_workers_come_and_go(const struct stage_way *way
 
 /* ---- A drain ---- */
 
+static bool find_paused(const sally_conn_info *info, void *arg)
+{
+    *(bool *)arg |= info->paused;
+    return true;
+}
+
+/* The shard of a connection with jobs has seen the drain. */
+static bool one_waits_for_its_jobs(const struct stage *stage)
+{
+    bool paused = false;
+    assert_int_equal(sally_engine_each_conn(stage->engine, find_paused, &paused), 0);
+    return paused;
+}
+
 /* Its answers go out first, and nothing more is read meanwhile. */
 static void a_drain_lets_jobs_come_back(const struct stage_way *way)
 {
@@ -447,6 +461,7 @@ static void a_drain_lets_jobs_come_back(const struct stage_way *way)
     assert_string_equal(raw_end_name(raw_read_to_end(fds[1], NULL)), "FIN");
     raw_close(fds[1]);
     actor_wait_closed(idle);
+    STAGE_WAIT(one_waits_for_its_jobs(stage));
     assert_true(raw_send(fds[0], "b", 1));
     char answer[JOBS + 1];
     long early = raw_recv_now(fds[0], answer, 1);

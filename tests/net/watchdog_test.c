@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -22,6 +23,16 @@
 static struct port_ops deaf_ops;
 static atomic_int lost;
 static atomic_int stalled;
+static atomic_int long_turns; /* that begin with what is received next */
+static atomic_int crowded;    /* of those to go: somebody waits meanwhile */
+
+/* Others than those whom the test knows of. */
+static bool crowded_pending(struct port *port, port_handle handle)
+{
+    (void)port;
+    (void)handle;
+    return atomic_load(&crowded) > 0;
+}
 
 static void deaf_accept(struct port *port, struct port_sock *sock)
 {
@@ -46,7 +57,22 @@ static int resolve(void *ctx, const char *name, uint16_t port, struct addr *addr
 
 static void echo(sally_conn *conn, const void *data, size_t len)
 {
-    assert_int_equal(sally_conn_send(conn, data, len), 0);
+    atomic_store(&crowded, atomic_exchange(&long_turns, 0));
+    if (atomic_load(&crowded))
+        sally_conn_timer(conn, 1);
+    else
+        assert_int_equal(sally_conn_send(conn, data, len), 0);
+}
+
+/* Each turn of the shard is longer than a tick, with no time between two of them. */
+static void take_long(sally_conn *conn)
+{
+    struct timespec nap = {.tv_nsec = 60 * 1000000};
+    nanosleep(&nap, NULL);
+    if (atomic_fetch_sub(&crowded, 1) > 1)
+        sally_conn_timer(conn, 1);
+    else
+        assert_int_equal(sally_conn_send(conn, "x", 1), 0);
 }
 
 static void on_server(sally_server *server, const sally_server_event *event)
@@ -68,7 +94,7 @@ static sally_engine *open_deaf(int accepts_lost, sally_server **server)
                         .reason = "the test's"};
     sally_engine_options options = {.shards = 1};
     sally_server_options server_options = {.watchdog_ms = 20};
-    sally_handler handler = {.on_data = echo, .on_error = on_server};
+    sally_handler handler = {.on_data = echo, .on_timer = take_long, .on_error = on_server};
     sally_engine *engine;
     assert_int_equal(engine_create_on(&engine, &options, &host), 0);
     assert_int_equal(sally_listen(engine, "127.0.0.1:0", &handler, &server_options, server), 0);
@@ -126,11 +152,26 @@ static void a_healthy_listener_is_left_alone(void **state)
     assert_int_equal(sally_engine_destroy(engine), 0);
 }
 
+static void a_shard_that_is_late_blames_nobody(void **state)
+{
+    (void)state;
+    sally_server *server;
+    sally_server_stats stats;
+    sally_engine *engine = open_deaf(0, &server);
+    deaf_ops.pending = crowded_pending;
+    atomic_store(&long_turns, 8);
+    be_served(server);
+    assert_int_equal(sally_server_get_stats(server, &stats), 0);
+    assert_int_equal(stats.stalled_times, 0);
+    assert_int_equal(sally_engine_destroy(engine), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_lost_accept_is_begun_again_and_told),
         cmocka_unit_test(a_healthy_listener_is_left_alone),
+        cmocka_unit_test(a_shard_that_is_late_blames_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
