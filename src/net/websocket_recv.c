@@ -278,6 +278,7 @@ static int unmask(sally_conn *conn, const struct ws_head *head, const unsigned c
     size_t len = (size_t)head->payload_bytes;
     unsigned char *to = payload->small;
     payload->block = NULL;
+    payload->block_bytes = 0;
     payload->bytes = from;
     if (!head->masked || !len) return 0;
     if (!is_lent(conn, from)) {
