@@ -30,4 +30,7 @@ bool http_list_has(sally_http_text list, sally_http_text element, bool exact);
 bool http_is_token(const char *text);
 bool http_is_value(const char *text);
 
+/* Whether an answer of this status has any (RFC 9110 section 15). */
+bool http_has_content(unsigned status);
+
 #endif

@@ -245,8 +245,8 @@ static unsigned code_of(sally_close_reason reason)
 static void refuse_head(sally_conn *conn, sally_close_reason reason)
 {
     if (ws_is_client(conn)) return;
-    if (reason == SALLY_CLOSE_MALFORMED) ws_refuse(conn, 400, false);
-    if (reason == SALLY_CLOSE_MESSAGE_TOO_LONG) ws_refuse(conn, 431, false);
+    if (reason == SALLY_CLOSE_MALFORMED) ws_refuse(conn, 400);
+    if (reason == SALLY_CLOSE_MESSAGE_TOO_LONG) ws_refuse(conn, 431);
 }
 
 void ws_closing(sally_conn *conn, sally_close_reason reason)

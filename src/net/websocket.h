@@ -51,7 +51,7 @@ struct ws_conn {
     uint8_t type;   /* of the message that has begun; 0: none */
     bool opened;    /* on_open has been called */
     bool asked;     /* a callback has been called: on_close will be */
-    bool head_only; /* PAGE: of a HEAD request */
+    bool head_only; /* HEAD was asked for: no answer has its content */
     bool told;      /* the peer's close frame came, its code is below */
     uint16_t code;
     uint16_t code_sent; /* 0: no close frame was */
@@ -111,7 +111,7 @@ void ws_on_message(sally_conn *conn, const void *data, size_t len);
 int ws_send_frame(sally_conn *conn, enum ws_opcode opcode, const void *data, size_t len);
 int ws_send_close(sally_conn *conn, unsigned code, const char *reason, size_t reason_len);
 int ws_send_request(sally_conn *conn);
-/* A short answer of a status. */
-void ws_refuse(sally_conn *conn, unsigned status, bool head_only);
+/* A short answer of a status; then it closes. */
+void ws_refuse(sally_conn *conn, unsigned status);
 
 #endif
