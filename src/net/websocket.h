@@ -65,7 +65,7 @@ struct ws_conn *ws_conn(const sally_conn *conn);
 
 /* ---- For the rest of net ---- */
 
-/* Whose framing this is; NULL: none of these. Any thread. */
+/* Whose framing this is; NULL: nobody's, it is of another kind. Any thread. */
 const sally_ws *ws_of(const struct framing *framing);
 
 /* The same, and whether handler and side belong to it, else SALLY_EINVAL. */
@@ -96,10 +96,11 @@ void websockets_free(sally_engine *engine);
 
 void ws_opened(sally_conn *conn);
 bool ws_is_client(const sally_conn *conn);
-/* Not because of the connection's end: it is over, and closes. */
+/* The peer has broken a rule: a close frame with this code, then it closes; the peer's answer is
+ * not waited for (RFC 6455 section 7.1.7). */
 void ws_fail(sally_conn *conn, unsigned code);
 void ws_drop_bytes(sally_conn *conn);
-/* Both sides have said goodbye. */
+/* Both sides have said goodbye, or the peer has and ours found no room. */
 void ws_said_goodbye(sally_conn *conn);
 /* The peer's part of the end has a limit. */
 void ws_await_end(sally_conn *conn);
