@@ -94,6 +94,8 @@ void websockets_free(sally_engine *engine);
 
 /* ---- websocket.c ---- */
 
+/* What a client asks for, but for its key; the host is NULL where that is the peer's address. */
+struct ws_request ws_request_of(const sally_ws_options *options);
 void ws_opened(sally_conn *conn);
 bool ws_is_client(const sally_conn *conn);
 /* The peer has broken a rule: a close frame with this code, then it closes; the peer's answer is

@@ -167,18 +167,13 @@ int sally_ws_close(sally_conn *conn, unsigned code, const char *reason)
 int ws_send_request(sally_conn *conn)
 {
     char memory[WS_CLIENT_HEAD_MAX], peer[WS_PEER_MAX];
-    const sally_ws_options *options = &conn->policy->ws->options;
     const struct host *host = &conn->shard->engine->host;
     struct ws_conn *ws = ws_conn(conn);
     for (unsigned i = 0; i < WS_KEY_BYTES; i += sizeof(uint64_t)) {
         uint64_t random = host->random ? host->random(host->ctx) : 0;
         memcpy(ws->key + i, &random, sizeof random);
     }
-    struct ws_request request = {.host = options->host,
-                                 .target = options->target ? options->target : "/",
-                                 .origin = options->origin,
-                                 .protocols = options->protocols,
-                                 .fields = options->fields};
+    struct ws_request request = ws_request_of(&conn->policy->ws->options);
     if (!request.host) request.host = sally_conn_peer(conn, peer, sizeof peer);
     memcpy(request.key, ws->key, sizeof request.key);
     sally_writer writer = sally_writer_over(memory, sizeof memory);
