@@ -221,6 +221,7 @@ unsigned sally_http_count(const sally_http_head *head, const char *name)
 
 bool http_list_has(sally_http_text list, sally_http_text element, bool exact)
 {
+    if (!element.len) return false;
     while (list.len) {
         const char *comma = memchr(list.at, ',', list.len);
         size_t len = comma ? (size_t)(comma - list.at) : list.len;

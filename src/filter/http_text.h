@@ -23,7 +23,8 @@ static inline sally_http_text http_text_of(const char *text)
 /* Whether it is this one, whatever its case. */
 bool http_text_is_like(sally_http_text text, const char *wanted);
 
-/* Whether a list with commas has this element; `exact`: its case counts. */
+/* Whether a list with commas has this element; `exact`: its case counts. Empty elements are none
+ * (RFC 9110 section 5.6.1). */
 bool http_list_has(sally_http_text list, sally_http_text element, bool exact);
 
 /* Whether it is one token, and one field's value without spaces around it. */

@@ -114,7 +114,7 @@ static bool protocol_is_good(const sally_http_head *response, const char *protoc
     if (count == 0) return true;
     if (count > 1 || !protocols) return false;
     sally_http_text chosen = sally_http_find(response, "Sec-WebSocket-Protocol")->value;
-    return chosen.len && http_list_has(http_text_of(protocols), chosen, true);
+    return http_list_has(http_text_of(protocols), chosen, true);
 }
 
 bool ws_judge_response(const sally_http_head *response, const unsigned char key[WS_KEY_BYTES],
