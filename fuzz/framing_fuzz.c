@@ -1,22 +1,12 @@
-/* Any framing and any stream of bytes, in two different splits: the same messages and the same end,
+/* Any framing and any stream of bytes, in four splits: the same messages and the same end,
  * no byte looked at outside of what came, no more memory than that, nothing left behind. The first
  * bytes of an input choose the framing, the rest is the stream.
  *
  * With clang: cmake --preset fuzz; build-fuzz/bin/fuzz_framing -max_total_time=60. In every build
  * with tests, fuzz/replay.c runs the same entry over seeded inputs, as the test fuzz/framing. */
-#include <stdlib.h>
-#include <string.h>
-
 #include "filter/framer.h"
+#include "fuzz.h"
 #include "sallyport/bytes.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* Not assert: it must hold in every build. */
-#define HOLD(condition)                                                                            \
-    do {                                                                                           \
-        if (!(condition)) __builtin_trap();                                                        \
-    } while (0)
 
 /* What a run tells, as one number, so that two runs can be compared. */
 struct told {
@@ -70,9 +60,7 @@ static void feed(struct run *run, struct mem *mem, const uint8_t *data, size_t l
                                   .take = fuzz_take,
                                   .ctx = run,
                                   .wanted = run->on_demand ? &run->wanted : NULL};
-    uint8_t *piece = malloc(len); /* of just that size: a sanitizer sees who looks behind it */
-    if (!piece) abort();
-    memcpy(piece, data, len);
+    uint8_t *piece = fuzz_copy(data, len);
     for (size_t at = 0; at < len && !run->told.error;) {
         size_t used = 0;
         run->piece = piece + at;

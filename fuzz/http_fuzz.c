@@ -4,18 +4,8 @@
  *
  * With clang: cmake --preset fuzz; build-fuzz/bin/fuzz_http -max_total_time=60. In every build with
  * tests, fuzz/replay.c runs the same entry over seeded inputs, as the test fuzz/http. */
-#include <stdlib.h>
-#include <string.h>
-
+#include "fuzz.h"
 #include "sallyport/http.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* Not assert: it must hold in every build. */
-#define HOLD(condition)                                                                            \
-    do {                                                                                           \
-        if (!(condition)) __builtin_trap();                                                        \
-    } while (0)
 
 static void hold_inside(const sally_http_text *text, const char *head, size_t len)
 {

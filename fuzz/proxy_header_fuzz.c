@@ -1,23 +1,13 @@
-/* Any bytes at the beginning of a connection of a proxy, in three splits: the same answer, the same
+/* Any bytes at the beginning of a connection of a proxy, in four splits: the same answer, the same
  * addresses, no byte looked at outside of what came, and no header longer than it may be. The first
  * byte of an input says how much of a header is put before the rest, so that inputs get far.
  *
  * With clang: cmake --preset fuzz; build-fuzz/bin/fuzz_proxy_header -max_total_time=60. In every
  * build with tests, fuzz/replay.c runs the same entry over seeded inputs, as the test
  * fuzz/proxy_header. */
-#include <stdlib.h>
-#include <string.h>
-
 #include "filter/proxy_header.h"
+#include "fuzz.h"
 #include "os/address.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* Not assert: it must hold in every build. */
-#define HOLD(condition)                                                                            \
-    do {                                                                                           \
-        if (!(condition)) __builtin_trap();                                                        \
-    } while (0)
 
 enum { STREAM_MAX = 8192, BYTES_MAX = 600 };
 
@@ -35,9 +25,7 @@ static struct told run_in(const uint8_t *data, size_t len, size_t step)
     proxy_header_init(&header, BYTES_MAX);
     for (size_t at = 0; at < len && told.answer == PROXY_MORE;) {
         size_t size = step && step < len - at ? step : len - at, used;
-        uint8_t *piece = malloc(size); /* of just that size: a sanitizer sees who looks behind it */
-        if (!piece) abort();
-        memcpy(piece, data + at, size);
+        uint8_t *piece = fuzz_copy(data + at, size);
         told.answer = proxy_header_feed(&header, piece, size, &used);
         HOLD(used > 0 && used <= size && (told.answer != PROXY_MORE || used == size));
         free(piece);

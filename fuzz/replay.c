@@ -4,15 +4,12 @@
  * one fails. */
 #include <inttypes.h>
 #include <signal.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-enum { INPUT_MAX = 4096 };
+#include "fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+enum { INPUT_MAX = 4096 };
 
 static char running[64];
 
@@ -48,6 +45,15 @@ static size_t draw(uint64_t seed, uint8_t *input)
     return len;
 }
 
+/* As libFuzzer does: in memory of just its size, so that a sanitizer sees who looks behind it. */
+static int run(const uint8_t *input, size_t len)
+{
+    uint8_t *copy = fuzz_copy(input, len);
+    int result = LLVMFuzzerTestOneInput(copy, len);
+    free(copy);
+    return result;
+}
+
 static int replay_file(const char *path)
 {
     static uint8_t input[1 << 20];
@@ -59,7 +65,7 @@ static int replay_file(const char *path)
     size_t len = fread(input, 1, sizeof input, file);
     fclose(file);
     snprintf(running, sizeof running, "died in %.50s\n", path);
-    return LLVMFuzzerTestOneInput(input, len);
+    return run(input, len);
 }
 
 static uint64_t number(const char *name, uint64_t otherwise)
@@ -81,7 +87,7 @@ int main(int argc, char **argv)
     for (uint64_t i = 0; i < seeds; i++) {
         uint64_t seed = only ? only : i + 1;
         snprintf(running, sizeof running, "died in SALLY_SEED=%" PRIu64 "\n", seed);
-        (void)LLVMFuzzerTestOneInput(input, draw(seed, input));
+        (void)run(input, draw(seed, input));
     }
     printf("%" PRIu64 " inputs\n", seeds);
     return 0;

@@ -5,18 +5,8 @@
  *
  * With clang: cmake --preset fuzz; build-fuzz/bin/fuzz_upstream -max_total_time=60. In every build
  * with tests, fuzz/replay.c runs the same entry over seeded inputs, as the test fuzz/upstream. */
-#include <stdlib.h>
-#include <string.h>
-
 #include "filter/upstream.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* Not assert: it must hold in every build. */
-#define HOLD(condition)                                                                            \
-    do {                                                                                           \
-        if (!(condition)) __builtin_trap();                                                        \
-    } while (0)
+#include "fuzz.h"
 
 #define LIT(text) (text), sizeof(text) - 1
 
@@ -37,9 +27,7 @@ static struct told run_in(const struct upstream_goal *goal, const uint8_t *data,
     upstream_begin(&talk, goal);
     for (size_t at = 0; at < len && told.answer == UPSTREAM_MORE;) {
         size_t size = step && step < len - at ? step : len - at, used;
-        uint8_t *piece = malloc(size); /* of just that size: a sanitizer sees who looks behind it */
-        if (!piece) abort();
-        memcpy(piece, data + at, size);
+        uint8_t *piece = fuzz_copy(data + at, size);
         told.answer = upstream_feed(&talk, piece, size, &used);
         HOLD(used > 0 && used <= size && (told.answer != UPSTREAM_MORE || used == size));
         free(piece);

@@ -1,24 +1,14 @@
-/* Any bytes after a WebSocket's handshake, in three splits: the same frames and the same end, no
+/* Any bytes after a WebSocket's handshake, in four splits: the same frames and the same end, no
  * byte looked at outside of what came, no more memory than that. And as a close frame's payload, as
  * UTF-8, and as the head of the handshake.
  *
  * With clang: cmake --preset fuzz; build-fuzz/bin/fuzz_websocket -max_total_time=60. In every build
  * with tests, fuzz/replay.c runs the same entry over seeded inputs, as the test fuzz/websocket. */
-#include <stdlib.h>
-#include <string.h>
-
 #include "filter/framer.h"
 #include "filter/utf8.h"
 #include "filter/ws_frame.h"
 #include "filter/ws_handshake.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* Not assert: it must hold in every build. */
-#define HOLD(condition)                                                                            \
-    do {                                                                                           \
-        if (!(condition)) __builtin_trap();                                                        \
-    } while (0)
+#include "fuzz.h"
 
 enum { PAYLOAD_MAX = 2000, STREAM_MAX = 16384 };
 
@@ -70,9 +60,7 @@ static struct told run_in(const struct framing *framing, const uint8_t *data, si
     mem_init(&mem);
     for (size_t at = 0; at < len && !told.error;) {
         size_t used, piece = step && step < len - at ? step : len - at;
-        uint8_t *copy = malloc(piece); /* of just that size */
-        if (!copy) abort();
-        memcpy(copy, data + at, piece);
+        uint8_t *copy = fuzz_copy(data + at, piece);
         told.error = framer_feed(&framer, copy, piece, &used);
         HOLD(told.error || used == piece);
         HOLD(mem_in_use(&mem) <= 4 * len + 512);
@@ -84,8 +72,8 @@ static struct told run_in(const struct framing *framing, const uint8_t *data, si
     return told;
 }
 
-/* Frames made of the input, so that streams get far: its bytes say how long each is, and every
- * fourth of them what is wrong with it. */
+/* Frames made of the input, so that streams get far. Three bytes for each: its kind, its length,
+ * and what it is filled with; where that is 0 the first byte stands there as it was drawn. */
 static size_t make_stream(uint8_t *stream, bool masked, const uint8_t *data, size_t size)
 {
     static const uint8_t opcodes[] = {0x81, 0x82, 0x01, 0x80, 0x00, 0x89, 0x8a, 0x88};

@@ -50,7 +50,7 @@ typedef struct sally_http_text {
 } sally_http_text;
 
 typedef struct sally_http_field {
-    sally_http_text name;  /* as it came; names differ in nothing but case are the same */
+    sally_http_text name;  /* as it came; names that differ only in case are the same */
     sally_http_text value; /* without the spaces around it */
 } sally_http_field;
 
@@ -72,9 +72,10 @@ typedef struct sally_http_head {
  * about what is in it. [any] */
 SALLY_API size_t sally_http_head_bytes(const void *data, size_t len);
 
-/* Reads a head that ends exactly at its empty line. 0; SALLY_EMALFORMED; SALLY_ELIMIT: more than
- * SALLY_HTTP_HEAD_MAX bytes or SALLY_HTTP_FIELDS_MAX fields. After an error `head` says nothing.
- * [any] */
+/* Reads a head that ends exactly at its empty line. `head` points into `data`, which has to live as
+ * long. 0; SALLY_EMALFORMED; SALLY_ELIMIT: more than SALLY_HTTP_HEAD_MAX bytes or
+ * SALLY_HTTP_FIELDS_MAX fields; SALLY_EINVAL: one of them is NULL. After an error `head` says
+ * nothing. [any] */
 SALLY_API int sally_http_read_request(sally_http_head *head, const void *data,
                                       size_t len) SALLY_MUST_USE;
 SALLY_API int sally_http_read_response(sally_http_head *head, const void *data,
@@ -115,8 +116,10 @@ typedef struct sally_http_response {
  * one field. Then nothing is written. 204 and 304 have no content (RFC 9110 section 15). [any] */
 SALLY_API int sally_http_write_response(sally_writer *writer, const sally_http_response *response);
 
-/* The first line "GET TARGET HTTP/1.1", one field, and the empty line: for what the call above does
- * not do. SALLY_EINVAL as the writer's error for what would not be one line. [any] */
+/* For what the call above does not do: the first line of a request, "GET TARGET HTTP/1.1", or of a
+ * response, "HTTP/1.1 STATUS SENTENCE" with a status of 100 to 599; one field; and the empty line.
+ * The writer keeps the first error (sallyport/bytes.h): SALLY_EFULL; SALLY_EINVAL for what would
+ * not be one line. [any] */
 SALLY_API void sally_http_write_request_line(sally_writer *writer, const char *method,
                                              const char *target);
 SALLY_API void sally_http_write_status_line(sally_writer *writer, unsigned status);

@@ -167,8 +167,8 @@ SALLY_API int sally_ws_send_id(sally_engine *engine, sally_id id, sally_ws_type 
 SALLY_API sally_buf *sally_ws_buf_create(sally_engine *engine, sally_ws_type type, const void *data,
                                          size_t len);
 
-/* Queues a ping with up to SALLY_WS_PING_MAX bytes. Its answer is not told. As sally_ws_send.
- * [shard] */
+/* Queues a ping with up to SALLY_WS_PING_MAX bytes, which are copied; more are SALLY_EINVAL. Its
+ * answer is not told. Otherwise as sally_ws_send. [shard] */
 SALLY_API int sally_ws_ping(sally_conn *conn, const void *data, size_t len);
 
 /* Queues a close frame, after which nothing can be sent, and waits for the peer's, at most

@@ -32,17 +32,25 @@ static unsigned char lower(unsigned char c)
     return c >= 'A' && c <= 'Z' ? (unsigned char)(c + ('a' - 'A')) : c;
 }
 
+/* `exact`: their case counts. */
+static bool are_same(sally_http_text one, sally_http_text other, bool exact)
+{
+    if (one.len != other.len) return false;
+    for (size_t i = 0; i < one.len; i++) {
+        unsigned char a = (unsigned char)one.at[i], b = (unsigned char)other.at[i];
+        if (exact ? a != b : lower(a) != lower(b)) return false;
+    }
+    return true;
+}
+
 bool http_text_is_like(sally_http_text text, const char *wanted)
 {
-    if (strlen(wanted) != text.len) return false;
-    for (size_t i = 0; i < text.len; i++)
-        if (lower((unsigned char)text.at[i]) != lower((unsigned char)wanted[i])) return false;
-    return true;
+    return are_same(text, http_text_of(wanted), false);
 }
 
 bool sally_http_text_is(sally_http_text text, const char *wanted)
 {
-    return wanted && strlen(wanted) == text.len && memcmp(text.at, wanted, text.len) == 0;
+    return wanted && are_same(text, http_text_of(wanted), true);
 }
 
 /* ---- Pieces of a line ---- */
@@ -211,13 +219,13 @@ unsigned sally_http_count(const sally_http_head *head, const char *name)
     return count;
 }
 
-bool http_list_has(sally_http_text list, const char *element, bool exact)
+bool http_list_has(sally_http_text list, sally_http_text element, bool exact)
 {
+    if (!element.len) return false;
     while (list.len) {
         const char *comma = memchr(list.at, ',', list.len);
         size_t len = comma ? (size_t)(comma - list.at) : list.len;
-        sally_http_text one = trimmed((sally_http_text){list.at, len});
-        if (exact ? sally_http_text_is(one, element) : http_text_is_like(one, element)) return true;
+        if (are_same(trimmed((sally_http_text){list.at, len}), element, exact)) return true;
         if (comma) len++;
         list.at += len;
         list.len -= len;
@@ -229,7 +237,7 @@ bool sally_http_has_token(const sally_http_head *head, const char *name, const c
 {
     for (unsigned i = 0; i < head->field_count; i++)
         if (http_text_is_like(head->fields[i].name, name) &&
-            http_list_has(head->fields[i].value, token, false))
+            http_list_has(head->fields[i].value, http_text_of(token), false))
             return true;
     return false;
 }

@@ -127,7 +127,7 @@ void sally_http_write_end(sally_writer *writer) { put(writer, "\r\n"); }
 
 /* ---- A response ---- */
 
-static bool has_content(unsigned status) { return status != 204 && status != 304; }
+bool http_has_content(unsigned status) { return status != 204 && status != 304; }
 
 static void put_length(sally_writer *writer, uint64_t len)
 {
@@ -140,7 +140,7 @@ static void put_head(sally_writer *writer, const sally_http_response *response, 
 {
     const char *type = response->content_type;
     sally_http_write_status_line(writer, response->status);
-    if (has_content(response->status)) {
+    if (http_has_content(response->status)) {
         sally_http_write_field(writer, "Content-Type", type ? type : "text/plain; charset=utf-8");
         put_length(writer, len);
     }
@@ -158,7 +158,7 @@ int sally_http_write_response(sally_writer *writer, const sally_http_response *r
     const char *line = sally_http_status_text(response->status);
     size_t len = response->content ? response->content_len : strlen(line) + 1;
     put_head(writer, response, len);
-    if (has_content(response->status) && !response->head_only) {
+    if (http_has_content(response->status) && !response->head_only) {
         sally_write_bytes(writer, response->content ? response->content : line,
                           response->content ? len : len - 1);
         if (!response->content) put(writer, "\n");

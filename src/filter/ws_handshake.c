@@ -62,7 +62,7 @@ bool ws_offers(const sally_http_head *request, const char *protocol)
     const char *name = "Sec-WebSocket-Protocol";
     for (unsigned i = 0; i < request->field_count; i++)
         if (http_text_is_like(request->fields[i].name, name) &&
-            http_list_has(request->fields[i].value, protocol, true))
+            http_list_has(request->fields[i].value, http_text_of(protocol), true))
             return true;
     return false;
 }
@@ -114,11 +114,7 @@ static bool protocol_is_good(const sally_http_head *response, const char *protoc
     if (count == 0) return true;
     if (count > 1 || !protocols) return false;
     sally_http_text chosen = sally_http_find(response, "Sec-WebSocket-Protocol")->value;
-    char name[128];
-    if (chosen.len == 0 || chosen.len >= sizeof name) return false;
-    memcpy(name, chosen.at, chosen.len);
-    name[chosen.len] = '\0';
-    return http_list_has((sally_http_text){protocols, strlen(protocols)}, name, true);
+    return http_list_has(http_text_of(protocols), chosen, true);
 }
 
 bool ws_judge_response(const sally_http_head *response, const unsigned char key[WS_KEY_BYTES],

@@ -59,6 +59,15 @@ static void keep_texts(sally_ws *ws)
     ws->options.fields = ws->fields;
 }
 
+struct ws_request ws_request_of(const sally_ws_options *options)
+{
+    return (struct ws_request){.host = options->host,
+                               .target = options->target ? options->target : "/",
+                               .origin = options->origin,
+                               .protocols = options->protocols,
+                               .fields = options->fields};
+}
+
 /* Written once, to see whether it can be. */
 static int judge_options(const sally_ws_options *options)
 {
@@ -66,11 +75,8 @@ static int judge_options(const sally_ws_options *options)
     if (options->message_bytes_max > WS_MESSAGE_MAX) return SALLY_EINVAL;
     if (fields_count(options->fields) % 2) return SALLY_EINVAL;
     sally_writer writer = sally_writer_over(memory, sizeof memory - WS_PEER_MAX);
-    struct ws_request request = {.host = options->host ? options->host : "",
-                                 .target = options->target ? options->target : "/",
-                                 .origin = options->origin,
-                                 .protocols = options->protocols,
-                                 .fields = options->fields};
+    struct ws_request request = ws_request_of(options);
+    if (!request.host) request.host = ""; /* the peer's address, for which there is room */
     return ws_write_request(&writer, &request) ? SALLY_EINVAL : 0;
 }
 
@@ -245,8 +251,8 @@ static unsigned code_of(sally_close_reason reason)
 static void refuse_head(sally_conn *conn, sally_close_reason reason)
 {
     if (ws_is_client(conn)) return;
-    if (reason == SALLY_CLOSE_MALFORMED) ws_refuse(conn, 400, false);
-    if (reason == SALLY_CLOSE_MESSAGE_TOO_LONG) ws_refuse(conn, 431, false);
+    if (reason == SALLY_CLOSE_MALFORMED) ws_refuse(conn, 400);
+    if (reason == SALLY_CLOSE_MESSAGE_TOO_LONG) ws_refuse(conn, 431);
 }
 
 void ws_closing(sally_conn *conn, sally_close_reason reason)

@@ -51,7 +51,7 @@ struct ws_conn {
     uint8_t type;   /* of the message that has begun; 0: none */
     bool opened;    /* on_open has been called */
     bool asked;     /* a callback has been called: on_close will be */
-    bool head_only; /* PAGE: of a HEAD request */
+    bool head_only; /* HEAD was asked for: no answer has its content */
     bool told;      /* the peer's close frame came, its code is below */
     uint16_t code;
     uint16_t code_sent; /* 0: no close frame was */
@@ -65,7 +65,7 @@ struct ws_conn *ws_conn(const sally_conn *conn);
 
 /* ---- For the rest of net ---- */
 
-/* Whose framing this is; NULL: none of these. Any thread. */
+/* Whose framing this is; NULL: nobody's, it is of another kind. Any thread. */
 const sally_ws *ws_of(const struct framing *framing);
 
 /* The same, and whether handler and side belong to it, else SALLY_EINVAL. */
@@ -94,12 +94,15 @@ void websockets_free(sally_engine *engine);
 
 /* ---- websocket.c ---- */
 
+/* What a client asks for, but for its key; the host is NULL where that is the peer's address. */
+struct ws_request ws_request_of(const sally_ws_options *options);
 void ws_opened(sally_conn *conn);
 bool ws_is_client(const sally_conn *conn);
-/* Not because of the connection's end: it is over, and closes. */
+/* The peer has broken a rule: a close frame with this code, then it closes; the peer's answer is
+ * not waited for (RFC 6455 section 7.1.7). */
 void ws_fail(sally_conn *conn, unsigned code);
 void ws_drop_bytes(sally_conn *conn);
-/* Both sides have said goodbye. */
+/* Both sides have said goodbye, or the peer has and ours found no room. */
 void ws_said_goodbye(sally_conn *conn);
 /* The peer's part of the end has a limit. */
 void ws_await_end(sally_conn *conn);
@@ -111,7 +114,7 @@ void ws_on_message(sally_conn *conn, const void *data, size_t len);
 int ws_send_frame(sally_conn *conn, enum ws_opcode opcode, const void *data, size_t len);
 int ws_send_close(sally_conn *conn, unsigned code, const char *reason, size_t reason_len);
 int ws_send_request(sally_conn *conn);
-/* A short answer of a status. */
-void ws_refuse(sally_conn *conn, unsigned status, bool head_only);
+/* A short answer of a status; then it closes. */
+void ws_refuse(sally_conn *conn, unsigned status);
 
 #endif

@@ -25,7 +25,7 @@ static void accept_upgrade(sally_conn *conn, const sally_http_head *request, con
     bool good = (!protocol || ws_offers(request, protocol)) &&
                 ws_write_switch(&writer, request, protocol) == 0;
     if (!good)
-        ws_refuse(conn, 500, false);
+        ws_refuse(conn, 500);
     else if (conn_send_first(conn, memory, writer.len))
         conn_broken(conn, SALLY_ENOMEM, 0);
     else
@@ -38,7 +38,7 @@ static void on_upgrade(sally_conn *conn, const sally_http_head *request)
     const char *protocol = NULL;
     unsigned status = ws_judge_request(request);
     if (status != 101) {
-        ws_refuse(conn, status, false);
+        ws_refuse(conn, status);
         return;
     }
     ws_conn(conn)->asked = true;
@@ -47,26 +47,25 @@ static void on_upgrade(sally_conn *conn, const sally_http_head *request)
     if (status == 0)
         accept_upgrade(conn, request, protocol);
     else
-        ws_refuse(conn, status >= 400 && status <= 599 ? status : 500, false);
+        ws_refuse(conn, status >= 400 && status <= 599 ? status : 500);
 }
 
 static void on_page(sally_conn *conn, const sally_http_head *request)
 {
     struct ws_conn *ws = ws_conn(conn);
     const sally_ws_handler *handler = &conn->policy->ws->handler;
-    bool head_only = sally_http_text_is(request->method, "HEAD");
     unsigned status = 0;
+    ws->head_only = sally_http_text_is(request->method, "HEAD");
     if (request->has_coding) status = 501;
     if (request->has_length && request->content_length) status = 413;
     if (!status && !handler->on_page) status = 426;
     if (!status) {
         ws->asked = true;
         ws->phase = WS_PAGE;
-        ws->head_only = head_only;
         if (handler->on_page(conn, request) || !goes_on(conn, WS_PAGE)) return;
         status = 404;
     }
-    ws_refuse(conn, status, head_only);
+    ws_refuse(conn, status);
 }
 
 static void on_request(sally_conn *conn, const void *data, size_t len)
@@ -278,6 +277,7 @@ static int unmask(sally_conn *conn, const struct ws_head *head, const unsigned c
     size_t len = (size_t)head->payload_bytes;
     unsigned char *to = payload->small;
     payload->block = NULL;
+    payload->block_bytes = 0;
     payload->bytes = from;
     if (!head->masked || !len) return 0;
     if (!is_lent(conn, from)) {

@@ -1,6 +1,7 @@
 /* What goes out on a WebSocket: frames, and the heads of its handshake; see websocket.h. */
 #include <string.h>
 
+#include "filter/http_text.h"
 #include "net/buf.h"
 #include "net/engine.h"
 #include "net/flow.h"
@@ -166,18 +167,13 @@ int sally_ws_close(sally_conn *conn, unsigned code, const char *reason)
 int ws_send_request(sally_conn *conn)
 {
     char memory[WS_CLIENT_HEAD_MAX], peer[WS_PEER_MAX];
-    const sally_ws_options *options = &conn->policy->ws->options;
     const struct host *host = &conn->shard->engine->host;
     struct ws_conn *ws = ws_conn(conn);
     for (unsigned i = 0; i < WS_KEY_BYTES; i += sizeof(uint64_t)) {
         uint64_t random = host->random ? host->random(host->ctx) : 0;
         memcpy(ws->key + i, &random, sizeof random);
     }
-    struct ws_request request = {.host = options->host,
-                                 .target = options->target ? options->target : "/",
-                                 .origin = options->origin,
-                                 .protocols = options->protocols,
-                                 .fields = options->fields};
+    struct ws_request request = ws_request_of(&conn->policy->ws->options);
     if (!request.host) request.host = sally_conn_peer(conn, peer, sizeof peer);
     memcpy(request.key, ws->key, sizeof request.key);
     sally_writer writer = sally_writer_over(memory, sizeof memory);
@@ -185,31 +181,32 @@ int ws_send_request(sally_conn *conn)
     return err ? err : conn_send(conn, memory, writer.len);
 }
 
-/* Sends it and closes. */
+/* Sends it and closes. A program's content goes as it is, behind a head that is written here. */
 static int send_page(sally_conn *conn, const sally_http_response *response)
 {
     char memory[PAGE_HEAD_MAX];
+    struct ws_conn *ws = ws_conn(conn);
     sally_writer writer = sally_writer_over(memory, sizeof memory);
     sally_http_response head = *response;
-    bool apart = response->content && !response->head_only;
+    head.head_only = head.head_only || ws->head_only;
+    bool apart = head.content && !head.head_only && http_has_content(head.status);
     if (apart) head.head_only = true;
     int err = sally_http_write_response(&writer, &head);
     if (err) return err;
-    bool none = response->status == 204 || response->status == 304;
     const struct span spans[] = {{memory, writer.len}, {response->content, response->content_len}};
-    err = conn_send_spans(conn, spans, apart && !none ? 2 : 1);
+    err = conn_send_spans(conn, spans, apart ? 2 : 1);
     if (err) return err;
-    ws_conn(conn)->phase = WS_OVER;
+    ws->phase = WS_OVER;
     conn_close(conn, SALLY_CLOSE_LOCAL);
     return 0;
 }
 
-void ws_refuse(sally_conn *conn, unsigned status, bool head_only)
+void ws_refuse(sally_conn *conn, unsigned status)
 {
     static const char *const versions[] = {
         "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Connection", "Upgrade", NULL};
-    const sally_http_response response = {
-        .status = status, .fields = status == 426 ? versions : NULL, .head_only = head_only};
+    const sally_http_response response = {.status = status,
+                                          .fields = status == 426 ? versions : NULL};
     if (send_page(conn, &response)) conn_close(conn, SALLY_CLOSE_LOCAL);
 }
 
@@ -219,7 +216,5 @@ int sally_ws_answer(sally_conn *conn, const sally_http_response *response)
     const struct ws_conn *ws = ws_conn(conn);
     if (!conn->policy->ws) return SALLY_ENOTSUP;
     if (!ws || ws->phase != WS_PAGE) return SALLY_ESTATE;
-    sally_http_response answer = *response;
-    if (ws->head_only) answer.head_only = true;
-    return send_page(conn, &answer);
+    return send_page(conn, response);
 }

@@ -210,7 +210,7 @@ static void a_subprotocol_has_to_be_one_that_was_offered(void **state)
 {
     (void)state;
     static const char text[] =
-        "GET / HTTP/1.1\r\n" GOOD_LINES VERSION "Sec-WebSocket-Protocol: chat, Log.2\r\n"
+        "GET / HTTP/1.1\r\n" GOOD_LINES VERSION "Sec-WebSocket-Protocol: chat,, Log.2\r\n"
         "SEC-WEBSOCKET-PROTOCOL: third\r\n\r\n";
     sally_http_head head;
     assert_int_equal(sally_http_read_request(&head, text, sizeof text - 1), 0);
@@ -220,10 +220,13 @@ static void a_subprotocol_has_to_be_one_that_was_offered(void **state)
     assert_false(ws_offers(&head, ""));
 }
 
+#define S20  "abcdefghijklmnopqrst"
+#define LONG S20 S20 S20 S20 S20 S20 S20 /* a name may have any length that fits in a head */
+
 static const struct ws_request asked = {.host = "h:1",
                                         .target = "/x",
                                         .origin = "http://h",
-                                        .protocols = "a, b",
+                                        .protocols = "a, b,, " LONG,
                                         .key = "the sample nonce"};
 
 /* What one side writes the other takes; the client's key is that of RFC 6455 section 1.3. */
@@ -238,7 +241,7 @@ static void each_side_takes_what_the_other_writes(void **state)
                                  "Connection: Upgrade\r\n"
                                  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
                                  "Sec-WebSocket-Version: 13\r\nOrigin: http://h\r\n"
-                                 "Sec-WebSocket-Protocol: a, b\r\n\r\n";
+                                 "Sec-WebSocket-Protocol: a, b,, " LONG "\r\n\r\n";
     assert_int_equal(writer.len, sizeof wanted - 1);
     assert_memory_equal(memory, wanted, writer.len);
     assert_int_equal(sally_http_read_request(&head, memory, writer.len), 0);
@@ -281,6 +284,15 @@ static void responses_are_judged(void **state)
          true},
         {SWITCH "Upgrade: websocket\r\nConnection: Upgrade\r\n" ACCEPT
                 "Sec-WebSocket-Protocol: c\r\n\r\n",
+         false},
+        {SWITCH "Upgrade: websocket\r\nConnection: Upgrade\r\n" ACCEPT
+                "Sec-WebSocket-Protocol:\r\n\r\n",
+         false},
+        {SWITCH "Upgrade: websocket\r\nConnection: Upgrade\r\n" ACCEPT
+                "Sec-WebSocket-Protocol: " LONG "\r\n\r\n",
+         true},
+        {SWITCH "Upgrade: websocket\r\nConnection: Upgrade\r\n" ACCEPT
+                "Sec-WebSocket-Protocol: " LONG "u\r\n\r\n",
          false},
         {SWITCH "Upgrade: websocket\r\nConnection: Upgrade\r\n" ACCEPT
                 "Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: b\r\n\r\n",

@@ -30,6 +30,10 @@ static bool serve_page(sally_conn *conn, const sally_http_head *request)
         sally_conn_abort(conn);
         return false;
     }
+    if (sally_http_text_is(sally_http_path(request), "/nothing")) {
+        page.status = 204; /* its content is left out */
+        return sally_ws_answer(conn, &page) == 0;
+    }
     if (!sally_http_text_is(sally_http_path(request), "/")) return false;
     sally_http_response bad = {.status = 17};
     if (sally_ws_answer(conn, &bad) != SALLY_EINVAL) atomic_fetch_add(&told[0], 1);
@@ -74,6 +78,9 @@ static const struct answer answers[] = {
      "HTTP/1.1 404 Not Found\r\n" PLAIN "Content-Length: 10\r\n" CLOSE "Not Found\n"},
     {"HEAD /none HTTP/1.1\r\nHost: h\r\n\r\n",
      "HTTP/1.1 404 Not Found\r\n" PLAIN "Content-Length: 10\r\n" CLOSE},
+    {"GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 204 No Content\r\n" CLOSE},
+    {"HEAD / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc",
+     "HTTP/1.1 413 Content Too Large\r\n" PLAIN "Content-Length: 18\r\n" CLOSE},
     {"GET /abort HTTP/1.1\r\nHost: h\r\n\r\n", ""},
     {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc",
      "HTTP/1.1 413 Content Too Large\r\n" PLAIN "Content-Length: 18\r\n" CLOSE

@@ -1,5 +1,5 @@
-/* Time limits of WebSockets to the millisecond, and memory that fails at any place, in the
- * simulator. */
+/* Time limits of WebSockets, in the simulator's time and but for its network's delays, and memory
+ * that fails at any place. */
 #include "net/support/ws_hall.h"
 
 enum { TEXT = 0x81, BIN = 0x82, BYE = 0x88 };

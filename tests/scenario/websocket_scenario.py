@@ -83,6 +83,14 @@ class Raw:
         return head[0], payload
 
 
+    def take_until(self, wanted):
+        """Frames up to this one; the stream may not end before."""
+        frame = self.take()
+        while frame != wanted:
+            assert frame, f"the stream ended before {wanted!r}"
+            frame = self.take()
+
+
 @needs_curl
 def test_curl_gets_the_page():
     with example("websocket") as port:
@@ -110,8 +118,7 @@ def test_a_strict_client_hears_what_it_said():
         # a look at both: each has joined when it hears itself, and others may be heard before
         for raw, name in ((one, b"one"), (other, b"other")):
             raw.send(0x81, name)
-            while raw.take() != (0x81, name):
-                pass
+            raw.take_until((0x81, name))
         assert one.take() == (0x81, b"other")
         for size in (0, 125, 126, 65535):
             text = b"t" * size
