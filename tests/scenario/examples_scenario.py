@@ -1,6 +1,7 @@
 """The programs of examples/, which are those of the README."""
 import contextlib
 import re
+import select
 import shutil
 import signal
 import socket
@@ -143,10 +144,18 @@ def expect(file, wanted):
         assert line, f"the stream ended before {wanted!r}"
 
 
+def await_all(people, host):
+    """What the host says reaches who is there already, and nobody else."""
+    for one in people:
+        while not select.select([one], [], [], 0.05)[0]:
+            host.sendall(b"is everybody here?\n")
+
+
 def test_the_chat_tells_everybody_else_each_line():
     count = 5
     with example("chat") as port, contextlib.ExitStack() as stack:
         people = [stack.enter_context(tool.dial(port)) for _ in range(count)]
+        await_all(people, stack.enter_context(tool.dial(port)))
         files = [stack.enter_context(one.makefile("rb")) for one in people]
         for n, one in enumerate(people):
             one.sendall(b"/name guest%d\n" % n)
