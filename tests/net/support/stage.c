@@ -90,7 +90,6 @@ static struct actor *actor_make(struct stage *stage, sally_conn *conn)
     actor->conn = conn;
     actor->id = sally_conn_id(conn);
     actor->thread = pthread_self();
-    actor->opened_us = stage_now_us();
     sally_conn_peer(conn, actor->peer, sizeof actor->peer);
     actor->index = atomic_fetch_add(&stage->actor_count, 1);
     if (actor->index >= STAGE_ACTORS_MAX) abort();
@@ -329,10 +328,12 @@ int stage_client(struct stage *stage, int recv_buf_bytes, struct actor **actor)
     unsigned from = atomic_load(&stage->actor_count);
     char peer[64];
     struct actor *found = NULL;
+    uint64_t dialled_us = stage_now_us();
     int fd = raw_connect(stage->address, recv_buf_bytes);
     assert_true(fd >= 0);
     raw_address(fd, peer, sizeof peer);
     STAGE_WAIT((found = actor_find(stage, peer, from)) != NULL);
+    found->dialled_us = dialled_us;
     if (actor) *actor = found;
     return fd;
 }

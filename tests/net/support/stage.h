@@ -62,7 +62,8 @@ struct actor {
     _Atomic uint64_t number[4];
     atomic_bool closed;
     sally_close_info info; /* once closed */
-    uint64_t opened_us, closed_us;
+    uint64_t dialled_us;   /* by stage_client: before there was anything to count from */
+    uint64_t closed_us;
 };
 
 struct stage_options {
