@@ -13,20 +13,6 @@ enum { KB = 1024, MB = 1024 * KB };
 
 static unsigned char key = 0x44;
 
-static uint64_t refused_handshakes(sally_server *server)
-{
-    sally_admission_stats stats;
-    assert_int_equal(sally_server_admission_stats(server, &stats), 0);
-    return stats.refused_for[SALLY_REFUSED_HANDSHAKE];
-}
-
-static uint64_t bytes_in(const struct stage *stage)
-{
-    sally_engine_stats stats;
-    assert_int_equal(sally_engine_get_stats(stage->engine, &stats), 0);
-    return stats.bytes_in;
-}
-
 static void close_it(sally_conn *conn) { sally_conn_close(conn); }
 
 static struct stage *begin(const struct stage_way *way, const sally_filter *filters, uint32_t count,
@@ -111,22 +97,22 @@ static void a_failed_handshake_is_refused_and_struck(const struct stage_way *way
     assert_true(raw_send(fd, "help", 4));
     check_read(fd, SHAKE_SORRY, 5);
     check_fin(fd);
-    STAGE_WAIT(refused_handshakes(stage->server) == 1);
+    STAGE_WAIT(stage_refused(stage, SALLY_REFUSED_HANDSHAKE) == 1);
     fd = raw_connect(stage->address, 0); /* gone before it said anything: nobody's fault */
     STAGE_WAIT(sally_server_conns(stage->server) == 1);
     raw_close(fd);
-    STAGE_WAIT(refused_handshakes(stage->server) == 2);
+    STAGE_WAIT(stage_refused(stage, SALLY_REFUSED_HANDSHAKE) == 2);
     fd = raw_connect(stage->address, 0); /* begun, and late */
     assert_true(raw_send(fd, "hel", 3));
     check_fin(fd);
-    STAGE_WAIT(refused_handshakes(stage->server) == 3);
+    STAGE_WAIT(stage_refused(stage, SALLY_REFUSED_HANDSHAKE) == 3);
     assert_int_equal(sally_server_admission_stats(stage->server, &stats), 0);
     assert_int_equal(stats.strike_bans, 0);
     fd = raw_connect(stage->address, 0); /* the third strike */
     assert_true(raw_send(fd, "h", 1));
-    STAGE_WAIT(bytes_in(stage) == 4 + 3 + 1);
+    STAGE_WAIT(stage_engine_stats(stage).bytes_in == 4 + 3 + 1);
     raw_reset(fd);
-    STAGE_WAIT(refused_handshakes(stage->server) == 4);
+    STAGE_WAIT(stage_refused(stage, SALLY_REFUSED_HANDSHAKE) == 4);
     assert_int_equal(sally_server_admission_stats(stage->server, &stats), 0);
     assert_int_equal(stats.strike_bans, 1);
     STAGE_WAIT(sally_server_conns(stage->server) == 0);
@@ -168,8 +154,7 @@ static void an_outgoing_handshake_that_fails_has_on_close_alone(const struct sta
         assert_int_equal(atomic_load(&stage->opened), 0);
         raw_close(fd);
         raw_close(listener);
-        sally_engine_stats stats;
-        assert_int_equal(sally_engine_get_stats(stage->engine, &stats), 0);
+        const sally_engine_stats stats = stage_engine_stats(stage);
         assert_int_equal(stats.connected, 0);
         assert_int_equal(stats.connect_failures, 1);
         stage_end(stage);
@@ -432,7 +417,7 @@ static void mistakes_of_ours_abort(const struct stage_way *way)
         raw_close(fd);
         if (where == AT_OPEN) {
             assert_string_equal(raw_end_name(end), "FIN");
-            STAGE_WAIT(refused_handshakes(stage->server) == 1);
+            STAGE_WAIT(stage_refused(stage, SALLY_REFUSED_HANDSHAKE) == 1);
         } else {
             assert_string_equal(raw_end_name(end), "RST");
             const sally_close_info *info = actor_wait_closed(stage_actor(stage, 0));

@@ -13,20 +13,6 @@ enum { EARLY = 1000 };
 #define ASKS   "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n"
 #define AGREES "HTTP/1.1 200 Connection established\r\n\r\n"
 
-static uint64_t refused_for(sally_server *server, sally_refusal why)
-{
-    sally_admission_stats stats;
-    assert_int_equal(sally_server_admission_stats(server, &stats), 0);
-    return stats.refused_for[why];
-}
-
-static uint64_t bytes_in(const struct stage *stage)
-{
-    sally_engine_stats stats;
-    assert_int_equal(sally_engine_get_stats(stage->engine, &stats), 0);
-    return stats.bytes_in;
-}
-
 /* ---- wait: nothing is said before the peer's first byte, and then all goes as it is ---- */
 
 static bool wait_ready(const void *state) { return *(const bool *)state; }
@@ -136,7 +122,7 @@ static void check_books(struct stage *stage, sally_refusal why)
     sally_server_stats stats = stage_server_stats(stage);
     assert_int_equal(stats.accepted, 3);
     assert_int_equal(stats.refused, 2);
-    assert_int_equal(refused_for(stage->server, why), 2);
+    assert_int_equal(stage_refused(stage, why), 2);
     assert_int_equal(atomic_load(&stage->opened), 1);
     assert_int_equal(stats.conns, 0);
 }
@@ -157,7 +143,7 @@ static void dial_three(struct stage *stage, int fds[3])
     assert_true(raw_send(fds[0], "hello", 5) && raw_send(fds[1], "hel", 3) &&
                 raw_send(fds[2], "h", 1)); /* so all have come to their shards */
     STAGE_WAIT(sally_server_conns(stage->server) == 3 && atomic_load(&stage->opened) == 1 &&
-               bytes_in(stage) == 9);
+               stage_engine_stats(stage).bytes_in == 9);
 }
 
 static struct stage *begin_shaking(const struct stage_way *way, const sally_admission *admission)

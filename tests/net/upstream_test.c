@@ -208,15 +208,13 @@ static void what_is_sent_by_id_meanwhile_waits_for_the_target(const struct stage
 /* By on_close alone, on which actors count as well. */
 static void check_failed(struct proxy *proxy, sally_close_reason reason, int error, int code)
 {
-    sally_engine_stats stats;
     STAGE_WAIT(atomic_load(&proxy->stage->closed) == 1);
     assert_int_equal(atomic_load(&proxy->stage->opened), 0);
     const sally_close_info *info = &atomic_load(&proxy->stage->actors[0])->info;
     assert_int_equal(info->reason, reason);
     assert_int_equal(info->error, error);
     assert_int_equal(info->sys_error, code);
-    assert_int_equal(sally_engine_get_stats(proxy->stage->engine, &stats), 0);
-    assert_int_equal(stats.connect_failures, 1);
+    assert_int_equal(stage_engine_stats(proxy->stage).connect_failures, 1);
     proxy_close(proxy);
 }
 

@@ -352,6 +352,20 @@ sally_server_stats stage_server_stats(const struct stage *stage)
     return stats;
 }
 
+sally_engine_stats stage_engine_stats(const struct stage *stage)
+{
+    sally_engine_stats stats;
+    assert_int_equal(sally_engine_get_stats(stage->engine, &stats), 0);
+    return stats;
+}
+
+uint64_t stage_refused(const struct stage *stage, sally_refusal why)
+{
+    sally_admission_stats stats;
+    assert_int_equal(sally_server_admission_stats(stage->server, &stats), 0);
+    return stats.refused_for[why];
+}
+
 void stage_echo(sally_conn *conn, const void *data, size_t len)
 {
     STAGE_CHECK(actor_of(conn)->stage, sally_conn_send(conn, data, len) == 0);
@@ -368,8 +382,7 @@ void stage_ignore(sally_conn *conn, const void *data, size_t len)
 
 static void judge_stats(struct stage *stage)
 {
-    sally_engine_stats stats;
-    assert_int_equal(sally_engine_get_stats(stage->engine, &stats), 0);
+    const sally_engine_stats stats = stage_engine_stats(stage);
     assert_int_equal(stats.conns, 0);
     assert_int_equal(stats.ops_started,
                      stats.ops_completed + stats.ops_cancelled + stats.ops_failed);

@@ -21,6 +21,7 @@
 #include <cmocka.h>
 
 #include "sallyport.h"
+#include "sallyport/admission.h"
 
 /* The build may say it too, for a system on which each call is slow. */
 #if defined(STAGE_SLOW)
@@ -129,6 +130,9 @@ int stage_client(struct stage *stage, int recv_buf_bytes, struct actor **actor);
 const sally_close_info *actor_wait_closed(struct actor *actor);
 
 sally_server_stats stage_server_stats(const struct stage *stage);
+sally_engine_stats stage_engine_stats(const struct stage *stage);
+/* Newcomers that were refused for this. */
+uint64_t stage_refused(const struct stage *stage, sally_refusal why);
 
 /* As on_data: sends it back, and must be able to; or drops it. */
 void stage_echo(sally_conn *conn, const void *data, size_t len);
