@@ -33,11 +33,6 @@ static const sally_filter wait_filter = {.name = "wait",
 
 /* ---- Sends ---- */
 
-static void note_post(sally_conn *conn, void *arg)
-{
-    if (!conn) atomic_store((atomic_bool *)arg, true); /* it is not open */
-}
-
 /* What is sent by id before the proxy has agreed is more than the high mark: that pauses reading
  * once it is on its way, and not the handshake that it waits for. */
 static void what_waits_for_a_handshake_does_not_hold_it_up(const struct stage_way *way)
@@ -54,14 +49,12 @@ static void what_waits_for_a_handshake_does_not_hold_it_up(const struct stage_wa
                                                     .send_bytes_max = 2 * EARLY,
                                                     .send_high_bytes = EARLY / 2}};
     sally_id id;
-    atomic_bool arrived = false;
     assert_int_equal(stage_connect(stage, "a.example:443", &options, &id), 0);
     int fd = raw_accept(door);
     assert_true(raw_read(fd, got, sizeof ASKS - 1));
     memset(sent, 'e', sizeof sent);
     assert_int_equal(sally_send(stage->engine, id, sent, sizeof sent), 0);
-    assert_int_equal(sally_post(stage->engine, id, note_post, &arrived), 0);
-    STAGE_WAIT(atomic_load(&arrived));
+    stage_letters_came(stage, id);
     assert_true(raw_send(fd, AGREES, sizeof AGREES - 1));
     assert_true(raw_send(fd, "!", 1));
     assert_true(raw_read(fd, got, sizeof got));

@@ -177,24 +177,17 @@ static void socks_5_asks_in_three_steps(const struct stage_way *way)
     proxy_close(&proxy);
 }
 
-static void posted(sally_conn *conn, void *arg)
-{
-    if (!conn) atomic_store((atomic_bool *)arg, true); /* it is not open */
-}
-
 static void what_is_sent_by_id_meanwhile_waits_for_the_target(const struct stage_way *way)
 {
     struct proxy proxy;
     sally_id id;
-    atomic_bool there = false;
     proxy_open(&proxy, way, 0);
     proxy.upstream.kind = SALLY_UPSTREAM_SOCKS4A;
     assert_int_equal(stage_connect(proxy.stage, TARGET, &proxy.options, &id), 0);
     assert_int_equal(sally_send(proxy.stage->engine, id, "early", 5), 0);
     int fd = proxy_accept(&proxy);
     assert_int_equal(sally_send(proxy.stage->engine, id, "later", 5), 0);
-    assert_int_equal(sally_post(proxy.stage->engine, id, posted, &there), 0);
-    STAGE_WAIT(atomic_load(&there)); /* and what was sent before it */
+    stage_letters_came(proxy.stage, id);
     hears(fd, "\4\1\1\xbb\0\0\0\1\0a.example\0", 19);
     assert_true(raw_send(fd, "\0\x5a\0\0\0\0\0\0", 8));
     hears(fd, "earlylater", 10);
@@ -253,7 +246,7 @@ static void a_silent_proxy_meets_connect_ms(const struct stage_way *way)
         proxy.options.connect_ms = SILENCE_MS;
         assert_int_equal(stage_connect(proxy.stage, TARGET, &proxy.options, NULL), 0);
         int fd = proxy_accept(&proxy);
-        if (half) assert_true(raw_send(fd, AGREES, sizeof AGREES - 2));
+        if (half) (void)raw_send(fd, AGREES, sizeof AGREES - 2); /* its time may be over by now */
         assert_int_equal(raw_read_to_end(fd, &got), RAW_RST);
         raw_close(fd);
         check_failed(&proxy, SALLY_CLOSE_CONNECT_TIMEOUT, SALLY_ETIMEDOUT, 0);

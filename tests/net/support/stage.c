@@ -378,6 +378,18 @@ void stage_ignore(sally_conn *conn, const void *data, size_t len)
     (void)len;
 }
 
+static void note_unopened(sally_conn *conn, void *arg)
+{
+    if (!conn) atomic_store((atomic_bool *)arg, true);
+}
+
+void stage_letters_came(struct stage *stage, sally_id id)
+{
+    atomic_bool came = false;
+    assert_int_equal(sally_post(stage->engine, id, note_unopened, &came), 0);
+    STAGE_WAIT(atomic_load(&came));
+}
+
 /* ---- End ---- */
 
 static void judge_stats(struct stage *stage)

@@ -178,6 +178,9 @@ static inline uint64_t stage_scaled(uint64_t n) { return STAGE_SLOW ? n / 10 : n
 /* The seed of this run: SALLY_TEST_SEED, or the clock; printed. */
 uint64_t stage_seed(void);
 
+/* What this thread has sent by id to a connection that isn't open yet is there when this returns. */
+void stage_letters_came(struct stage *stage, sally_id id);
+
 /* A thread that must succeed. */
 pthread_t stage_thread(void *(*body)(void *arg), void *arg);
 
