@@ -8,6 +8,7 @@
 #include "sallyport/flow.h"
 #include "sallyport/proxy.h"
 #include "sallyport/work.h"
+#include "support/filter_shake.h"
 
 enum { KB = 1024, MB = 1024 * KB };
 

@@ -7,6 +7,7 @@
 #include "sallyport/admission.h"
 #include "sallyport/group.h"
 #include "sallyport/upstream.h"
+#include "support/filter_shake.h"
 
 enum { EARLY = 1000 };
 

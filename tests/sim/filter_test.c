@@ -14,7 +14,8 @@
 #include "sallyport/filter.h"
 #include "sallyport/flow.h"
 #include "sallyport/sim.h"
-#include "support/filters.h"
+#include "support/filter_lazy.h"
+#include "support/filter_shake.h"
 #include "support/long.h"
 
 enum { PAIRS = 3, STREAM_MAX = 30000, PIECE_MAX = 5000, SWEEP_MAX = 3000 };

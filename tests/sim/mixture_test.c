@@ -20,7 +20,7 @@
 #include "net/server.h"
 #include "sim/support/mixture.h"
 #include "sim/support/storm.h"
-#include "support/filters.h"
+#include "support/filter_lazy.h"
 
 #define SERVER "127.0.0.1:5002"
 #define AWAY   "203.0.113.5:80"

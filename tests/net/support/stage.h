@@ -178,7 +178,8 @@ static inline uint64_t stage_scaled(uint64_t n) { return STAGE_SLOW ? n / 10 : n
 /* The seed of this run: SALLY_TEST_SEED, or the clock; printed. */
 uint64_t stage_seed(void);
 
-/* What this thread has sent by id to a connection that isn't open yet is there when this returns. */
+/* When this returns, what this thread has sent by id to a connection that isn't open yet is there.
+ */
 void stage_letters_came(struct stage *stage, sally_id id);
 
 /* A thread that must succeed. */
