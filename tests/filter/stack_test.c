@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "filter/stack.h"
-#include "support/filters.h"
+#include "support/filter_shake.h"
 #include "support/long.h"
 #include "support/lot.h"
 

@@ -7,25 +7,12 @@
 #include "sallyport/admission.h"
 #include "sallyport/group.h"
 #include "sallyport/upstream.h"
+#include "support/filter_shake.h"
 
 enum { EARLY = 1000 };
 
 #define ASKS   "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n"
 #define AGREES "HTTP/1.1 200 Connection established\r\n\r\n"
-
-static uint64_t refused_for(sally_server *server, sally_refusal why)
-{
-    sally_admission_stats stats;
-    assert_int_equal(sally_server_admission_stats(server, &stats), 0);
-    return stats.refused_for[why];
-}
-
-static uint64_t bytes_in(const struct stage *stage)
-{
-    sally_engine_stats stats;
-    assert_int_equal(sally_engine_get_stats(stage->engine, &stats), 0);
-    return stats.bytes_in;
-}
 
 /* ---- wait: nothing is said before the peer's first byte, and then all goes as it is ---- */
 
@@ -47,11 +34,6 @@ static const sally_filter wait_filter = {.name = "wait",
 
 /* ---- Sends ---- */
 
-static void note_post(sally_conn *conn, void *arg)
-{
-    if (!conn) atomic_store((atomic_bool *)arg, true); /* it is not open */
-}
-
 /* What is sent by id before the proxy has agreed is more than the high mark: that pauses reading
  * once it is on its way, and not the handshake that it waits for. */
 static void what_waits_for_a_handshake_does_not_hold_it_up(const struct stage_way *way)
@@ -68,14 +50,12 @@ static void what_waits_for_a_handshake_does_not_hold_it_up(const struct stage_wa
                                                     .send_bytes_max = 2 * EARLY,
                                                     .send_high_bytes = EARLY / 2}};
     sally_id id;
-    atomic_bool arrived = false;
     assert_int_equal(stage_connect(stage, "a.example:443", &options, &id), 0);
     int fd = raw_accept(door);
     assert_true(raw_read(fd, got, sizeof ASKS - 1));
     memset(sent, 'e', sizeof sent);
     assert_int_equal(sally_send(stage->engine, id, sent, sizeof sent), 0);
-    assert_int_equal(sally_post(stage->engine, id, note_post, &arrived), 0);
-    STAGE_WAIT(atomic_load(&arrived));
+    stage_letters_came(stage, id);
     assert_true(raw_send(fd, AGREES, sizeof AGREES - 1));
     assert_true(raw_send(fd, "!", 1));
     assert_true(raw_read(fd, got, sizeof got));
@@ -136,7 +116,7 @@ static void check_books(struct stage *stage, sally_refusal why)
     sally_server_stats stats = stage_server_stats(stage);
     assert_int_equal(stats.accepted, 3);
     assert_int_equal(stats.refused, 2);
-    assert_int_equal(refused_for(stage->server, why), 2);
+    assert_int_equal(stage_refused(stage, why), 2);
     assert_int_equal(atomic_load(&stage->opened), 1);
     assert_int_equal(stats.conns, 0);
 }
@@ -157,7 +137,7 @@ static void dial_three(struct stage *stage, int fds[3])
     assert_true(raw_send(fds[0], "hello", 5) && raw_send(fds[1], "hel", 3) &&
                 raw_send(fds[2], "h", 1)); /* so all have come to their shards */
     STAGE_WAIT(sally_server_conns(stage->server) == 3 && atomic_load(&stage->opened) == 1 &&
-               bytes_in(stage) == 9);
+               stage_engine_stats(stage).bytes_in == 9);
 }
 
 static struct stage *begin_shaking(const struct stage_way *way, const sally_admission *admission)

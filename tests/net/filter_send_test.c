@@ -7,6 +7,7 @@
 #include "net/support/mill.h"
 #include "sallyport/flow.h"
 #include "sallyport/framing.h"
+#include "support/filter_shake.h"
 
 enum { KB = 1024, MB = 1024 * KB, STREAM = 9 };
 

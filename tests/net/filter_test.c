@@ -35,13 +35,6 @@ static void go_on(sally_conn *conn)
     STAGE_CHECK(actor_of(conn)->stage, sally_conn_resume(conn) == 0);
 }
 
-static uint64_t server_bytes_in(const struct stage *stage)
-{
-    sally_engine_stats stats;
-    assert_int_equal(sally_engine_get_stats(stage->engine, &stats), 0);
-    return stats.bytes_in;
-}
-
 static void a_bomb_is_delivered_in_pieces_and_grows_no_memory(const struct stage_way *way)
 {
     const sally_filter filters[] = {filter_xor(&key), filter_runs()};
@@ -55,7 +48,7 @@ static void a_bomb_is_delivered_in_pieces_and_grows_no_memory(const struct stage
     unsigned char bomb[BOMB_PARTS * RUN_BYTES], wire[BOMB_PARTS * RUN_BYTES + 1];
     int first = stage_client(stage, 0, &actor); /* whatever a port makes with its first bytes */
     assert_true(raw_send(first, "?", 1));
-    STAGE_WAIT(server_bytes_in(stage) == 1);
+    STAGE_WAIT(stage_engine_stats(stage).bytes_in == 1);
     int fd = stage_client(stage, 0, &actor);
     uint64_t before = atomic_load(&stage->memory_bytes);
     atomic_store(&stage->memory_high_bytes, before);
@@ -238,8 +231,8 @@ static void an_end_in_on_data_is_the_last_of_it(const struct stage_way *way)
 
 /* ---- Limits ---- */
 
-/* A limit for bytes a second counts what was on the wire: 100 bytes in portions of at most 20, of
- * which each makes much. */
+/* A limit for bytes a second counts what was on the wire: RUNS of 5 bytes in portions of at most
+ * 20, of which each makes much. */
 static void note_portion(sally_conn *conn, const void *data, size_t len)
 {
     struct actor *actor = actor_of(conn);

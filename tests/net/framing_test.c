@@ -143,8 +143,7 @@ static void all_frames_arrive_once_and_in_order(const struct stage_way *way)
         assert_int_equal(atomic_load(&actors[i]->messages), frames);
         raw_close(senders[i].fd);
     }
-    sally_engine_stats stats;
-    assert_int_equal(sally_engine_get_stats(stage->engine, &stats), 0);
+    const sally_engine_stats stats = stage_engine_stats(stage);
     assert_int_equal(stats.messages, frames * CLIENTS);
     assert_true(stats.messages_copied < stats.messages / 2);
     stage_end(stage);
@@ -467,13 +466,6 @@ static void time_while_reading_is_paused_does_not_count(const struct stage_way *
 
 /* ---- What it costs ---- */
 
-static uint64_t bytes_received(struct stage *stage)
-{
-    sally_engine_stats stats;
-    assert_int_equal(sally_engine_get_stats(stage->engine, &stats), 0);
-    return stats.bytes_in;
-}
-
 enum { IDLE = 500, RECV_BUFS = 16, RECV_BUF_BYTES = 64 };
 
 /* Of all of them, each of which has had a message byte by byte. How many receive buffers a port has
@@ -494,7 +486,7 @@ static uint64_t idle_bytes(const struct stage_way *way, const sally_framing *fra
     for (int i = 0; i < IDLE; i++) assert_true((fds[i] = raw_connect(stage->address, 0)) >= 0);
     for (uint64_t at = 0; at < BYTES; at++) {
         for (int i = 0; i < IDLE; i++) assert_true(raw_send(fds[i], &message[at], 1));
-        STAGE_WAIT(bytes_received(stage) == IDLE * (at + 1));
+        STAGE_WAIT(stage_engine_stats(stage).bytes_in == IDLE * (at + 1));
     }
     uint64_t bytes = atomic_load(&stage->memory_bytes) - before;
     for (int i = 0; i < IDLE; i++) raw_close(fds[i]);

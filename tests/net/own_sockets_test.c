@@ -2,7 +2,6 @@
  * is a socket is asked what it is: what listens, what is connected, and anything else, which is one
  * too many. (From outside, by the tables of /proc/net: tests/scenario/own_sockets_scenario.py.) */
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 #include "sallyport/sim.h"
 #include "sallyport/timer.h"
 #include "sallyport/work.h"
+#include "support/folder.h"
 
 enum { OWN_MAX = 64, ADDRESSES_MAX = 4 };
 
@@ -81,8 +81,7 @@ static struct own own_ask(int fd)
 /* Shards close and open descriptors meanwhile; a copy stays what it is. */
 static void look_around(struct look *look)
 {
-    DIR *folder = opendir("/proc/self/fd");
-    check(folder != NULL);
+    DIR *folder = folder_open("/proc/self/fd");
     look->count = 0;
     for (struct dirent *entry; (entry = readdir(folder));) {
         char target[TEXT_MAX] = "";

@@ -69,13 +69,6 @@ static void assert_gone(int fd)
     raw_close(fd);
 }
 
-static uint64_t refused(const struct stage *stage, sally_refusal why)
-{
-    sally_admission_stats stats;
-    assert_int_equal(sally_server_admission_stats(stage->server, &stats), 0);
-    return stats.refused_for[why];
-}
-
 static void the_client_is_who_the_header_names(const struct stage_way *way)
 {
     static const char binary[] = "\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24"
@@ -133,7 +126,7 @@ static void a_ban_is_of_the_client(const struct stage_way *way)
     assert_int_equal(sally_bans_add(bans, "127.0.0.0/8", SALLY_FOREVER, NULL), 0);
     struct stage *stage = begin(way, (sally_server_options){0});
     assert_gone(client_with(stage, LINE, sizeof LINE - 1));
-    assert_int_equal(refused(stage, SALLY_REFUSED_BANNED), 1);
+    assert_int_equal(stage_refused(stage, SALLY_REFUSED_BANNED), 1);
     int fd = client_with(stage, "PROXY TCP4 192.0.2.1 1.1.1.1 1 2\r\n", 34);
     assert_read(fd, "192.0.2.1:1 1.1.1.1:2\n");
     raw_close(fd);
@@ -150,8 +143,8 @@ static void who_is_silent_or_wrong_is_cut(const struct stage_way *way)
     for (int i = 0; i < SILENT; i++) assert_true((fds[i] = raw_connect(stage->address, 0)) >= 0);
     assert_gone(client_with(stage, "GET / HTTP/1.0\r\n", 16));
     for (int i = 0; i < SILENT; i++) assert_gone(fds[i]);
-    assert_int_equal(refused(stage, SALLY_REFUSED_PROXY_LATE), SILENT);
-    assert_int_equal(refused(stage, SALLY_REFUSED_PROXY_MALFORMED), 1);
+    assert_int_equal(stage_refused(stage, SALLY_REFUSED_PROXY_LATE), SILENT);
+    assert_int_equal(stage_refused(stage, SALLY_REFUSED_PROXY_MALFORMED), 1);
     assert_int_equal(sally_server_proxy_waiting(stage->server), 0);
     assert_int_equal(atomic_load(&stage->opened) + atomic_load(&stage->closed), 0);
     end(stage);
@@ -166,7 +159,7 @@ static void who_is_not_trusted_is_refused(const struct stage_way *way)
         (void)raw_send(fd, LINE, sizeof LINE - 1);
         assert_gone(fd);
     }
-    STAGE_WAIT(refused(stage, SALLY_REFUSED_PROXY_UNTRUSTED) == 1);
+    STAGE_WAIT(stage_refused(stage, SALLY_REFUSED_PROXY_UNTRUSTED) == 1);
     end(stage);
 }
 

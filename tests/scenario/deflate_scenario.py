@@ -18,18 +18,12 @@ MIB = 1 << 20
 def one_server(kind):
     if not PROGRAM.exists():
         pytest.skip("example_deflate was not built: zlib was not found (zlib1g-dev)")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = tool.free_port()
     server = subprocess.Popen([PROGRAM, f"127.0.0.1:{port}"], stderr=subprocess.PIPE, text=True,
                               env={**os.environ, "SALLY_PORT": kind})
     server.port = port
     try:
-        def listens():
-            try:
-                return connect(server).close() is None
-            except ConnectionRefusedError:
-                return False
-        tool.wait_until(listens, "it listens")
+        tool.wait_until(lambda: tool.listens(port), "it listens")
         yield server
         server.send_signal(signal.SIGINT)
         assert server.wait(tool.LIMIT) == 0

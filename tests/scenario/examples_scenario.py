@@ -12,13 +12,8 @@ import pytest
 import tool
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
 def test_the_echo_server_and_the_client():
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{tool.free_port()}"
     server = subprocess.Popen([tool.BIN / "example_echo", address], stderr=subprocess.PIPE,
                               text=True)
     try:
@@ -47,7 +42,7 @@ def test_the_echo_server_says_why_it_cannot_start():
 
 
 def test_the_messages_server():
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{tool.free_port()}"
     server = subprocess.Popen([tool.BIN / "example_messages", address], stderr=subprocess.PIPE,
                               text=True)
     host, port = address.split(":")
@@ -86,7 +81,7 @@ def test_the_messages_server():
 
 
 def test_the_client_that_reconnects():
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{tool.free_port()}"
     client = subprocess.Popen([tool.BIN / "example_reconnect", address], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True)
     try:
@@ -112,7 +107,7 @@ def test_the_client_that_reconnects():
 @contextlib.contextmanager
 def example(name):
     """The example serves; its port. It has to stop well."""
-    port = free_port()
+    port = tool.free_port()
     server = subprocess.Popen([tool.BIN / f"example_{name}", f"127.0.0.1:{port}"],
                               stderr=subprocess.PIPE, text=True)
 

@@ -18,11 +18,6 @@ BIG = (300 if tool.LONG else 64) * MIB
 KINDS = ["uring", "epoll"]
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
 def fill(path, size):
     """Sparse, with something to know each MiB by; its hash."""
     whole = hashlib.sha256()
@@ -40,26 +35,18 @@ def fill(path, size):
 class Files:
     def __init__(self, folder, kind):
         self.folder = folder
-        self.address = ("127.0.0.1", free_port())
+        self.address = ("127.0.0.1", tool.free_port())
         self.process = subprocess.Popen(
             [tool.BIN / "example_files", folder, "%s:%d" % self.address], stderr=subprocess.PIPE,
             text=True, env={"SALLY_PORT": kind})
-        tool.wait_until(lambda: (peer := self.try_connect()) and not peer.close(), "it listens")
-
-    def try_connect(self):
-        with contextlib.suppress(ConnectionRefusedError):
-            return self.connect()
+        tool.wait_until(lambda: tool.listens(self.address[1]), "it listens")
 
     def connect(self, buffer=0):
         peer = socket.socket()
         peer.settimeout(tool.LIMIT)
         if buffer:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        try:
-            peer.connect(self.address)
-        except ConnectionRefusedError:
-            peer.close()
-            raise
+        peer.connect(self.address)
         return peer
 
     def private_dirty(self):

@@ -9,15 +9,7 @@ import pytest
 import tool
 
 
-def has_ipv6():
-    try:
-        with socket.create_server(("::1", 0), family=socket.AF_INET6):
-            return True
-    except OSError:
-        return False
-
-
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+needs_ipv6 = pytest.mark.skipif(not tool.has_ipv6(), reason="this machine has no IPv6")
 
 
 def dial_unix(path):

@@ -77,14 +77,6 @@ def has_exactly(server, listens, connected=0):
         raise AssertionError(told) from None
 
 
-def has_ipv6():
-    try:
-        with socket.create_server(("::1", 0), family=socket.AF_INET6):
-            return True
-    except OSError:
-        return False
-
-
 def test_what_is_open_is_seen(tmp_path):
     """Else the others would hold for any program."""
     before = sockets(os.getpid())
@@ -109,7 +101,7 @@ def test_what_is_open_is_seen(tmp_path):
 def test_the_arguments_are_all_that_listens(kind, shards, tmp_path):
     listen = ["127.0.0.1:0", "127.0.0.2:0", f"unix:{tmp_path}/socket",
               f"unix:@sallyport-own-{os.getpid()}"]
-    if has_ipv6():
+    if tool.has_ipv6():
         listen.append("[::1]:0")
     with tool.Server("--port-kind", kind, "--shards", shards, "--accept-with-data", "127.0.0.1:0",
                      listen=listen) as server:
@@ -126,7 +118,7 @@ def test_all_addresses_are_one_socket(kind):
     with tool.Server("--port-kind", kind, "--shards", 2, listen=["*:0"]) as server:
         assert len(server.start["listening"]) == 1
         port = server.start["listening"][0].rsplit(":", 1)[1]
-        has_exactly(server, [f"[::]:{port}" if has_ipv6() else f"0.0.0.0:{port}"])
+        has_exactly(server, [f"[::]:{port}" if tool.has_ipv6() else f"0.0.0.0:{port}"])
 
 
 def test_without_arguments_it_listens_on_loopback(kind):

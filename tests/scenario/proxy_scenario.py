@@ -18,18 +18,13 @@ MEGABYTES = 500 if tool.LONG else 50
 BLOCK = random.Random(5002).randbytes(1 << 20)
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
 class Proxy:
     """The proxy, and the listening socket behind it."""
 
     def __init__(self, kind):
         self.door = socket.create_server(("127.0.0.1", 0))
         self.door.settimeout(tool.LIMIT)
-        self.port = free_port()
+        self.port = tool.free_port()
         self.process = subprocess.Popen(
             [tool.BIN / "example_proxy", f"127.0.0.1:{self.port}",
              "127.0.0.1:%d" % self.door.getsockname()[1]],

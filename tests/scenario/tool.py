@@ -129,6 +129,28 @@ def dial(port, host="127.0.0.1", seconds=LIMIT):
     return socket.create_connection((host, port), timeout=seconds)
 
 
+def free_port():
+    """One that nobody had a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def listens(port):
+    try:
+        dial(port).close()
+        return True
+    except ConnectionRefusedError:
+        return False
+
+
+def has_ipv6():
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
 def receive(connection, count):
     """Exactly so many bytes, or fewer at the end of the stream."""
     parts = []

@@ -14,25 +14,13 @@ needs_tinyproxy = pytest.mark.skipif(
     not shutil.which("tinyproxy"), reason="tinyproxy is not installed")
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
-def listens(port):
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=tool.LIMIT).close()
-        return True
-    except ConnectionRefusedError:
-        return False
-
-
 @contextlib.contextmanager
 def process(port, *command):
     running = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        tool.wait_until(lambda: running.poll() is not None or listens(port), "the proxy listens")
+        tool.wait_until(lambda: running.poll() is not None or tool.listens(port),
+                        "the proxy listens")
         assert running.poll() is None, "the proxy did not start"
         yield
     finally:
@@ -42,7 +30,7 @@ def process(port, *command):
 
 @contextlib.contextmanager
 def socks(*options):
-    port = free_port()
+    port = tool.free_port()
     with process(port, "microsocks", "-i", "127.0.0.1", "-p", port, *options):
         yield port
 
@@ -50,7 +38,7 @@ def socks(*options):
 @contextlib.contextmanager
 def http(folder, target, *lines):
     """One that connects to the target's port alone."""
-    port = free_port()
+    port = tool.free_port()
     config = folder / "tinyproxy.conf"
     config.write_text("\n".join([f"Port {port}", "Listen 127.0.0.1", "Allow 127.0.0.1",
                                  f"ConnectPort {target}", *lines, ""]), encoding="ascii")
@@ -100,7 +88,7 @@ def test_microsocks_connects_to_addresses_and_names(kind):
     with serve(kind) as server, socks() as port:
         for target in [f"{host}:{server.port}" for host in HOSTS]:
             check_served(through(kind, target, f"socks5://127.0.0.1:{port}"))
-        check_refused(through(kind, f"127.0.0.1:{free_port()}", f"socks5://127.0.0.1:{port}"),
+        check_refused(through(kind, f"127.0.0.1:{tool.free_port()}", f"socks5://127.0.0.1:{port}"),
                       REFUSED, 5)
         server.stop()
 
@@ -120,7 +108,7 @@ def test_tinyproxy_connects_to_what_it_may(kind, tmp_path):
     with serve(kind) as server, http(tmp_path, server.port) as port:
         for target in [f"{host}:{server.port}" for host in HOSTS]:
             check_served(through(kind, target, f"http://127.0.0.1:{port}"))
-        check_refused(through(kind, f"127.0.0.1:{free_port()}", f"http://127.0.0.1:{port}"),
+        check_refused(through(kind, f"127.0.0.1:{tool.free_port()}", f"http://127.0.0.1:{port}"),
                       REFUSED, 403)
         server.stop()
 

@@ -12,7 +12,7 @@ import time
 
 import pytest
 import tool
-from examples_scenario import example, free_port
+from examples_scenario import example
 
 try:
     import websockets
@@ -182,7 +182,7 @@ def test_the_chat_with_the_websockets_library():
 
 
 def test_a_server_that_stops_says_goodbye():
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{tool.free_port()}"
     server = subprocess.Popen([tool.BIN / "example_websocket", address])
     try:
         raw = None

@@ -21,7 +21,7 @@
 #include "sallyport/rate.h"
 #include "sallyport/sim.h"
 #include "sallyport/websocket.h"
-#include "support/filters.h"
+#include "support/filter_shake.h"
 
 #define SERVER "127.0.0.1:5002"
 #define AWAY   "203.0.113.5:80"

@@ -10,7 +10,7 @@
 
 #include "sallyport/admission.h"
 #include "sallyport/sim.h"
-#include "support/filters.h"
+#include "support/filter_shake.h"
 
 #define ADDRESS "127.0.0.1:8080"
 enum { PEERS = 3, PLACES_MAX = 1000 };

@@ -17,10 +17,11 @@
 #include "sallyport/rate.h"
 #include "sallyport/sim.h"
 #include "sim/sim.h"
+#include "sim/support/audience.h"
 #include "support/long.h"
 
 #define SERVER "127.0.0.1:5002"
-enum { PEERS = 4, MOST = 120000, PIECE = 3000 };
+enum { MOST = 120000, PIECE = 3000 };
 
 static char path[64];
 
@@ -30,8 +31,7 @@ static struct {
     bool cut; /* somebody has made the file shorter */
     unsigned asked, sent, dropped, refused, shorter;
     uint64_t finished; /* peers that read to the end */
-    char cut_peer[PEERS][64];
-    unsigned cut_peers;
+    struct audience audience;
 } seen;
 
 /* One connection's: its stream is the file's bytes from 0 to `at`, sent from it or from memory. */
@@ -39,10 +39,7 @@ struct one {
     uint64_t at, end;
     uint64_t file_end; /* of the last file, in the stream */
     unsigned waiting;  /* completions */
-    bool rated;
 };
-
-static unsigned char stream_byte(uint64_t at) { return (unsigned char)(at * 41 + at / 253); }
 
 static uint32_t draw(uint32_t below) { return sally_sim_random(seen.sim, below); }
 
@@ -61,7 +58,7 @@ static void told(sally_conn *conn, void *arg, bool sent)
 static int send_memory(sally_conn *conn, const struct one *one, uint64_t len)
 {
     unsigned char bytes[PIECE];
-    for (uint64_t i = 0; i < len; i++) bytes[i] = stream_byte(one->at + i);
+    for (uint64_t i = 0; i < len; i++) bytes[i] = audience_byte(one->at + i);
     return sally_conn_send(conn, bytes, (size_t)len);
 }
 
@@ -116,7 +113,7 @@ static void on_open(sally_conn *conn)
     sally_conn_set_user(conn, one);
     one->end = draw(3) ? draw(MOST) : MOST;
     sally_rates rates = {.send = {.bytes_s = 5000 + draw(200000)}};
-    if (!draw(3)) one->rated = sally_conn_set_rates(conn, &rates) == 0;
+    if (!draw(3)) (void)sally_conn_set_rates(conn, &rates);
     go_on(conn);
 }
 
@@ -132,32 +129,8 @@ static void on_close(sally_conn *conn, const sally_close_info *info)
         assert_int_equal(info->error, SALLY_EFILEEND);
         seen.shorter++;
     }
-    if (info->bytes_out < one->file_end)
-        (void)sally_conn_peer(conn, seen.cut_peer[seen.cut_peers++], sizeof seen.cut_peer[0]);
+    if (info->bytes_out < one->file_end) audience_cut(&seen.audience, conn);
     free(one);
-}
-
-/* All that it has is the stream's next bytes. */
-static void peer_reads(sally_sim_peer *peer, uint64_t *read)
-{
-    size_t len;
-    const unsigned char *bytes = sally_sim_peer_received(peer, &len);
-    for (size_t i = 0; i < len; i++) assert_int_equal(bytes[i], stream_byte((*read)++));
-    sally_sim_peer_consume(peer, len);
-}
-
-static void peer_acts(sally_sim_peer *peer, uint64_t *read)
-{
-    switch (draw(120)) {
-    case 0: sally_sim_peer_finish(peer); break;
-    case 1: sally_sim_peer_reset(peer); break;
-    case 2:
-    case 3: sally_sim_peer_stop_reading(peer); break;
-    default:
-        sally_sim_peer_read(peer);
-        peer_reads(peer, read);
-        break;
-    }
 }
 
 /* Every fourth seed the engine reads the file itself. */
@@ -184,17 +157,6 @@ static sally_engine *serve(uint64_t seed)
     return engine;
 }
 
-/* It takes what it has for the whole. */
-static void check_finished(const sally_sim_peer *peer)
-{
-    char address[64];
-    if (!sally_sim_peer_finished(peer)) return;
-    seen.finished++;
-    (void)sally_sim_peer_address(peer, address, sizeof address);
-    for (unsigned i = 0; i < seen.cut_peers; i++)
-        assert_string_not_equal(address, seen.cut_peer[i]);
-}
-
 /* As somebody else's truncate(2) would do, without the disk. */
 static uint64_t less(void *user)
 {
@@ -202,42 +164,29 @@ static uint64_t less(void *user)
     return MOST / 2;
 }
 
-static void play(uint64_t seed, sally_sim_peer **peers, uint64_t *read)
+static void play(uint64_t seed)
 {
     for (int round = 0; round < 150; round++) {
-        uint32_t i = draw(PEERS);
         if (round == 20 && seed % 5 == 0 && !is_read(seed)) {
             sim_file_of(seen.sim->world, 1)->size = less;
             seen.cut = true;
         }
-        peer_acts(peers[i], &read[i]);
-        sally_sim_run(seen.sim, draw(50));
+        audience_act(&seen.audience);
     }
-    sally_sim_set_faults(seen.sim, NULL);
-    for (int i = 0; i < PEERS; i++) sally_sim_peer_read(peers[i]);
+    audience_calm(&seen.audience);
 }
 
 static uint64_t one_life(uint64_t seed)
 {
-    sally_sim_faults faults;
-    sally_sim_peer *peers[PEERS];
-    uint64_t read[PEERS] = {0};
     assert_int_equal(sally_sim_create(&seen.sim, seed, NULL), 0);
     sally_engine *engine = serve(seed);
-    seen.cut_peers = 0;
     seen.cut = false;
-    for (int i = 0; i < PEERS; i++) peers[i] = sally_sim_dial(seen.sim, SERVER);
-    sally_sim_draw_faults(seen.sim, &faults);
-    if (seed % 2) sally_sim_set_faults(seen.sim, &faults);
-    play(seed, peers, read);
+    audience_come(&seen.audience, seen.sim, SERVER);
+    play(seed);
     sally_file_release(seen.file); /* what is queued has references of its own */
     seen.file = NULL;
     if (seed % 3 == 0) assert_int_equal(sally_engine_drain(engine, 20000), 0);
-    for (int round = 0; round < 100; round++) {
-        sally_sim_run(seen.sim, 300);
-        for (int i = 0; i < PEERS; i++) peer_reads(peers[i], &read[i]);
-    }
-    for (int i = 0; i < PEERS; i++) check_finished(peers[i]);
+    seen.finished += audience_read_to_end(&seen.audience);
     uint64_t hash = sally_sim_hash(seen.sim);
     assert_int_equal(sally_engine_stop(engine), 0);
     sally_sim_run(seen.sim, 1000);
@@ -422,7 +371,7 @@ static int file_make(void **state)
     FILE *file = fopen(path, "wb");
     if (!file) return -1;
     for (uint64_t at = 0; at < MOST; at++)
-        if (fputc(stream_byte(at), file) == EOF) return -1;
+        if (fputc(audience_byte(at), file) == EOF) return -1;
     return fclose(file);
 }
 

@@ -14,7 +14,8 @@
 #include "sallyport/filter.h"
 #include "sallyport/flow.h"
 #include "sallyport/sim.h"
-#include "support/filters.h"
+#include "support/filter_lazy.h"
+#include "support/filter_shake.h"
 #include "support/long.h"
 
 enum { PAIRS = 3, STREAM_MAX = 30000, PIECE_MAX = 5000, SWEEP_MAX = 3000 };
@@ -195,48 +196,51 @@ static void begin_pair(sally_engine *engine, unsigned i)
     HOLDS(err == 0 || err == SALLY_ENOMEM || err == SALLY_EEXHAUSTED);
 }
 
+static void live(sally_engine *engine, uint64_t fail_at)
+{
+    sally_sim_faults faults;
+    sally_sim_draw_faults(world.sim, &faults);
+    if (!fail_at && draw(2)) sally_sim_set_faults(world.sim, &faults);
+    world.stream_max = fail_at ? STREAM_MAX / 10 : STREAM_MAX;
+    for (unsigned i = 0; i < (fail_at ? 1 : PAIRS); i++) begin_pair(engine, i);
+    sally_sim_run(world.sim, fail_at ? 1000 : 20000);
+}
+
 /* Whether the allocation that was to fail was reached. */
 static bool one_life(uint64_t seed, uint64_t fail_at, bool and_on)
 {
     sally_engine_options options = {.shards = 1 + (uint32_t)(seed % 2)};
     sally_engine *engine = NULL;
-    sally_sim_faults faults;
     memset(world.pairs, 0, sizeof world.pairs);
     assert_int_equal(sally_sim_create(&world.sim, seed, NULL), 0);
     if (draw(2)) options.send_chunk_bytes = 256 + draw(600);
     if (draw(2)) options.recv_buf_bytes = 32 + draw(1000);
     if (fail_at) sally_sim_fail_alloc_at(world.sim, fail_at, and_on);
-    if (sally_sim_engine(world.sim, &options, &engine) == 0) {
-        sally_sim_draw_faults(world.sim, &faults);
-        if (!fail_at && draw(2)) sally_sim_set_faults(world.sim, &faults);
-        world.stream_max = fail_at ? STREAM_MAX / 10 : STREAM_MAX;
-        for (unsigned i = 0; i < (fail_at ? 1 : PAIRS); i++) begin_pair(engine, i);
-        sally_sim_run(world.sim, fail_at ? 1000 : 20000);
-        bool failed = sally_sim_alloc_failed(world.sim);
-        assert_int_equal(sally_engine_destroy(engine), 0);
-        for (unsigned i = 0; i < 2 * PAIRS; i++)
-            HOLDS(world.pairs[i / 2].ends[i % 2].opened <= world.pairs[i / 2].ends[i % 2].closed);
-        HOLDS(sally_sim_memory_bytes(world.sim) == 0);
-        sally_sim_destroy(world.sim);
-        return failed;
-    }
+    bool made = sally_sim_engine(world.sim, &options, &engine) == 0;
+    if (made) live(engine, fail_at);
     bool failed = sally_sim_alloc_failed(world.sim);
-    HOLDS(failed && sally_sim_memory_bytes(world.sim) == 0);
+    HOLDS(made || failed);
+    if (made) assert_int_equal(sally_engine_destroy(engine), 0);
+    for (unsigned i = 0; i < 2 * PAIRS; i++)
+        HOLDS(world.pairs[i / 2].ends[i % 2].opened <= world.pairs[i / 2].ends[i % 2].closed);
+    HOLDS(sally_sim_memory_bytes(world.sim) == 0);
     sally_sim_destroy(world.sim);
     return failed;
 }
 
+static void life_with_memory(uint64_t seed) { (void)one_life(seed, 0, false); }
+
 static void whole_or_not_at_all(void **state)
 {
     (void)state;
-    const uint64_t seeds = long_form() ? 20000 : 100;
-    uint64_t only = getenv("SALLY_SEED") ? strtoull(getenv("SALLY_SEED"), NULL, 0) : 0;
-    for (uint64_t seed = only ? only : 1; seed <= (only ? only : seeds); seed++)
-        (void)one_life(seed, 0, false);
-    printf("seeds 1 to %llu: %llu bytes, %llu whole streams, %llu handshakes failed\n",
-           (unsigned long long)seeds, (unsigned long long)world.got,
-           (unsigned long long)world.whole, (unsigned long long)world.failed);
-    if (!only) assert_true(world.whole > seeds && world.got > seeds * STREAM_MAX);
+    enum { SEEDS = 100, MORE = 200 };
+    const uint64_t seeds = long_form() ? SEEDS * MORE : SEEDS;
+    seeds_run(SEEDS, MORE, life_with_memory);
+    printf("%llu bytes, %llu whole streams, %llu handshakes failed\n",
+           (unsigned long long)world.got, (unsigned long long)world.whole,
+           (unsigned long long)world.failed);
+    if (getenv("SALLY_SEED")) return;
+    assert_true(world.whole > seeds && world.got > seeds * STREAM_MAX);
 }
 
 static void sweep(bool and_on)

@@ -20,7 +20,7 @@
 #include "net/server.h"
 #include "sim/support/mixture.h"
 #include "sim/support/storm.h"
-#include "support/filters.h"
+#include "support/filter_lazy.h"
 
 #define SERVER "127.0.0.1:5002"
 #define AWAY   "203.0.113.5:80"
@@ -98,6 +98,7 @@ static void make_engine(uint64_t seed)
     if (draw(2)) options.mailbox_letters_max = 6 + draw(60);
     if (draw(2)) options.send_chunk_bytes = 256;
     if (draw(4) == 0) options.memory_max = 2000000 + draw(4000000);
+    mixture.starves = options.memory_max;
     if (draw(2)) options.recv_buf_bytes = 32 + draw(1000);
     HOLDS(sally_sim_engine(mixture.sim, &options, &mixture.engine) == 0);
     HOLDS(sally_pool_create(&mixture.pool, mixture.engine, NULL) == 0);
@@ -295,8 +296,9 @@ static void check_charge(sally_conn *conn, void *arg)
     (void)arg;
     if (!conn_alive(conn) || conn->policy->server != mixture.server) return;
     const struct flow *flow = conn_flow(conn);
+    uint32_t charged = flow ? flow->charged : 0;
     /* 0: there was no memory for that account, until the connection does something more */
-    if (flow && flow->charged) HOLDS(conn_holds(conn) == flow->charged);
+    if (charged || !mixture.starves) HOLDS(conn_holds(conn) == charged);
 }
 
 /* The server's account has what each of its connections holds, and no more. */
@@ -313,7 +315,10 @@ static void blow(void)
 {
     sally_sim_faults faults;
     sally_sim_draw_faults(mixture.sim, &faults);
-    if (draw(2)) sally_sim_set_faults(mixture.sim, &faults);
+    if (draw(2)) {
+        sally_sim_set_faults(mixture.sim, &faults);
+        mixture.starves = mixture.starves || faults.no_memory;
+    }
     for (unsigned round = 10 + draw(ROUNDS); round; round--) {
         for (unsigned n = draw(4); n; n--) peer_acts(draw(PEERS));
         the_far_end_acts();

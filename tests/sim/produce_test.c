@@ -13,26 +13,23 @@
 #include "sallyport/flow.h"
 #include "sallyport/rate.h"
 #include "sallyport/sim.h"
+#include "sim/support/audience.h"
 
 #define SERVER "127.0.0.1:5002"
-enum { PEERS = 4, MOST = 60000, LOW = 4096, CHUNK = 512 };
+enum { MOST = 60000, LOW = 4096, CHUNK = 512 };
 
 static struct {
     sally_sim *sim;
     unsigned begun, done, whole, cut, slept;
     uint64_t finished; /* peers that read to the end */
-    char cut_peer[PEERS][64];
-    unsigned cut_peers;
+    struct audience audience;
 } seen;
 
 /* One connection's: contents of one stream, one after the other; then it is closed. */
 struct maker {
     uint64_t made, end; /* of the stream */
     bool runs, asleep;
-    unsigned contents;
 };
-
-static unsigned char stream_byte(uint64_t at) { return (unsigned char)(at * 41 + at / 253); }
 
 static uint32_t draw(uint32_t below) { return sally_sim_random(seen.sim, below); }
 
@@ -59,7 +56,7 @@ static int64_t make(sally_conn *conn, void *arg, void *into, size_t room)
     }
     size_t len = draw(3) ? 1 + draw((uint32_t)room) : room;
     if (len > maker->end - maker->made) len = maker->end - maker->made;
-    for (size_t i = 0; i < len; i++) bytes[i] = stream_byte(maker->made++);
+    for (size_t i = 0; i < len; i++) bytes[i] = audience_byte(maker->made++);
     return (int64_t)len;
 }
 
@@ -73,7 +70,7 @@ static void made(sally_conn *conn, void *arg, int error)
     seen.done++;
     if (error) {
         seen.cut++;
-        (void)sally_conn_peer(conn, seen.cut_peer[seen.cut_peers++], sizeof seen.cut_peer[0]);
+        audience_cut(&seen.audience, conn);
         return;
     }
     assert_true(maker->made == maker->end);
@@ -96,7 +93,6 @@ static void begin(sally_conn *conn)
     maker->end = end;
     maker->runs = true;
     maker->asleep = false;
-    maker->contents++;
     seen.begun++;
 }
 
@@ -129,29 +125,6 @@ static void on_close(sally_conn *conn, const sally_close_info *info)
     free(maker);
 }
 
-/* All that it has is the stream's next bytes. */
-static void peer_reads(sally_sim_peer *peer, uint64_t *read)
-{
-    size_t len;
-    const unsigned char *bytes = sally_sim_peer_received(peer, &len);
-    for (size_t i = 0; i < len; i++) assert_int_equal(bytes[i], stream_byte((*read)++));
-    sally_sim_peer_consume(peer, len);
-}
-
-static void peer_acts(sally_sim_peer *peer, uint64_t *read)
-{
-    switch (draw(120)) {
-    case 0: sally_sim_peer_finish(peer); break;
-    case 1: sally_sim_peer_reset(peer); break;
-    case 2:
-    case 3: sally_sim_peer_stop_reading(peer); break;
-    default:
-        sally_sim_peer_read(peer);
-        peer_reads(peer, read);
-        break;
-    }
-}
-
 static sally_engine *serve(uint64_t seed)
 {
     static const sally_handler handler = {
@@ -168,41 +141,15 @@ static sally_engine *serve(uint64_t seed)
     return engine;
 }
 
-/* It takes what it has for the whole. */
-static void check_finished(const sally_sim_peer *peer)
-{
-    char address[64];
-    if (!sally_sim_peer_finished(peer)) return;
-    seen.finished++;
-    (void)sally_sim_peer_address(peer, address, sizeof address);
-    for (unsigned i = 0; i < seen.cut_peers; i++)
-        assert_string_not_equal(address, seen.cut_peer[i]);
-}
-
 static uint64_t one_life(uint64_t seed)
 {
-    sally_sim_faults faults;
-    sally_sim_peer *peers[PEERS];
-    uint64_t read[PEERS] = {0};
     assert_int_equal(sally_sim_create(&seen.sim, seed, NULL), 0);
     sally_engine *engine = serve(seed);
-    seen.cut_peers = 0;
-    for (int i = 0; i < PEERS; i++) peers[i] = sally_sim_dial(seen.sim, SERVER);
-    sally_sim_draw_faults(seen.sim, &faults);
-    if (seed % 2) sally_sim_set_faults(seen.sim, &faults);
-    for (int round = 0; round < 150; round++) {
-        uint32_t i = draw(PEERS);
-        peer_acts(peers[i], &read[i]);
-        sally_sim_run(seen.sim, draw(50));
-    }
-    sally_sim_set_faults(seen.sim, NULL);
-    for (int i = 0; i < PEERS; i++) sally_sim_peer_read(peers[i]);
+    audience_come(&seen.audience, seen.sim, SERVER);
+    for (int round = 0; round < 150; round++) audience_act(&seen.audience);
+    audience_calm(&seen.audience);
     if (seed % 3 == 0) assert_int_equal(sally_engine_drain(engine, 20000), 0);
-    for (int round = 0; round < 100; round++) {
-        sally_sim_run(seen.sim, 300);
-        for (int i = 0; i < PEERS; i++) peer_reads(peers[i], &read[i]);
-    }
-    for (int i = 0; i < PEERS; i++) check_finished(peers[i]);
+    seen.finished += audience_read_to_end(&seen.audience);
     uint64_t hash = sally_sim_hash(seen.sim);
     assert_int_equal(sally_engine_destroy(engine), 0);
     assert_int_equal(sally_sim_memory_bytes(seen.sim), 0);

@@ -177,15 +177,21 @@ static void on_state(sally_client *client, const sally_client_event *event)
     if (event->error) last_code = event->sys_error;
 }
 
-static void a_client_tries_again_through_its_proxy(void **state)
+static sally_client *begin_client(void)
 {
-    (void)state;
     begin(1, SALLY_UPSTREAM_HTTP);
     memset(story, 0, sizeof story);
     sally_client_options options = {.connect = seen.options, .on_state = on_state};
     sally_client *client;
     assert_int_equal(
         sally_client_create(world.engine, TARGET, &upstream_handler, &options, &client), 0);
+    return client;
+}
+
+static void a_client_tries_again_through_its_proxy(void **state)
+{
+    (void)state;
+    sally_client *client = begin_client();
     memset(&seen.proxy, 0xee, sizeof seen.proxy); /* it was copied */
     for (unsigned i = 0; i < 5; i++) {
         run_ms(3000);
@@ -214,12 +220,7 @@ static void a_client_tries_again_through_its_proxy(void **state)
 static void a_client_that_is_stopped_meanwhile_does_not_open(void **state)
 {
     (void)state;
-    begin(1, SALLY_UPSTREAM_HTTP);
-    memset(story, 0, sizeof story);
-    sally_client_options options = {.connect = seen.options, .on_state = on_state};
-    sally_client *client;
-    assert_int_equal(
-        sally_client_create(world.engine, TARGET, &upstream_handler, &options, &client), 0);
+    sally_client *client = begin_client();
     run_ms(100);
     assert_non_null(sally_sim_listener_accept(door));
     assert_int_equal(sally_client_destroy(client), 0);

@@ -20,6 +20,7 @@
 #include "sallyport/websocket.h"
 #include "support/filters.h"
 #include "support/long.h"
+#include "support/lot.h"
 
 #define ADDRESS "127.0.0.1:8080"
 #define ASKS                                                                                       \

@@ -1,15 +1,12 @@
-/* Filters to test with: xor (a stream cipher of a kind: each byte depends on its place), runs (five
- * bytes become up to MILLIONS: small input, much output), and shake (a TLS of a kind: a handshake,
- * records, pings that are answered, an end within the stream). None needs more than one byte of
- * room or of input at a time. */
+/* Filters to test with: xor (a stream cipher of a kind: each byte depends on its place) and runs
+ * (five bytes become up to MILLIONS: small input, much output). Others are filter_shake.h and
+ * filter_lazy.h. None needs more than one byte of room or of input at a time. */
 #ifndef TESTS_SUPPORT_FILTERS_H
 #define TESTS_SUPPORT_FILTERS_H
 
 #include <string.h>
 
 #include "sallyport/filter.h"
-
-#include "support/lot.h"
 
 /* What is used and made in a call so far. */
 #define IO_LEFT(io) ((io)->len - (io)->used)
@@ -46,14 +43,14 @@ static inline int xor_pass(unsigned char key, uint64_t *at, sally_filter_io *io)
 
 static inline int xor_in(void *state, sally_filter_io *io)
 {
-    struct xor_state * xor = state;
-    return xor_pass(xor->key, &xor->in_at, io);
+    struct xor_state *own = state;
+    return xor_pass(own->key, &own->in_at, io);
 }
 
 static inline int xor_out(void *state, sally_filter_io *io)
 {
-    struct xor_state * xor = state;
-    return xor_pass(xor->key, &xor->out_at, io);
+    struct xor_state *own = state;
+    return xor_pass(own->key, &own->out_at, io);
 }
 
 static inline sally_filter filter_xor(unsigned char *key)
@@ -193,221 +190,6 @@ static inline sally_filter filter_unpack(void)
     filter.out = pass_on;
     filter.out_max = NULL;
     return filter;
-}
-
-/* ---- shake: the client (no server) begins with "hello", the server answers "welcome", or "sorry"
- * and fails. Then records: a byte that says how many follow; 0 is the end, SHAKE_PING is answered
- * by SHAKE_PONG, and SHAKE_BAD fails with a SHAKE_PONG as its last word ---- */
-
-enum { SHAKE_MOST = 250, SHAKE_PING = 255, SHAKE_PONG = 254, SHAKE_BAD = 253 };
-#define SHAKE_HELLO   "hello"
-#define SHAKE_WELCOME "welcome"
-#define SHAKE_SORRY   "sorry"
-
-struct shake_state {
-    bool server, ready, greeted, wrong, ended;
-    uint32_t got;  /* in: of the other's greeting */
-    uint32_t left; /* in: of a record */
-    uint32_t pongs;
-    uint32_t head; /* out: bytes to go of what was begun; of greetings: from the end */
-    const char *say;
-    uint32_t record; /* out: bytes left of the record that was begun */
-};
-
-static inline int shake_open(void *state, void *user, sally_conn *conn)
-{
-    struct shake_state *shake = state;
-    (void)user;
-    shake->server = conn && sally_conn_server(conn);
-    if (!shake->server) shake->say = SHAKE_HELLO;
-    return 0;
-}
-
-static inline bool shake_ready(const void *state)
-{
-    return ((const struct shake_state *)state)->ready;
-}
-
-static inline int shake_greet(struct shake_state *shake, sally_filter_io *io)
-{
-    const char *other = shake->server ? SHAKE_HELLO : SHAKE_WELCOME;
-    while (IO_LEFT(io) && other[shake->got] && !shake->wrong)
-        shake->wrong = io_next(io) != (unsigned char)other[shake->got++];
-    if (!shake->wrong && other[shake->got]) return io->finish ? SALLY_EMALFORMED : 0;
-    io->reply = shake->server;
-    if (shake->server) shake->say = shake->wrong ? SHAKE_SORRY : SHAKE_WELCOME;
-    shake->ready = shake->greeted = !shake->wrong;
-    return shake->wrong ? SALLY_EMALFORMED : SALLY_FILTERED_ALL;
-}
-
-static inline int shake_in(void *state, sally_filter_io *io)
-{
-    struct shake_state *shake = state;
-    if (!shake->greeted) return shake_greet(shake, io);
-    while (IO_LEFT(io)) {
-        if (shake->left) {
-            if (!IO_ROOM(io)) return SALLY_FILTERED_MORE;
-            io_make(io, io_next(io));
-            shake->left--;
-            continue;
-        }
-        unsigned head = io_next(io);
-        if (head == 0) return SALLY_FILTERED_END;
-        if (head == SHAKE_PING || head == SHAKE_BAD) {
-            shake->pongs++;
-            io->reply = true;
-        }
-        if (head == SHAKE_BAD) return SALLY_EMALFORMED;
-        if (head <= SHAKE_MOST) shake->left = head;
-    }
-    return io->finish ? SALLY_EMALFORMED : SALLY_FILTERED_ALL; /* there was no end */
-}
-
-/* False: there was no room for it. */
-static inline bool shake_say(struct shake_state *shake, sally_filter_io *io)
-{
-    while (shake->say && *shake->say) {
-        if (!IO_ROOM(io)) return false;
-        io_make(io, (unsigned char)*shake->say++);
-    }
-    while (shake->pongs && !shake->record) {
-        if (!IO_ROOM(io)) return false;
-        io_make(io, SHAKE_PONG);
-        shake->pongs--;
-    }
-    return true;
-}
-
-static inline int shake_out(void *state, sally_filter_io *io)
-{
-    struct shake_state *shake = state;
-    if (io->len && !shake->ready) return SALLY_ESTATE;
-    if (!shake_say(shake, io)) return SALLY_FILTERED_MORE;
-    while (IO_LEFT(io) && IO_ROOM(io)) {
-        if (shake->record) {
-            io_make(io, io_next(io));
-            shake->record--;
-            continue;
-        }
-        shake->record = IO_LEFT(io) < SHAKE_MOST ? (uint32_t)IO_LEFT(io) : SHAKE_MOST;
-        io_make(io, (unsigned char)shake->record);
-    }
-    if (IO_LEFT(io)) return SALLY_FILTERED_MORE;
-    if (!io->finish || shake->ended) return SALLY_FILTERED_ALL;
-    if (!IO_ROOM(io)) return SALLY_FILTERED_MORE;
-    io_make(io, 0);
-    shake->ended = true;
-    return SALLY_FILTERED_ALL;
-}
-
-static inline size_t shake_out_max(const void *state, size_t len)
-{
-    const struct shake_state *shake = state;
-    size_t says = shake->say ? strlen(shake->say) : 0;
-    return len + len / SHAKE_MOST + 2 + shake->pongs + says;
-}
-
-static inline sally_filter filter_shake(void)
-{
-    return (sally_filter){.name = "shake",
-                          .state_bytes = sizeof(struct shake_state),
-                          .open = shake_open,
-                          .ready = shake_ready,
-                          .in = shake_in,
-                          .out = shake_out,
-                          .out_max = shake_out_max};
-}
-
-/* ---- lazy: bytes as they are, but late and in pieces. With `user` it is ready when the first byte
- * has come, and says a word of its own now and then, which who reads it takes for data ---- */
-
-enum { LAZY_BYTES = 24 };
-
-struct lazy_lane {
-    unsigned char bytes[LAZY_BYTES];
-    uint32_t count;
-};
-
-struct lazy_state {
-    struct lazy_lane in, out;
-    struct lot lot;
-    uint32_t words; /* to be said */
-    bool ready, talks;
-};
-
-static inline int lazy_open(void *state, void *user, sally_conn *conn)
-{
-    struct lazy_state *lazy = state;
-    (void)conn;
-    lazy->lot.state = 5;
-    lazy->ready = !user;
-    lazy->talks = user;
-    return 0;
-}
-
-static inline bool lazy_ready(const void *state)
-{
-    return ((const struct lazy_state *)state)->ready;
-}
-
-static inline void lazy_take(struct lazy_lane *lane, sally_filter_io *io, uint32_t most)
-{
-    for (; most && IO_LEFT(io) && lane->count < LAZY_BYTES; most--)
-        lane->bytes[lane->count++] = io_next(io);
-}
-
-static inline void lazy_give(struct lazy_lane *lane, sally_filter_io *io, uint32_t most)
-{
-    uint32_t given = 0;
-    for (; given < most && given < lane->count && IO_ROOM(io); given++)
-        io_make(io, lane->bytes[given]);
-    lane->count -= given;
-    memmove(lane->bytes, lane->bytes + given, lane->count);
-}
-
-static inline int lazy_in(void *state, sally_filter_io *io)
-{
-    struct lazy_state *lazy = state;
-    lazy_take(&lazy->in, io, 1 + lot_below(&lazy->lot, LAZY_BYTES));
-    io->reply = lazy->talks && lot_below(&lazy->lot, 10) == 0;
-    if (io->reply) lazy->words++;
-    if (!lazy->ready) {
-        lazy->ready = lazy->in.count > 0;
-        if (lazy->ready) return SALLY_FILTERED_MORE;
-        return io->finish ? SALLY_EMALFORMED : SALLY_FILTERED_ALL;
-    }
-    lazy_give(&lazy->in, io, 1 + lot_below(&lazy->lot, LAZY_BYTES));
-    return lazy->in.count ? SALLY_FILTERED_MORE : SALLY_FILTERED_ALL;
-}
-
-static inline int lazy_out(void *state, sally_filter_io *io)
-{
-    struct lazy_state *lazy = state;
-    for (; lazy->words && IO_ROOM(io); lazy->words--) io_make(io, '!');
-    lazy_take(&lazy->out, io, 1 + lot_below(&lazy->lot, LAZY_BYTES));
-    if (lazy->out.count == LAZY_BYTES || !IO_LEFT(io) || lot_below(&lazy->lot, 2))
-        lazy_give(&lazy->out, io, io->flush ? LAZY_BYTES : 1 + lot_below(&lazy->lot, LAZY_BYTES));
-    bool all = lazy->out.count == 0 || (!io->flush && !IO_LEFT(io));
-    return all && !lazy->words ? SALLY_FILTERED_ALL : SALLY_FILTERED_MORE;
-}
-
-static inline size_t lazy_out_max(const void *state, size_t len)
-{
-    const struct lazy_state *lazy = state;
-    return len + lazy->out.count + lazy->words;
-}
-
-static inline sally_filter filter_lazy(bool talks)
-{
-    static char yes;
-    return (sally_filter){.name = "lazy",
-                          .state_bytes = sizeof(struct lazy_state),
-                          .user = talks ? &yes : NULL,
-                          .open = lazy_open,
-                          .ready = lazy_ready,
-                          .in = lazy_in,
-                          .out = lazy_out,
-                          .out_max = lazy_out_max};
 }
 
 #endif

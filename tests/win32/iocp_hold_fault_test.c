@@ -45,11 +45,16 @@ static void crowd(struct stage *stage, struct actor *listener, const struct addr
     CHECK_EQUAL(listener->silent + listener->accept_errors, 0);
 }
 
-static struct actor *open_for_data(struct stage *stage, struct address *at)
+static struct actor *open_holding(struct stage *stage, unsigned held, struct address *at)
 {
-    struct actor *listener = stage_listener_for_data(stage, NEVER_MS, HELD, at);
+    struct actor *listener = stage_listener_for_data(stage, NEVER_MS, held, at);
     listener->refuse = true;
     return listener;
+}
+
+static struct actor *open_for_data(struct stage *stage, struct address *at)
+{
+    return open_holding(stage, HELD, at);
 }
 
 static void past_silent_ones_a_speaker_is_served(struct stage *stage)
@@ -72,10 +77,13 @@ static void without_the_signal_a_look_takes_them(struct stage *stage)
 
 enum { MANY = 64 };
 
-/* The first of them take what is posted, the others are taken. */
-static void connect_many(struct stage *stage, const struct address *at, struct peer **peers)
+/* All dial: the first of them take what is posted, the others are taken. */
+static struct actor *open_to_many(struct stage *stage, struct address *at, struct peer **peers)
 {
+    struct actor *listener = open_for_data(stage, at);
+    stage_accept(stage, listener);
     for (unsigned i = 0; i < MANY; i++) peers[i] = peer_connect(stage, at);
+    return listener;
 }
 
 /* All at the listener are somewhere else by now. */
@@ -97,9 +105,7 @@ static void one_of_a_crowd_speaks_late(struct stage *stage)
 {
     struct address at;
     struct peer *peers[MANY];
-    struct actor *listener = open_for_data(stage, &at);
-    stage_accept(stage, listener);
-    connect_many(stage, &at, peers);
+    struct actor *listener = open_to_many(stage, &at, peers);
     all_are_known(stage, listener);
     CHECK(fake_count(fake_of(stage), FAKE_WATCH) > 0);
     unsigned looks = fake_count(fake_of(stage), FAKE_LOOK);
@@ -114,10 +120,8 @@ static void one_of_a_crowd_that_can_t_be_watched_is_heard(struct stage *stage)
 {
     struct address at;
     struct peer *peers[MANY];
-    struct actor *listener = open_for_data(stage, &at);
     fake_fail(fake_of(stage), FAKE_WATCH, 0, 1000, WIN32_WSAENOBUFS);
-    stage_accept(stage, listener);
-    connect_many(stage, &at, peers);
+    struct actor *listener = open_to_many(stage, &at, peers);
     all_are_known(stage, listener);
     fake_fail(fake_of(stage), FAKE_READ, 0, 1, WIN32_WSAEWOULDBLOCK);
     fake_fail(fake_of(stage), FAKE_LOOK, 0, 1, WIN32_WSAENOBUFS);
@@ -132,9 +136,7 @@ static void who_leaves_a_crowd_costs_one_each(struct stage *stage)
     enum { LEFT = 40 };
     struct address at;
     struct peer *peers[MANY];
-    struct actor *listener = open_for_data(stage, &at);
-    stage_accept(stage, listener);
-    connect_many(stage, &at, peers);
+    struct actor *listener = open_to_many(stage, &at, peers);
     all_are_known(stage, listener);
     for (unsigned i = 1; i <= LEFT; i++)
         peer_close(peers[MANY - i], i <= LEFT / 2 ? PORT_CLOSE_FIN : PORT_CLOSE_RST);
@@ -150,10 +152,8 @@ static void a_failed_take_costs_one_newcomer(struct stage *stage)
 {
     struct address at;
     struct peer *peers[MANY];
-    struct actor *listener = open_for_data(stage, &at);
     fake_fail(fake_of(stage), FAKE_TAKE, 3, 2, WIN32_WSAENETUNREACH);
-    stage_accept(stage, listener);
-    connect_many(stage, &at, peers);
+    struct actor *listener = open_to_many(stage, &at, peers);
     UNTIL(stage, listener->accept_errors == 2);
     all_are_known(stage, listener);
     speaks(stage, listener, peers[MANY - 1]);
@@ -164,10 +164,8 @@ static void with_nothing_to_take_with_it_is_tried_again(struct stage *stage)
 {
     struct address at;
     struct peer *peers[MANY];
-    struct actor *listener = open_for_data(stage, &at);
     fake_fail(fake_of(stage), FAKE_TAKE, 5, 1, WIN32_WSAEMFILE);
-    stage_accept(stage, listener);
-    connect_many(stage, &at, peers);
+    struct actor *listener = open_to_many(stage, &at, peers);
     UNTIL(stage, listener->sock.marks & IOCP_LACKING);
     CHECK_EQUAL(fake_count(fake_of(stage), FAKE_TAKE), 6);
     UNTIL(stage, !(listener->sock.marks & IOCP_LACKING));
@@ -180,9 +178,7 @@ static void a_taken_socket_that_can_t_be_settled_costs_one(struct stage *stage)
 {
     struct address at;
     struct peer *peers[MANY];
-    struct actor *listener = open_for_data(stage, &at);
-    stage_accept(stage, listener);
-    connect_many(stage, &at, peers);
+    struct actor *listener = open_to_many(stage, &at, peers);
     all_are_known(stage, listener);
     fake_fail(fake_of(stage), FAKE_TAKEN, 0, 1, WIN32_WSAENOBUFS);
     UNTIL(stage, peer_wrote(peers[MANY - 1], 10));
@@ -196,9 +192,7 @@ static void a_stop_with_a_crowd_lets_it_go(struct stage *stage)
 {
     struct address at;
     struct peer *peers[MANY];
-    struct actor *listener = open_for_data(stage, &at);
-    stage_accept(stage, listener);
-    connect_many(stage, &at, peers);
+    struct actor *listener = open_to_many(stage, &at, peers);
     all_are_known(stage, listener);
     stage_accept_stop(stage, listener);
     UNTIL(stage, !actor_flies(listener, PORT_ACCEPT));
@@ -229,8 +223,7 @@ static void of_a_crowd_the_oldest_go(struct stage *stage)
     struct peer *peers[SILENT];
     struct fake *fake = fake_of(stage);
     fake->signal_storms = fake->accepts_at_once;
-    struct actor *listener = stage_listener_for_data(stage, NEVER_MS, FEW, &at);
-    listener->refuse = true;
+    struct actor *listener = open_holding(stage, FEW, &at);
     stage_accept(stage, listener);
     for (unsigned i = 0; i < SILENT; i++) peers[i] = peer_connect(stage, &at);
     UNTIL(stage, listener->silent == SILENT - FEW);
@@ -248,10 +241,9 @@ static void of_a_few_found_at_once_the_oldest_go(struct stage *stage)
     enum { FEW = 4 };
     struct address at;
     struct peer *peers[64];
-    struct actor *listener = stage_listener_for_data(stage, NEVER_MS, FEW, &at);
+    struct actor *listener = open_holding(stage, FEW, &at);
     unsigned silent = depth(stage) - 2;
     CHECK(silent > FEW + 2 && silent <= 64);
-    listener->refuse = true;
     for (unsigned i = 0; i < silent; i++) peers[i] = peer_connect(stage, &at);
     stage_accept(stage, listener);
     UNTIL(stage, listener->silent == silent - FEW);
@@ -263,8 +255,7 @@ static void more_than_a_look_takes_go_in_order(struct stage *stage)
     enum { CROWD = IOCP_TAKE_MAX + 90, KEPT = IOCP_TAKE_MAX + 10 };
     struct address at;
     static struct peer *peers[CROWD];
-    struct actor *listener = stage_listener_for_data(stage, NEVER_MS, KEPT, &at);
-    listener->refuse = true;
+    struct actor *listener = open_holding(stage, KEPT, &at);
     for (unsigned i = 0; i < CROWD; i++) peers[i] = peer_connect(stage, &at);
     stage_accept(stage, listener);
     UNTIL(stage, listener->silent == CROWD - KEPT);
@@ -280,9 +271,8 @@ static void closing_while_the_cut_are_told(struct stage *stage)
 {
     enum { CROWD = IOCP_TAKE_MAX + 90 };
     struct address at;
-    struct actor *listener = stage_listener_for_data(stage, NEVER_MS, CROWD, &at);
+    struct actor *listener = open_holding(stage, CROWD, &at);
     struct iocp_port *port = iocp_of(stage->port);
-    listener->refuse = true;
     for (unsigned i = 0; i < CROWD; i++) peer_connect(stage, &at);
     stage_accept(stage, listener);
     const struct iocp_accepts *block = iocp_own(&listener->sock)->accepts;

@@ -90,7 +90,6 @@ static struct actor *actor_make(struct stage *stage, sally_conn *conn)
     actor->conn = conn;
     actor->id = sally_conn_id(conn);
     actor->thread = pthread_self();
-    actor->opened_us = stage_now_us();
     sally_conn_peer(conn, actor->peer, sizeof actor->peer);
     actor->index = atomic_fetch_add(&stage->actor_count, 1);
     if (actor->index >= STAGE_ACTORS_MAX) abort();
@@ -329,10 +328,12 @@ int stage_client(struct stage *stage, int recv_buf_bytes, struct actor **actor)
     unsigned from = atomic_load(&stage->actor_count);
     char peer[64];
     struct actor *found = NULL;
+    uint64_t dialled_us = stage_now_us();
     int fd = raw_connect(stage->address, recv_buf_bytes);
     assert_true(fd >= 0);
     raw_address(fd, peer, sizeof peer);
     STAGE_WAIT((found = actor_find(stage, peer, from)) != NULL);
+    found->dialled_us = dialled_us;
     if (actor) *actor = found;
     return fd;
 }
@@ -351,6 +352,20 @@ sally_server_stats stage_server_stats(const struct stage *stage)
     return stats;
 }
 
+sally_engine_stats stage_engine_stats(const struct stage *stage)
+{
+    sally_engine_stats stats;
+    assert_int_equal(sally_engine_get_stats(stage->engine, &stats), 0);
+    return stats;
+}
+
+uint64_t stage_refused(const struct stage *stage, sally_refusal why)
+{
+    sally_admission_stats stats;
+    assert_int_equal(sally_server_admission_stats(stage->server, &stats), 0);
+    return stats.refused_for[why];
+}
+
 void stage_echo(sally_conn *conn, const void *data, size_t len)
 {
     STAGE_CHECK(actor_of(conn)->stage, sally_conn_send(conn, data, len) == 0);
@@ -363,12 +378,23 @@ void stage_ignore(sally_conn *conn, const void *data, size_t len)
     (void)len;
 }
 
+static void note_unopened(sally_conn *conn, void *arg)
+{
+    if (!conn) atomic_store((atomic_bool *)arg, true);
+}
+
+void stage_letters_came(struct stage *stage, sally_id id)
+{
+    atomic_bool came = false;
+    assert_int_equal(sally_post(stage->engine, id, note_unopened, &came), 0);
+    STAGE_WAIT(atomic_load(&came));
+}
+
 /* ---- End ---- */
 
 static void judge_stats(struct stage *stage)
 {
-    sally_engine_stats stats;
-    assert_int_equal(sally_engine_get_stats(stage->engine, &stats), 0);
+    const sally_engine_stats stats = stage_engine_stats(stage);
     assert_int_equal(stats.conns, 0);
     assert_int_equal(stats.ops_started,
                      stats.ops_completed + stats.ops_cancelled + stats.ops_failed);

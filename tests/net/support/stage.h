@@ -21,6 +21,7 @@
 #include <cmocka.h>
 
 #include "sallyport.h"
+#include "sallyport/admission.h"
 
 /* The build may say it too, for a system on which each call is slow. */
 #if defined(STAGE_SLOW)
@@ -62,7 +63,8 @@ struct actor {
     _Atomic uint64_t number[4];
     atomic_bool closed;
     sally_close_info info; /* once closed */
-    uint64_t opened_us, closed_us;
+    uint64_t dialled_us;   /* by stage_client: before there was anything to count from */
+    uint64_t closed_us;
 };
 
 struct stage_options {
@@ -128,6 +130,9 @@ int stage_client(struct stage *stage, int recv_buf_bytes, struct actor **actor);
 const sally_close_info *actor_wait_closed(struct actor *actor);
 
 sally_server_stats stage_server_stats(const struct stage *stage);
+sally_engine_stats stage_engine_stats(const struct stage *stage);
+/* Newcomers that were refused for this. */
+uint64_t stage_refused(const struct stage *stage, sally_refusal why);
 
 /* As on_data: sends it back, and must be able to; or drops it. */
 void stage_echo(sally_conn *conn, const void *data, size_t len);
@@ -172,6 +177,10 @@ static inline uint64_t stage_scaled(uint64_t n) { return STAGE_SLOW ? n / 10 : n
 
 /* The seed of this run: SALLY_TEST_SEED, or the clock; printed. */
 uint64_t stage_seed(void);
+
+/* When this returns, what this thread has sent by id to a connection that isn't open yet is there.
+ */
+void stage_letters_came(struct stage *stage, sally_id id);
 
 /* A thread that must succeed. */
 pthread_t stage_thread(void *(*body)(void *arg), void *arg);

@@ -62,6 +62,7 @@ extern struct mixture {
     bool calm, framed, fixed, proxied;
     bool ws, away_ws; /* WebSockets; the server's, the client's */
     bool routed;      /* the client's connections go through a proxy */
+    bool starves;     /* an allocation may fail, or may have */
     unsigned far_heads;
     unsigned depth; /* callbacks running */
     unsigned count, opened, closed, notes, jobs, casts;

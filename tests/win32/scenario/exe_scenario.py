@@ -75,8 +75,8 @@ def small_wine(folder, descriptors):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limit))
     try:
         # not before it listens: the program would start a server of its own, without the limit
-        folder = pathlib.Path(f"/proc/{wine.pid}/cwd")
-        tool.wait_until(lambda: "/server-" in os.readlink(folder) and (folder / "socket").exists(),
+        place = pathlib.Path(f"/proc/{wine.pid}/cwd")
+        tool.wait_until(lambda: "/server-" in os.readlink(place) and (place / "socket").exists(),
                         "Wine's server listens")
         subprocess.run(["wine", "cmd", "/c", "exit"], env={**os.environ, **env}, timeout=tool.LIMIT,
                        check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
