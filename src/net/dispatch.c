@@ -27,7 +27,7 @@ struct sally_dispatch {
     struct mem mem;
     size_t bytes; /* of this block */
     sally_dispatch_options options;
-    sally_command_filter filters[SALLY_FILTERS_MAX];
+    sally_command_filter filters[SALLY_COMMAND_FILTERS_MAX];
     struct entry entries[]; /* sorted; the words lie behind them */
 };
 
@@ -125,7 +125,7 @@ static int options_judge(sally_dispatch_options *options)
         return SALLY_EINVAL;
     if (bytes > 8 || (bytes & (bytes - 1)) || (!hooks && !no_hooks)) return SALLY_EINVAL;
     if (options->filter_count && !options->filters) return SALLY_EINVAL;
-    if (options->count > SALLY_COMMANDS_MAX || options->filter_count > SALLY_FILTERS_MAX)
+    if (options->count > SALLY_COMMANDS_MAX || options->filter_count > SALLY_COMMAND_FILTERS_MAX)
         return SALLY_ELIMIT;
     for (uint32_t i = 0; i < options->count; i++)
         if (!command_is_valid(options, &options->commands[i])) return SALLY_EINVAL;
