@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/ascii.h"
 #include "filter/upstream.h"
 #include "os/address.h"
 
@@ -73,15 +74,13 @@ void connect_begin(struct upstream_talk *talk)
 
 /* ---- The answer ---- */
 
-static bool is_digit(uint8_t byte) { return byte >= '0' && byte <= '9'; }
-
 static bool status_take(struct upstream_talk *talk, unsigned at, uint8_t byte)
 {
     static const char pattern[] = "HTTP/1.x ccc ";
-    if (at == AT_MINOR) return is_digit(byte);
+    if (at == AT_MINOR) return ascii_is_digit((char)byte);
     if (at >= AT_CODE && at < AT_CODE_END) {
         talk->code = (uint16_t)(talk->code * 10 + byte - '0');
-        return is_digit(byte);
+        return ascii_is_digit((char)byte);
     }
     return at > AT_CODE_END || byte == (uint8_t)pattern[at];
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/ascii.h"
 #include "base/mem.h"
 #include "net/conn.h"
 
@@ -33,19 +34,12 @@ struct sally_dispatch {
 
 /* ---- Keys ---- */
 
-static unsigned char fold(char c)
-{
-    return (unsigned char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
-}
-
-static bool is_blank(char c) { return c == ' ' || c == '\t'; }
-
 static int words_compare(const struct key *a, const struct key *b, bool any_case)
 {
     if (a->word_len != b->word_len) return a->word_len < b->word_len ? -1 : 1;
     if (!any_case) return memcmp(a->word, b->word, a->word_len);
     for (size_t i = 0; i < a->word_len; i++) {
-        int difference = fold(a->word[i]) - fold(b->word[i]);
+        int difference = ascii_lower(a->word[i]) - ascii_lower(b->word[i]);
         if (difference) return difference;
     }
     return 0;
@@ -93,10 +87,10 @@ static bool word_read(const char *data, size_t len, struct key *key, size_t *end
 {
     size_t at = 0;
     /* a longer one is in no table, so its end is of no use */
-    while (at < len && at <= SALLY_WORD_MAX && !is_blank(data[at])) at++;
+    while (at < len && at <= SALLY_WORD_MAX && !ascii_is_blank(data[at])) at++;
     key->word = data;
     key->word_len = at;
-    *end = at < len && is_blank(data[at]) ? at + 1 : at;
+    *end = at < len && ascii_is_blank(data[at]) ? at + 1 : at;
     return at > 0;
 }
 
