@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/ascii.h"
+#include "filter/base64.h"
 #include "filter/upstream.h"
 #include "os/address.h"
 
@@ -26,30 +27,14 @@ static void say_text(struct upstream_talk *talk, const char *text)
     upstream_say(talk, text, strlen(text));
 }
 
-/* RFC 4648 section 4. */
-static void say_base64(struct upstream_talk *talk, const char *text, size_t len)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const uint8_t *bytes = (const uint8_t *)text;
-    for (size_t at = 0; at < len; at += 3) {
-        size_t have = len - at < 3 ? len - at : 3;
-        uint32_t group = (uint32_t)bytes[at] << 16;
-        if (have > 1) group |= (uint32_t)bytes[at + 1] << 8;
-        if (have > 2) group |= bytes[at + 2];
-        char four[4] = {digits[group >> 18], digits[group >> 12 & 63], '=', '='};
-        if (have > 1) four[2] = digits[group >> 6 & 63];
-        if (have > 2) four[3] = digits[group & 63];
-        upstream_say(talk, four, sizeof four);
-    }
-}
-
 static void say_credentials(struct upstream_talk *talk)
 {
     char text[2 * SALLY_UPSTREAM_USER_MAX + 2];
+    char coded[BASE64_CHARS(sizeof text)];
     const char *password = talk->goal.password ? talk->goal.password : "";
     int len = snprintf(text, sizeof text, "%s:%s", talk->goal.user, password);
     say_text(talk, "Proxy-Authorization: Basic ");
-    say_base64(talk, text, (size_t)len);
+    upstream_say(talk, coded, base64_encode(coded, text, (size_t)len));
     say_text(talk, "\r\n");
 }
 
