@@ -57,7 +57,8 @@ typedef struct sally_conn_options {
                             empty queue), a peer is reset (SALLY_CLOSE_MEMORY); 0: none */
     const sally_filter *filters; /* what bytes pass through below the framing, from the wire up, see
                                     sallyport/filter.h; copied */
-    uint32_t filter_count; /* at most 4; SALLY_EINVAL for filters that contradict themselves */
+    uint32_t filter_count; /* at most SALLY_FILTERS_MAX; SALLY_EINVAL for filters that contradict
+                              themselves */
 } sally_conn_options;
 
 #if defined(__cplusplus)

@@ -70,7 +70,6 @@ int sally_sim_black_hole(sally_sim *sim, const char *text)
     return sim_hole_add(sim->world, &address);
 }
 
-/* In the order in which they came: what the seed draws must not depend on addresses. */
 /* Files are the real machine's. The port asks for the length before each part; the rest of one that
  * another program makes shorter within that call is zeros. */
 static uint64_t host_file_bytes(void *user)
@@ -104,6 +103,7 @@ static void host_file_drop(void *ctx, os_file file)
     sim_file_close(((sally_sim *)ctx)->world, file);
 }
 
+/* In the order in which they came: what the seed draws must not depend on addresses. */
 static void host_step_add(void *ctx, struct stepper *stepper)
 {
     struct stepper **at = &((sally_sim *)ctx)->steppers;
