@@ -6,6 +6,8 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
+struct sally_allocator;
+
 struct mem {
     void *(*alloc)(void *user,
                    size_t bytes); /* as malloc: aligned for any type, NULL when there is none */
@@ -17,6 +19,10 @@ struct mem {
 
 /* Takes the C library's allocator. */
 void mem_init(struct mem *mem);
+
+/* Takes the program's, or the C library's where `hooks` has no functions or is NULL. SALLY_EINVAL,
+ * and the C library's: it has one of them alone. */
+int mem_init_hooked(struct mem *mem, const struct sally_allocator *hooks);
 
 /* NULL when there is no memory; bytes > 0. */
 void *mem_alloc(struct mem *mem, size_t bytes);

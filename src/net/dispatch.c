@@ -111,13 +111,11 @@ static bool command_is_valid(const sally_dispatch_options *options, const sally_
 /* Fills in the default. */
 static int options_judge(sally_dispatch_options *options)
 {
-    bool hooks = options->allocator.alloc && options->allocator.free;
-    bool no_hooks = !options->allocator.alloc && !options->allocator.free;
     if (!options->key_bytes) options->key_bytes = 1;
     uint32_t bytes = options->key_bytes;
     if ((unsigned)options->key > SALLY_KEY_WORD || !options->commands || !options->count)
         return SALLY_EINVAL;
-    if (bytes > 8 || (bytes & (bytes - 1)) || (!hooks && !no_hooks)) return SALLY_EINVAL;
+    if (bytes > 8 || (bytes & (bytes - 1))) return SALLY_EINVAL;
     if (options->filter_count && !options->filters) return SALLY_EINVAL;
     if (options->count > SALLY_COMMANDS_MAX || options->filter_count > SALLY_COMMAND_FILTERS_MAX)
         return SALLY_ELIMIT;
@@ -167,15 +165,10 @@ int sally_dispatch_create(sally_dispatch **out, const sally_dispatch_options *gi
 {
     if (!out || !given) return SALLY_EINVAL;
     sally_dispatch_options options = *given;
-    int err = options_judge(&options);
-    if (err) return err;
     struct mem mem;
-    mem_init(&mem);
-    if (options.allocator.alloc) {
-        mem.alloc = options.allocator.alloc;
-        mem.free = options.allocator.free;
-        mem.user = options.allocator.user;
-    }
+    int err = mem_init_hooked(&mem, &options.allocator);
+    if (!err) err = options_judge(&options);
+    if (err) return err;
     size_t bytes = bytes_needed(&options);
     sally_dispatch *dispatch = mem.alloc(mem.user, bytes);
     if (!dispatch) return SALLY_ENOMEM;
