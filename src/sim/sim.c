@@ -8,6 +8,7 @@
 
 #define SIM_JOB_MAX     (500 * SIM_MS)
 #define WORLD_BEGINS_MS INT64_C(946684800000) /* 1 January 2000 */
+#define WORLD_MAX_MS    (INT64_MAX / 4)       /* so that nobody's sum or difference is too large */
 
 enum { SIM_CONNS_MAX = 1024 };
 
@@ -272,6 +273,8 @@ int64_t sally_sim_world_ms(const sally_sim *sim)
 
 void sally_sim_set_world_ms(sally_sim *sim, int64_t unix_ms)
 {
+    if (unix_ms > WORLD_MAX_MS) unix_ms = WORLD_MAX_MS;
+    if (unix_ms < -WORLD_MAX_MS) unix_ms = -WORLD_MAX_MS;
     sim->world_at_0_ms = unix_ms - (int64_t)sally_sim_now_ms(sim);
 }
 
