@@ -31,6 +31,14 @@ void *mem_zalloc(struct mem *mem, size_t bytes);
 /* `bytes` is what was asked for; block may be NULL. */
 void mem_free(struct mem *mem, void *block, size_t bytes);
 
+/* So many bytes and what is missing to the next multiple of malloc's alignment, for what lies
+ * behind them in the same block. */
+static inline size_t mem_aligned(size_t bytes)
+{
+    const size_t to = _Alignof(max_align_t);
+    return (bytes + to - 1) / to * to;
+}
+
 size_t mem_in_use(const struct mem *mem);
 
 #endif

@@ -130,6 +130,16 @@ static void hooks_are_both_there_or_none(void **state)
     assert_null(mem_alloc(&mem, 1));
 }
 
+static void what_follows_aligned_bytes_is_aligned(void **state)
+{
+    (void)state;
+    const size_t to = _Alignof(max_align_t);
+    for (size_t bytes = 0; bytes < 5 * to; bytes++) {
+        size_t aligned = mem_aligned(bytes);
+        assert_true(aligned >= bytes && aligned - bytes < to && aligned % to == 0);
+    }
+}
+
 static void count_is_exact_with_several_threads(void **state)
 {
     (void)state;
@@ -151,6 +161,7 @@ int main(void)
         cmocka_unit_test(past_the_maximum_nothing_is_allocated),
         cmocka_unit_test(freeing_null_does_nothing),
         cmocka_unit_test(hooks_are_both_there_or_none),
+        cmocka_unit_test(what_follows_aligned_bytes_is_aligned),
         cmocka_unit_test(count_is_exact_with_several_threads),
     };
     return cmocka_run_group_tests_name("mem", tests, NULL, NULL);
