@@ -33,11 +33,11 @@ typedef struct sally_conn_options {
     uint32_t linger_ms;       /* after our FIN, for the peer's; default 10000 */
     uint32_t message_ms;      /* a message begun has to end (with a framing; not while reading is
                                  paused); default 60000 */
-    uint32_t send_bytes_max;  /* the send queue's hard limit; default 4 MiB; finite */
+    uint32_t send_bytes_max;  /* the send queue's hard limit; default 4 MiB, at most 1 GiB */
     uint32_t send_high_bytes; /* above it reading pauses and on_drain is due; default a quarter of
                                  the maximum */
-    uint32_t
-        send_low_bytes; /* at or below it reading goes on; default a quarter of send_high_bytes */
+    uint32_t send_low_bytes;  /* at or below it reading goes on; default a quarter of
+                                 send_high_bytes */
     sally_at_full at_full;
     bool no_auto_pause;           /* read on though the send queue is above send_high_bytes */
     bool no_recorder;             /* of sallyport/why.h */
@@ -57,7 +57,8 @@ typedef struct sally_conn_options {
                             empty queue), a peer is reset (SALLY_CLOSE_MEMORY); 0: none */
     const sally_filter *filters; /* what bytes pass through below the framing, from the wire up, see
                                     sallyport/filter.h; copied */
-    uint32_t filter_count; /* at most 4; SALLY_EINVAL for filters that contradict themselves */
+    uint32_t filter_count; /* at most SALLY_FILTERS_MAX; SALLY_EINVAL for filters that contradict
+                              themselves */
 } sally_conn_options;
 
 #if defined(__cplusplus)

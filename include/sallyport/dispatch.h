@@ -39,7 +39,7 @@ extern "C" {
 
 enum {
     SALLY_COMMANDS_MAX = 65536, /* of a table */
-    SALLY_FILTERS_MAX = 8,
+    SALLY_COMMAND_FILTERS_MAX = 8,
     SALLY_WORD_MAX = 64, /* bytes of a key that is a word; a longer one is unknown */
 };
 
@@ -91,7 +91,7 @@ typedef struct sally_dispatch_options {
                                  unknown key is malformed */
     void *unknown_user;
     const sally_command_filter *filters;
-    uint32_t filter_count;     /* at most SALLY_FILTERS_MAX */
+    uint32_t filter_count;     /* at most SALLY_COMMAND_FILTERS_MAX */
     sally_allocator allocator; /* zero: the C library's */
 } sally_dispatch_options;
 

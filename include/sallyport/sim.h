@@ -95,7 +95,8 @@ SALLY_API uint64_t sally_sim_seed(const sally_sim *sim);
 
 /* The clock of the date, in milliseconds since 1970, for timers by calendar
  * (sallyport/calendar.h). It begins with 1 January 2000 in UTC and goes on with the other one;
- * setting it wakes nobody, as in the real world. */
+ * setting it wakes nobody, as in the real world. More than INT64_MAX / 4 either way is taken as
+ * that. */
 SALLY_API int64_t sally_sim_world_ms(const sally_sim *sim);
 SALLY_API void sally_sim_set_world_ms(sally_sim *sim, int64_t unix_ms);
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/ascii.h"
 #include "sallyport/error.h"
 
 enum { DAY_S = 86400, WORD_MAX = 64 };
@@ -11,8 +12,7 @@ enum { DAY_S = 86400, WORD_MAX = 64 };
 
 /* ---- Words ---- */
 
-static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+static bool is_blank(char c) { return ascii_is_blank(c) || c == '\r'; }
 
 /* A piece of a line. */
 struct piece {
@@ -59,7 +59,7 @@ static bool digits(const char *text, unsigned count, int *number)
 {
     *number = 0;
     for (unsigned i = 0; i < count; i++) {
-        if (!is_digit(text[i])) return false;
+        if (!ascii_is_digit(text[i])) return false;
         *number = *number * 10 + (text[i] - '0');
     }
     return true;
@@ -109,7 +109,7 @@ static bool duration_parse(const char *text, uint64_t *seconds)
     static const uint64_t factors[] = {1, 60, 3600, DAY_S};
     uint64_t number = 0;
     const char *c = text;
-    for (; is_digit(*c); c++) {
+    for (; ascii_is_digit(*c); c++) {
         number = number * 10 + (uint64_t)(*c - '0');
         if (number > DURATION_MAX_S) return false;
     }
@@ -166,7 +166,7 @@ static const char *line_parse(struct line *line, struct piece text, const struct
     struct piece after = rest;
     struct piece word = piece_word(&after);
     bool never = word.len == 5 && memcmp(word.text, "never", 5) == 0;
-    if (never || (word.len && is_digit(word.text[0]))) {
+    if (never || (word.len && ascii_is_digit(word.text[0]))) {
         if (!expiry_parse(word, now, &line->until_ms))
             return "the expiry can't be read; write 90s, 10m, 24h, 30d, 2026-11-22T10:00:00Z "
                    "or never";

@@ -47,14 +47,9 @@ static void bans__free(sally_bans *bans)
 int sally_bans_create(sally_bans **out, const sally_bans_options *options)
 {
     struct mem mem;
-    mem_init(&mem);
     if (!out || (options && options->bans_max > BANS_LIMIT)) return SALLY_EINVAL;
-    if (options && !options->allocator.alloc != !options->allocator.free) return SALLY_EINVAL;
-    if (options && options->allocator.alloc) {
-        mem.alloc = options->allocator.alloc;
-        mem.free = options->allocator.free;
-        mem.user = options->allocator.user;
-    }
+    int err = mem_init_hooked(&mem, options ? &options->allocator : NULL);
+    if (err) return err;
     sally_bans *bans = mem.alloc(mem.user, sizeof *bans);
     if (!bans) return SALLY_ENOMEM;
     memset(bans, 0, sizeof *bans);
@@ -64,7 +59,7 @@ int sally_bans_create(sally_bans **out, const sally_bans_options *options)
     os_lock_init(&bans->look);
     bans__take_options(bans, options);
     os_random(&bans->seed, sizeof bans->seed);
-    int err = bans_new_table(bans, &bans->table);
+    err = bans_new_table(bans, &bans->table);
     if (err)
         bans__free(bans);
     else

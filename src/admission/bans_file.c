@@ -14,8 +14,8 @@ enum { FILE_BYTES_MAX = 1 << 30, SAVE_BYTES_MIN = 1 << 16, SAVE_PIECE = 64 };
 static struct ban_now bans__now(const sally_bans *bans)
 {
     uint64_t now_ms = bans_now_ms(bans);
-    return (struct ban_now){.now_ms = now_ms,
-                            .world_s = bans->own_clock ? (int64_t)(now_ms / 1000) : os_world_s()};
+    int64_t world_ms = bans->own_clock ? (int64_t)now_ms : os_world_ms();
+    return (struct ban_now){.now_ms = now_ms, .world_s = world_ms / 1000};
 }
 
 static void fault__clear(sally_bans_fault *fault)

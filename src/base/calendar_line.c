@@ -1,6 +1,7 @@
 /* Lines of crontab(5), from text to the sets of sallyport/calendar.h. Pure; any thread. */
 #include <string.h>
 
+#include "base/ascii.h"
 #include "sallyport/calendar.h"
 
 enum { NUMBER_MAX = 9999, NAME_BYTES = 3 };
@@ -27,16 +28,11 @@ struct cursor {
     const char *at;
 };
 
-static bool is_blank(char c) { return c == ' ' || c == '\t'; }
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-static char small(char c) { return (char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c); }
-static bool is_letter(char c) { return small(c) >= 'a' && small(c) <= 'z'; }
-
 static bool read_number(struct cursor *in, unsigned first, unsigned last, unsigned *value)
 {
     const char *at = in->at;
     unsigned number = 0;
-    for (; is_digit(*at) && number <= NUMBER_MAX; at++)
+    for (; ascii_is_digit(*at) && number <= NUMBER_MAX; at++)
         number = number * 10 + (unsigned)(*at - '0');
     if (at == in->at || number < first || number > last) return false;
     in->at = at;
@@ -48,10 +44,10 @@ static bool read_name(struct cursor *in, const struct field *field, unsigned *va
 {
     char name[NAME_BYTES];
     for (unsigned i = 0; i < NAME_BYTES; i++) {
-        if (!is_letter(in->at[i])) return false;
-        name[i] = small(in->at[i]);
+        if (!ascii_is_letter(in->at[i])) return false;
+        name[i] = ascii_lower(in->at[i]);
     }
-    if (!field->names || is_letter(in->at[NAME_BYTES])) return false;
+    if (!field->names || ascii_is_letter(in->at[NAME_BYTES])) return false;
     for (unsigned i = 0; field->names[i * NAME_BYTES]; i++) {
         if (memcmp(field->names + i * NAME_BYTES, name, NAME_BYTES) != 0) continue;
         in->at += NAME_BYTES;
@@ -63,7 +59,7 @@ static bool read_name(struct cursor *in, const struct field *field, unsigned *va
 
 static bool read_value(struct cursor *in, const struct field *field, unsigned *value)
 {
-    if (is_digit(*in->at)) return read_number(in, field->first, field->last, value);
+    if (ascii_is_digit(*in->at)) return read_number(in, field->first, field->last, value);
     return read_name(in, field, value);
 }
 
@@ -72,7 +68,8 @@ static bool read_last(struct cursor *in, const struct field *field, unsigned fir
 {
     struct cursor before = *in;
     if (!read_value(in, field, last)) return false;
-    if (field == &fields[WEEKDAY] && first && !*last && !is_digit(*before.at)) *last = field->last;
+    if (field == &fields[WEEKDAY] && first && !*last && !ascii_is_digit(*before.at))
+        *last = field->last;
     if (*last >= first) return true;
     *in = before;
     return false;
@@ -102,12 +99,12 @@ static bool read_part(struct cursor *in, const struct field *field, uint64_t *se
 
 static bool read_field(struct cursor *in, const struct field *field, uint64_t *set, bool *star)
 {
-    while (is_blank(*in->at)) in->at++;
+    while (ascii_is_blank(*in->at)) in->at++;
     *star = *in->at == '*';
     *set = 0;
     for (;;) {
         if (!read_part(in, field, set)) return false;
-        if (*in->at != ',') return !*in->at || is_blank(*in->at);
+        if (*in->at != ',') return !*in->at || ascii_is_blank(*in->at);
         in->at++;
     }
 }
@@ -118,7 +115,7 @@ static bool read_line(struct cursor *in, sally_calendar *calendar)
     bool star[FIELDS];
     for (unsigned i = 0; i < FIELDS; i++)
         if (!read_field(in, &fields[i], &set[i], &star[i])) return false;
-    while (is_blank(*in->at)) in->at++;
+    while (ascii_is_blank(*in->at)) in->at++;
     if (*in->at) return false;
     *calendar = (sally_calendar){.minutes = set[MINUTE],
                                  .hours = (uint32_t)set[HOUR],

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sallyport.h"
+
 static void *mem__system_alloc(void *user, size_t bytes)
 {
     (void)user;
@@ -28,6 +30,17 @@ void mem_init(struct mem *mem)
     mem->user = NULL;
     mem->bytes_max = SIZE_MAX;
     atomic_init(&mem->bytes_in_use, 0);
+}
+
+int mem_init_hooked(struct mem *mem, const struct sally_allocator *hooks)
+{
+    mem_init(mem);
+    if (!hooks || (!hooks->alloc && !hooks->free)) return 0;
+    if (!hooks->alloc || !hooks->free) return SALLY_EINVAL;
+    mem->alloc = hooks->alloc;
+    mem->free = hooks->free;
+    mem->user = hooks->user;
+    return 0;
 }
 
 /* Counted before it is there, so that all threads together stay below the maximum. */

@@ -19,6 +19,9 @@
 #include "base/span.h"
 #include "sallyport/error.h"
 
+/* An owner's limit is not above this, so that sums of two queues stay far below 2^32. */
+enum { SENDQ_BYTES_LIMIT = 1 << 30 };
+
 /* The bytes of a chunk follow it; of a reference they are elsewhere. */
 struct segment {
     struct segment *next;

@@ -1,15 +1,7 @@
 /* Copies of descriptions; see filters.h. */
 #include "filter/filters.h"
 
-#include <stddef.h>
 #include <string.h>
-
-/* As malloc aligns. */
-static size_t aligned(size_t bytes)
-{
-    const size_t to = _Alignof(max_align_t);
-    return (bytes + to - 1) / to * to;
-}
 
 static bool filter__is_whole(const sally_filter *filter)
 {
@@ -45,7 +37,7 @@ void filters_free(struct filters *filters, struct mem *mem)
 size_t filters_state_at(const struct filters *filters, uint32_t n)
 {
     size_t at = 0;
-    for (uint32_t i = 0; i < n; i++) at += aligned(filters->list[i].state_bytes);
+    for (uint32_t i = 0; i < n; i++) at += mem_aligned(filters->list[i].state_bytes);
     return at;
 }
 

@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-enum { QUEUE_MAX = 1 << 30 }; /* no send queue may have more */
-
 static struct stack_layer *stack__top(struct stack *stack)
 {
     return &stack->layers[stack->count - 1];
@@ -190,7 +188,7 @@ void stack_drop(struct stack *stack)
 static size_t layer__max(const struct stack_layer *layer, size_t len)
 {
     size_t most = layer->filter->out_max ? layer->filter->out_max(layer->state, len) : len;
-    return most < QUEUE_MAX ? most : QUEUE_MAX;
+    return most < SENDQ_BYTES_LIMIT ? most : SENDQ_BYTES_LIMIT;
 }
 
 /* Below the first, bytes go on in pieces that are whole rooms but for the last. */
@@ -204,9 +202,11 @@ static size_t layer__pieces_max(const struct stack_layer *layer, size_t len)
 
 size_t stack_out_max(const struct stack *stack, unsigned from, size_t len)
 {
-    size_t most = len < QUEUE_MAX ? layer__max(&stack->layers[from], len) : QUEUE_MAX;
-    while (from-- > 0 && most < QUEUE_MAX) most = layer__pieces_max(&stack->layers[from], most);
-    return most < QUEUE_MAX ? most : SIZE_MAX;
+    size_t most =
+        len < SENDQ_BYTES_LIMIT ? layer__max(&stack->layers[from], len) : SENDQ_BYTES_LIMIT;
+    while (from-- > 0 && most < SENDQ_BYTES_LIMIT)
+        most = layer__pieces_max(&stack->layers[from], most);
+    return most < SENDQ_BYTES_LIMIT ? most : SIZE_MAX;
 }
 
 /* Where bytes go. */

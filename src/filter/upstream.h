@@ -4,8 +4,8 @@
  * no clock; any thread, one at a time for one talk.
  *
  * The proxy is not trusted: nothing that comes reaches an assert, lengths are checked, and no
- * answer can be longer than its protocol says, or UPSTREAM_HEAD_MAX. What is to be said is only
- * ever appended, so that what was said before may still be on its way. */
+ * answer can be longer than its protocol says, or SALLY_UPSTREAM_HEAD_MAX. What is to be said is
+ * only ever appended, so that what was said before may still be on its way. */
 #ifndef FILTER_UPSTREAM_H
 #define FILTER_UPSTREAM_H
 

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/ascii.h"
+#include "filter/base64.h"
 #include "filter/upstream.h"
 #include "os/address.h"
 
@@ -25,30 +27,14 @@ static void say_text(struct upstream_talk *talk, const char *text)
     upstream_say(talk, text, strlen(text));
 }
 
-/* RFC 4648 section 4. */
-static void say_base64(struct upstream_talk *talk, const char *text, size_t len)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const uint8_t *bytes = (const uint8_t *)text;
-    for (size_t at = 0; at < len; at += 3) {
-        size_t have = len - at < 3 ? len - at : 3;
-        uint32_t group = (uint32_t)bytes[at] << 16;
-        if (have > 1) group |= (uint32_t)bytes[at + 1] << 8;
-        if (have > 2) group |= bytes[at + 2];
-        char four[4] = {digits[group >> 18], digits[group >> 12 & 63], '=', '='};
-        if (have > 1) four[2] = digits[group >> 6 & 63];
-        if (have > 2) four[3] = digits[group & 63];
-        upstream_say(talk, four, sizeof four);
-    }
-}
-
 static void say_credentials(struct upstream_talk *talk)
 {
     char text[2 * SALLY_UPSTREAM_USER_MAX + 2];
+    char coded[BASE64_CHARS(sizeof text)];
     const char *password = talk->goal.password ? talk->goal.password : "";
     int len = snprintf(text, sizeof text, "%s:%s", talk->goal.user, password);
     say_text(talk, "Proxy-Authorization: Basic ");
-    say_base64(talk, text, (size_t)len);
+    upstream_say(talk, coded, base64_encode(coded, text, (size_t)len));
     say_text(talk, "\r\n");
 }
 
@@ -73,15 +59,13 @@ void connect_begin(struct upstream_talk *talk)
 
 /* ---- The answer ---- */
 
-static bool is_digit(uint8_t byte) { return byte >= '0' && byte <= '9'; }
-
 static bool status_take(struct upstream_talk *talk, unsigned at, uint8_t byte)
 {
     static const char pattern[] = "HTTP/1.x ccc ";
-    if (at == AT_MINOR) return is_digit(byte);
+    if (at == AT_MINOR) return ascii_is_digit((char)byte);
     if (at >= AT_CODE && at < AT_CODE_END) {
         talk->code = (uint16_t)(talk->code * 10 + byte - '0');
-        return is_digit(byte);
+        return ascii_is_digit((char)byte);
     }
     return at > AT_CODE_END || byte == (uint8_t)pattern[at];
 }

@@ -2,6 +2,7 @@
  * password that is cut short would be told to the proxy as another. See sallyport/upstream.h. */
 #include <string.h>
 
+#include "base/ascii.h"
 #include "os/address.h"
 #include "sallyport/upstream.h"
 
@@ -14,14 +15,11 @@ static const struct scheme {
     {"http", SALLY_UPSTREAM_HTTP},
 };
 
-/* Not the C library's, which follow the locale. */
-static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
-
 static bool same(const char *name, const char *text, size_t len)
 {
     if (strlen(name) != len) return false;
     for (size_t i = 0; i < len; i++)
-        if (name[i] != lower(text[i])) return false;
+        if (name[i] != ascii_lower(text[i])) return false;
     return true;
 }
 
@@ -35,13 +33,6 @@ static bool read_scheme(sally_upstream_kind *kind, const char *text, size_t len)
     return false;
 }
 
-static int hex(char c)
-{
-    if (c >= '0' && c <= '9') return c - '0';
-    c = lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* At most SALLY_UPSTREAM_USER_MAX bytes of text that may be written as %XX; none is 0. */
 static bool read_part(char *to, const char *text, const char *end)
 {
@@ -49,8 +40,8 @@ static bool read_part(char *to, const char *text, const char *end)
     while (text < end) {
         int byte = (unsigned char)*text++;
         if (byte == '%') {
-            int high = text < end ? hex(*text++) : -1;
-            int low = text < end ? hex(*text++) : -1;
+            int high = text < end ? ascii_hex(*text++) : -1;
+            int low = text < end ? ascii_hex(*text++) : -1;
             if (high < 0 || low < 0 || (!high && !low)) return false;
             byte = high << 4 | low;
         } else if (strchr(":@/", byte)) {

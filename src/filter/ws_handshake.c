@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "filter/base64.h"
 #include "filter/http_text.h"
 #include "filter/sha1.h"
 

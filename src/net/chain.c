@@ -24,13 +24,6 @@ static unsigned char *chain__rooms(struct shard *shard)
     return shard->filter_rooms;
 }
 
-/* So that the states behind it are aligned as malloc would. */
-static size_t chain__head_bytes(void)
-{
-    const size_t to = _Alignof(max_align_t);
-    return (sizeof(struct chain) + to - 1) / to * to;
-}
-
 bool chain_attach(sally_conn *conn)
 {
     const struct filters *filters = conn->policy->filters;
@@ -38,14 +31,15 @@ bool chain_attach(sally_conn *conn)
     if (!filters) return true;
     if (!chain__rooms(shard) || flow_need(conn)) return false;
     size_t states_bytes = filters_states_bytes(filters);
-    size_t bytes = chain__head_bytes() + states_bytes;
+    size_t head_bytes = mem_aligned(sizeof(struct chain)); /* the states are behind it */
+    size_t bytes = head_bytes + states_bytes;
     struct chain *chain = mem_zalloc(&shard->engine->mem, bytes);
     if (!chain) return false;
     chain->bytes = bytes;
     chain->states_bytes = states_bytes;
     chain->shake_due_ms = WHEEL_NEVER;
     stack_init(&chain->stack, filters, &shard->pools, shard->filter_rooms,
-               (unsigned char *)chain + chain__head_bytes());
+               (unsigned char *)chain + head_bytes);
     conn_flow(conn)->chain = chain;
     flow_flag(conn);
     return true;

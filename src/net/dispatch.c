@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/ascii.h"
 #include "base/mem.h"
 #include "net/conn.h"
 
@@ -27,25 +28,18 @@ struct sally_dispatch {
     struct mem mem;
     size_t bytes; /* of this block */
     sally_dispatch_options options;
-    sally_command_filter filters[SALLY_FILTERS_MAX];
+    sally_command_filter filters[SALLY_COMMAND_FILTERS_MAX];
     struct entry entries[]; /* sorted; the words lie behind them */
 };
 
 /* ---- Keys ---- */
-
-static unsigned char fold(char c)
-{
-    return (unsigned char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
-}
-
-static bool is_blank(char c) { return c == ' ' || c == '\t'; }
 
 static int words_compare(const struct key *a, const struct key *b, bool any_case)
 {
     if (a->word_len != b->word_len) return a->word_len < b->word_len ? -1 : 1;
     if (!any_case) return memcmp(a->word, b->word, a->word_len);
     for (size_t i = 0; i < a->word_len; i++) {
-        int difference = fold(a->word[i]) - fold(b->word[i]);
+        int difference = ascii_lower(a->word[i]) - ascii_lower(b->word[i]);
         if (difference) return difference;
     }
     return 0;
@@ -93,10 +87,10 @@ static bool word_read(const char *data, size_t len, struct key *key, size_t *end
 {
     size_t at = 0;
     /* a longer one is in no table, so its end is of no use */
-    while (at < len && at <= SALLY_WORD_MAX && !is_blank(data[at])) at++;
+    while (at < len && at <= SALLY_WORD_MAX && !ascii_is_blank(data[at])) at++;
     key->word = data;
     key->word_len = at;
-    *end = at < len && is_blank(data[at]) ? at + 1 : at;
+    *end = at < len && ascii_is_blank(data[at]) ? at + 1 : at;
     return at > 0;
 }
 
@@ -117,15 +111,13 @@ static bool command_is_valid(const sally_dispatch_options *options, const sally_
 /* Fills in the default. */
 static int options_judge(sally_dispatch_options *options)
 {
-    bool hooks = options->allocator.alloc && options->allocator.free;
-    bool no_hooks = !options->allocator.alloc && !options->allocator.free;
     if (!options->key_bytes) options->key_bytes = 1;
     uint32_t bytes = options->key_bytes;
     if ((unsigned)options->key > SALLY_KEY_WORD || !options->commands || !options->count)
         return SALLY_EINVAL;
-    if (bytes > 8 || (bytes & (bytes - 1)) || (!hooks && !no_hooks)) return SALLY_EINVAL;
+    if (bytes > 8 || (bytes & (bytes - 1))) return SALLY_EINVAL;
     if (options->filter_count && !options->filters) return SALLY_EINVAL;
-    if (options->count > SALLY_COMMANDS_MAX || options->filter_count > SALLY_FILTERS_MAX)
+    if (options->count > SALLY_COMMANDS_MAX || options->filter_count > SALLY_COMMAND_FILTERS_MAX)
         return SALLY_ELIMIT;
     for (uint32_t i = 0; i < options->count; i++)
         if (!command_is_valid(options, &options->commands[i])) return SALLY_EINVAL;
@@ -173,15 +165,10 @@ int sally_dispatch_create(sally_dispatch **out, const sally_dispatch_options *gi
 {
     if (!out || !given) return SALLY_EINVAL;
     sally_dispatch_options options = *given;
-    int err = options_judge(&options);
-    if (err) return err;
     struct mem mem;
-    mem_init(&mem);
-    if (options.allocator.alloc) {
-        mem.alloc = options.allocator.alloc;
-        mem.free = options.allocator.free;
-        mem.user = options.allocator.user;
-    }
+    int err = mem_init_hooked(&mem, &options.allocator);
+    if (!err) err = options_judge(&options);
+    if (err) return err;
     size_t bytes = bytes_needed(&options);
     sally_dispatch *dispatch = mem.alloc(mem.user, bytes);
     if (!dispatch) return SALLY_ENOMEM;

@@ -92,10 +92,8 @@ static int engine__options(sally_engine *engine, const sally_engine_options *giv
 {
     sally_engine_options *options = &engine->options;
     if (given) *options = *given;
-    bool hooks = options->allocator.alloc && options->allocator.free;
-    bool no_hooks = !options->allocator.alloc && !options->allocator.free;
     if (options->shards > ENGINE_SHARDS_MAX || options->conns_max > CONNS_MAX ||
-        options->timers_max > 1u << SLOTS_INDEX_BITS || (!hooks && !no_hooks) ||
+        options->timers_max > 1u << SLOTS_INDEX_BITS ||
         (unsigned)options->log_level > SALLY_LOG_DEBUG)
         return SALLY_EINVAL;
     if (options->send_chunk_bytes && options->send_chunk_bytes < 256) return SALLY_EINVAL;
@@ -186,21 +184,12 @@ static void engine__free(sally_engine *engine)
     mem.free(mem.user, engine, sizeof *engine);
 }
 
-/* The program's allocator, or the C library's. */
-static void mem_take_hooks(struct mem *mem, const sally_engine_options *options)
-{
-    mem_init(mem);
-    if (!options || !options->allocator.alloc || !options->allocator.free) return;
-    mem->alloc = options->allocator.alloc;
-    mem->free = options->allocator.free;
-    mem->user = options->allocator.user;
-}
-
 int engine_create_on(sally_engine **out, const sally_engine_options *options,
                      const struct host *host)
 {
     struct mem mem;
-    mem_take_hooks(&mem, options);
+    int err = mem_init_hooked(&mem, options ? &options->allocator : NULL);
+    if (err) return err;
     sally_engine *engine = mem.alloc(mem.user, sizeof *engine);
     if (!engine) return SALLY_ENOMEM;
     memset(engine, 0, sizeof *engine);
@@ -211,7 +200,7 @@ int engine_create_on(sally_engine **out, const sally_engine_options *options,
     os_gate_init(&engine->stopped);
     resolver_init(&engine->resolver, &engine->host);
     snprintf(engine->port_reason, sizeof engine->port_reason, "%s", host->reason);
-    int err = engine__options(engine, options);
+    err = engine__options(engine, options);
     if (!err) err = engine__conns_max(engine);
     if (!err) err = engine__shards(engine);
     if (!err) err = door_create(&engine->door, engine);
@@ -265,7 +254,8 @@ static int machine_port(const sally_engine_options *options, struct host *host, 
                         char *reason, size_t reason_bytes)
 {
     struct mem mem;
-    mem_take_hooks(&mem, options);
+    /* what is wrong with the hooks is for engine_create_on to say */
+    (void)mem_init_hooked(&mem, options ? &options->allocator : NULL);
     struct slots slots;
     int err = slots_init(&slots, &mem, sizeof(struct port_sock), 16, UINT32_MAX);
     if (err) return err;

@@ -14,8 +14,8 @@
 enum {
     FILE_COST_BYTES = 256, /* what a mark counts for: more than its memory */
     FILES_HIGH = SALLY_FILES_MAX / 4,
-    FILES_CLOSE_MS =
-        600 * 1000 /* for files, while bytes a second are limited, to go after a close */
+    /* for files, while bytes a second are limited, to go after a close */
+    FILES_CLOSE_MS = 600 * 1000
 };
 
 struct file_send;

@@ -9,7 +9,7 @@
 #include "net/record.h"
 #include "net/throttle.h"
 
-enum { NOTES_MAX = 4096, QUEUE_MAX = 1 << 30 /* of send_bytes_max */ };
+enum { NOTES_MAX = 4096 };
 
 static struct mem *flow__mem(const sally_conn *conn) { return &conn->shard->engine->mem; }
 
@@ -292,7 +292,8 @@ int64_t sally_conn_send_some(sally_conn *conn, const void *data, size_t len)
         return SALLY_ECLOSED;
     if (produce_runs(conn)) return SALLY_ESTATE;
     size_t room = flow__room(conn), some = len < room ? len : room;
-    if (conn_chain(conn)) some = chain_fits(conn, len < QUEUE_MAX ? len : QUEUE_MAX, room);
+    if (conn_chain(conn))
+        some = chain_fits(conn, len < SENDQ_BYTES_LIMIT ? len : SENDQ_BYTES_LIMIT, room);
     if (len && !some && !conn->out.bytes) return SALLY_ENOMEM; /* nothing would bring on_drain */
     int err = some ? conn_send(conn, data, some) : 0;
     if (err) return err;

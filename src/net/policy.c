@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/sendq.h"
 #include "filter/filters.h"
 #include "net/engine.h"
 #include "net/route.h"
@@ -16,7 +17,6 @@ enum {
     LINGER_MS = 10 * 1000,
     MESSAGE_MS = 60 * 1000, /* 1 MiB at 140 kbit/s */
     RATE_WINDOW_MS = 10 * 1000,
-    SEND_BYTES_LIMIT = 1 << 30, /* so that sums of two queues stay far below 2^32 */
 };
 
 static uint64_t time_or(uint32_t ms, uint32_t otherwise)
@@ -31,7 +31,7 @@ static int policy__queue(struct policy *policy, const sally_conn_options *option
     if (options->memory_max && max > options->memory_max) max = options->memory_max;
     uint32_t high = options->send_high_bytes ? options->send_high_bytes : max / 4;
     uint32_t low = options->send_low_bytes ? options->send_low_bytes : high / 4;
-    if (max > SEND_BYTES_LIMIT || high > max || low > high) return SALLY_EINVAL;
+    if (max > SENDQ_BYTES_LIMIT || high > max || low > high) return SALLY_EINVAL;
     if (options->at_full > SALLY_FULL_CLOSE) return SALLY_EINVAL;
     policy->send_bytes_max = max;
     policy->send_high_bytes = high;

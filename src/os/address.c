@@ -9,20 +9,11 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/ascii.h"
 #include "os/network.h"
 #include "sallyport/error.h"
 
 enum { LABEL_MAX = 63 };
-
-/* Not the C library's: those follow the locale. */
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-
-static bool is_hex(char c)
-{
-    return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
 
 /* All of the text, digits only, no zero in front. */
 static bool number_parse(const char *text, uint32_t max, uint32_t *number)
@@ -30,7 +21,7 @@ static bool number_parse(const char *text, uint32_t max, uint32_t *number)
     uint32_t n = 0;
     if (!*text || (text[0] == '0' && text[1])) return false;
     for (; *text; text++) {
-        if (!is_digit(*text)) return false;
+        if (!ascii_is_digit(*text)) return false;
         uint32_t digit = (uint32_t)(*text - '0');
         if (digit > max || n > (max - digit) / 10) return false;
         n = n * 10 + digit;
@@ -130,7 +121,7 @@ static bool label_is_number(const char *label, size_t len)
 {
     bool hex = len >= 2 && label[0] == '0' && (label[1] == 'x' || label[1] == 'X');
     for (size_t i = hex ? 2 : 0; i < len; i++) {
-        if (!(hex ? is_hex(label[i]) : is_digit(label[i]))) return false;
+        if (!(hex ? ascii_hex(label[i]) >= 0 : ascii_is_digit(label[i]))) return false;
     }
     return true;
 }
@@ -140,7 +131,7 @@ static bool label_is_valid(const char *label, size_t len)
     if (len < 1 || len > LABEL_MAX || label[0] == '-' || label[len - 1] == '-') return false;
     for (size_t i = 0; i < len; i++) {
         char c = label[i];
-        if (!is_letter(c) && !is_digit(c) && c != '-' && c != '_') return false;
+        if (!ascii_is_letter(c) && !ascii_is_digit(c) && c != '-' && c != '_') return false;
     }
     return true;
 }

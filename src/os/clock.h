@@ -8,7 +8,6 @@
 uint64_t os_clock_ns(void);
 
 /* The world's, since 1970, which people set: for dates in files and timers by calendar alone. */
-int64_t os_world_s(void);
 int64_t os_world_ms(void);
 
 /* What has to be added to UTC at that instant for the local time here; 0 when the system can't say.

@@ -13,8 +13,6 @@ uint64_t os_clock_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-int64_t os_world_s(void) { return (int64_t)time(NULL); }
-
 int64_t os_world_ms(void)
 {
     struct timespec now;

@@ -22,8 +22,6 @@ uint64_t os_clock_ns(void)
     return count / rate * NS_PER_S + count % rate * NS_PER_S / rate;
 }
 
-int64_t os_world_s(void) { return (int64_t)time(NULL); }
-
 int64_t os_world_ms(void)
 {
     FILETIME now;

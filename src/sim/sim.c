@@ -8,6 +8,7 @@
 
 #define SIM_JOB_MAX     (500 * SIM_MS)
 #define WORLD_BEGINS_MS INT64_C(946684800000) /* 1 January 2000 */
+#define WORLD_MAX_MS    (INT64_MAX / 4)       /* so that nobody's sum or difference is too large */
 
 enum { SIM_CONNS_MAX = 1024 };
 
@@ -70,7 +71,6 @@ int sally_sim_black_hole(sally_sim *sim, const char *text)
     return sim_hole_add(sim->world, &address);
 }
 
-/* In the order in which they came: what the seed draws must not depend on addresses. */
 /* Files are the real machine's. The port asks for the length before each part; the rest of one that
  * another program makes shorter within that call is zeros. */
 static uint64_t host_file_bytes(void *user)
@@ -104,6 +104,7 @@ static void host_file_drop(void *ctx, os_file file)
     sim_file_close(((sally_sim *)ctx)->world, file);
 }
 
+/* In the order in which they came: what the seed draws must not depend on addresses. */
 static void host_step_add(void *ctx, struct stepper *stepper)
 {
     struct stepper **at = &((sally_sim *)ctx)->steppers;
@@ -272,6 +273,8 @@ int64_t sally_sim_world_ms(const sally_sim *sim)
 
 void sally_sim_set_world_ms(sally_sim *sim, int64_t unix_ms)
 {
+    if (unix_ms > WORLD_MAX_MS) unix_ms = WORLD_MAX_MS;
+    if (unix_ms < -WORLD_MAX_MS) unix_ms = -WORLD_MAX_MS;
     sim->world_at_0_ms = unix_ms - (int64_t)sally_sim_now_ms(sim);
 }
 

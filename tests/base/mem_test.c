@@ -11,6 +11,7 @@
 
 #include "base/support/base_tools.h"
 #include "os/thread.h"
+#include "sallyport.h"
 
 static void system_allocator_counts_bytes_in_use(void **state)
 {
@@ -95,6 +96,50 @@ static void churn(void *arg)
     }
 }
 
+static void *half_alloc(void *user, size_t bytes)
+{
+    (void)user;
+    (void)bytes;
+    return NULL;
+}
+
+static void half_free(void *user, void *block, size_t bytes)
+{
+    (void)user;
+    (void)block;
+    (void)bytes;
+}
+
+static void hooks_are_both_there_or_none(void **state)
+{
+    (void)state;
+    struct mem system, mem;
+    int user;
+    mem_init(&system);
+    assert_int_equal(mem_init_hooked(&mem, NULL), 0);
+    assert_ptr_equal(mem.alloc, system.alloc);
+    assert_int_equal(mem_init_hooked(&mem, &(sally_allocator){.user = &user}), 0);
+    assert_ptr_equal(mem.alloc, system.alloc);
+    assert_ptr_equal(mem.free, system.free);
+    assert_int_equal(mem_init_hooked(&mem, &(sally_allocator){.alloc = half_alloc}), SALLY_EINVAL);
+    assert_int_equal(mem_init_hooked(&mem, &(sally_allocator){.free = half_free}), SALLY_EINVAL);
+    assert_int_equal(mem_init_hooked(&mem, &(sally_allocator){half_alloc, half_free, &user}), 0);
+    assert_ptr_equal(mem.alloc, half_alloc);
+    assert_ptr_equal(mem.free, half_free);
+    assert_ptr_equal(mem.user, &user);
+    assert_null(mem_alloc(&mem, 1));
+}
+
+static void what_follows_aligned_bytes_is_aligned(void **state)
+{
+    (void)state;
+    const size_t to = _Alignof(max_align_t);
+    for (size_t bytes = 0; bytes < 5 * to; bytes++) {
+        size_t aligned = mem_aligned(bytes);
+        assert_true(aligned >= bytes && aligned - bytes < to && aligned % to == 0);
+    }
+}
+
 static void count_is_exact_with_several_threads(void **state)
 {
     (void)state;
@@ -115,6 +160,8 @@ int main(void)
         cmocka_unit_test(failed_allocation_is_null_and_not_counted),
         cmocka_unit_test(past_the_maximum_nothing_is_allocated),
         cmocka_unit_test(freeing_null_does_nothing),
+        cmocka_unit_test(hooks_are_both_there_or_none),
+        cmocka_unit_test(what_follows_aligned_bytes_is_aligned),
         cmocka_unit_test(count_is_exact_with_several_threads),
     };
     return cmocka_run_group_tests_name("mem", tests, NULL, NULL);

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "filter/base64.h"
 #include "filter/framer.h"
 #include "filter/sha1.h"
 #include "filter/utf8.h"

@@ -288,8 +288,8 @@ static void set_back_far_it_starts_anew(void **state)
 static void a_date_out_of_all_bounds_is_waited_out(void **state)
 {
     (void)state;
-    static const int64_t dates[] = {-1000, INT64_C(253402300800000)};
-    for (int i = 0; i < 2; i++) {
+    static const int64_t dates[] = {-1000, INT64_C(253402300800000), INT64_MIN, INT64_MAX};
+    for (size_t i = 0; i < sizeof dates / sizeof *dates; i++) {
         struct alarm alarm = {0};
         begin(9, 1);
         sally_sim_set_world_ms(world.sim, dates[i]);

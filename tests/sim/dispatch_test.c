@@ -434,7 +434,7 @@ static void tables_that_contradict_themselves_are_refused(void **state)
     refused_with(SALLY_EINVAL, (sally_dispatch_options){.commands = words});
     assert_int_equal(sally_dispatch_create(NULL, &word), SALLY_EINVAL);
     assert_int_equal(sally_dispatch_create(&seen.table, NULL), SALLY_EINVAL);
-    sally_dispatch_options options = guarded(SALLY_FILTERS_MAX + 1);
+    sally_dispatch_options options = guarded(SALLY_COMMAND_FILTERS_MAX + 1);
     refused_with(SALLY_ELIMIT, options);
     options.filter_count = 1;
     options.filters = NULL;

@@ -12,6 +12,14 @@ FUNCTION_70 = "static void f(void)\n{\n" + BODY_69 + "}\n"
 HEADER = "#ifndef A_B_H\n#define A_B_H\nint f(void);\n#endif\n"
 PUBLIC = '/* Opening. */\n#ifndef X_H\n#define X_H\n#define SALLY_API\n/* Does it.%s */\n' \
     "SALLY_API int sally_f(void);\n#endif\n"
+
+
+def public_with(guard, constant):
+    """A public header of another guard, and with one constant."""
+    text = (PUBLIC % "").replace("X_H", guard)
+    return text.replace("#endif", "enum { %s = 1 };\n#endif" % constant)
+
+
 FORMAT = (pathlib.Path(__file__).resolve().parents[2] / ".clang-format").read_text()
 
 # rule, {file: text} that breaks it, {file: text} that keeps it, allow-lists for both
@@ -53,6 +61,9 @@ CASES = [
     ("headers_alone", {"src/a/b.h": "struct a {\n    int x;\n};\n"}, {"src/a/b.h": HEADER}, {}),
     ("headers_alone", {"include/x.h": HEADER.replace("f(void)", "class")},
      {"include/x.h": HEADER}, {}),
+    ("headers_together", {"include/x.h": public_with("X_H", "MAX"),
+                          "include/y.h": public_with("Y_H", "MAX")},
+     {"include/x.h": public_with("X_H", "X_MAX"), "include/y.h": public_with("Y_H", "Y_MAX")}, {}),
     ("documented", {"include/x.h": PUBLIC % ""}, {"include/x.h": PUBLIC % " [any]"}, {}),
     ("documented", {"include/x.h": (PUBLIC % " [any]").replace("SALLY_API int", "\nSALLY_API int")},
      {"include/x.h": (PUBLIC % " 0 or\n * an error. [outside; or the driving\n * thread]")}, {}),

@@ -203,9 +203,9 @@ def banned_calls(tree):
     return bad
 
 
-def compile_header(tree, header, language):
-    """What the compiler says of a file that includes this header alone; "" when it is content."""
-    public = header.startswith("include/")
+def compile_headers(tree, headers, language):
+    """What the compiler says of a file that includes these of one folder; "" when it is content."""
+    public = headers[0].startswith("include/")
     cxx = language == "c++"
     compiler = "g++" if cxx else tree.cc
     if not shutil.which(compiler):
@@ -213,14 +213,14 @@ def compile_header(tree, header, language):
     command = [compiler, "-x", language, f"-std={'c++17' if cxx else 'c11'}", *COMPILE]
     command += [] if cxx else C_ONLY
     command += ["-pedantic", "-pedantic-errors"] if public else ["-D_GNU_SOURCE"]
-    folder = header.split("/")[0]
+    folder = headers[0].split("/")[0]
     command += ["-I", str(tree.root / "include")]
     if not public:
         command += ["-I", str(tree.root / "src"), "-I", str(tree.root / "tests")]
     with tempfile.NamedTemporaryFile("w", suffix=".c") as file:
         # Twice: the guard has to hold.
-        line = f'#include "{tree.root / header}"\n'
-        file.write(line * 2 + f"extern int {folder};\n")
+        lines = "".join(f'#include "{tree.root / header}"\n' for header in headers)
+        file.write(lines * 2 + f"extern int {folder};\n")
         file.flush()
         done = subprocess.run(command + [file.name], capture_output=True, text=True, check=False)
     return done.stderr if done.returncode else ""
@@ -231,10 +231,20 @@ def headers_alone(tree):
     for name, _ in tree.files(("include", "src", "cmd", "tests"), ".h"):
         languages = ("c", "c++") if name.startswith("include/") else ("c",)
         for language in languages:
-            said = compile_header(tree, name, language)
+            said = compile_headers(tree, [name], language)
             if said:
                 bad.append(f"{name}: does not compile alone as {language}:\n{said}")
     return bad
+
+
+def headers_together(tree):
+    """A program may need any of the public ones: no name may be in two of them."""
+    names = [name for name, _ in tree.files(("include",), ".h")]
+    if not names:
+        return []
+    said = {language: compile_headers(tree, names, language) for language in ("c", "c++")}
+    return [f"the public headers don't compile together as {language}:\n{text}"
+            for language, text in said.items() if text]
 
 
 def guards_of(name):
@@ -441,8 +451,8 @@ def parity_test_exists(tree, test):
 
 
 RULES = (function_length, file_length, platform_if, network_headers, banned_calls, headers_alone,
-         include_guards, documented, symbols, static_symbols, tool_headers, format_clean,
-         plain_text, tests_registered, parity)
+         headers_together, include_guards, documented, symbols, static_symbols, tool_headers,
+         format_clean, plain_text, tests_registered, parity)
 
 
 def main():
