@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "base/ascii.h"
 #include "filter/http_text.h"
 
 /* What is left of the head. */
@@ -17,7 +18,7 @@ struct rest {
 
 bool http_is_token_char(unsigned char c)
 {
-    if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z')) return true;
+    if (ascii_is_letter((char)c) || ascii_is_digit((char)c)) return true;
     return c && strchr("!#$%&'*+-.^_`|~", c) != NULL;
 }
 
@@ -25,20 +26,13 @@ bool http_is_value_char(unsigned char c) { return (c >= ' ' && c != 0x7f) || c =
 
 static bool is_target_char(unsigned char c) { return c > ' ' && c < 0x7f; }
 
-static bool is_space(unsigned char c) { return c == ' ' || c == '\t'; }
-
-static unsigned char lower(unsigned char c)
-{
-    return c >= 'A' && c <= 'Z' ? (unsigned char)(c + ('a' - 'A')) : c;
-}
-
 /* `exact`: their case counts. */
 static bool are_same(sally_http_text one, sally_http_text other, bool exact)
 {
     if (one.len != other.len) return false;
     for (size_t i = 0; i < one.len; i++) {
-        unsigned char a = (unsigned char)one.at[i], b = (unsigned char)other.at[i];
-        if (exact ? a != b : lower(a) != lower(b)) return false;
+        char a = one.at[i], b = other.at[i];
+        if (exact ? a != b : ascii_lower(a) != ascii_lower(b)) return false;
     }
     return true;
 }
@@ -107,9 +101,9 @@ static bool take_status_line(struct rest *rest, sally_http_head *head)
 
 static sally_http_text trimmed(sally_http_text text)
 {
-    while (text.len && is_space((unsigned char)*text.at))
+    while (text.len && ascii_is_blank(*text.at))
         text = (sally_http_text){text.at + 1, text.len - 1};
-    while (text.len && is_space((unsigned char)text.at[text.len - 1])) text.len--;
+    while (text.len && ascii_is_blank(text.at[text.len - 1])) text.len--;
     return text;
 }
 

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/ascii.h"
 #include "filter/base64.h"
 #include "filter/http_text.h"
 #include "filter/sha1.h"
@@ -15,8 +16,7 @@ static bool is_key(sally_http_text text)
     if (text.len != WS_KEY_CHARS || memcmp(text.at + WS_KEY_CHARS - 2, "==", 2) != 0) return false;
     for (unsigned i = 0; i < WS_KEY_CHARS - 2; i++) {
         char c = text.at[i];
-        bool letter = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-        if (!letter && !(c >= '0' && c <= '9') && c != '+' && c != '/') return false;
+        if (!ascii_is_letter(c) && !ascii_is_digit(c) && c != '+' && c != '/') return false;
     }
     return true;
 }

@@ -2,7 +2,7 @@
  *
  * Life: (DIALING, TUNNELING, GREETING, SHAKING) OPEN DRAINING LINGERING ENDING, left in that order,
  * steps may be left out.
- *   begin   conn_close, conn_abort, or whatever ends it: no new data goes out to the handler
+ *   begin   conn_close, sally_conn_abort, or whatever ends it: no new data goes out to the handler
  *   join    ENDING: port_close has been called; operations in flight end
  *   finish  PORT_CLOSE: on_close, once and last; then the slot is given back and its generation
  *           moves on

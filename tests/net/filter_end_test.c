@@ -427,8 +427,10 @@ static int trip_out(void *state, sally_filter_io *io)
     return pass_on(state, io);
 }
 
-static void send_and_see(sally_conn *conn)
+static void send_and_see(sally_conn *conn, const void *data, size_t len)
 {
+    (void)data;
+    (void)len;
     int *where = actor_of(conn)->stage->user;
     int err = sally_conn_send(conn, "some", 4);
     bool fails = *where == AT_OUT || *where == BEYOND_MAX;
@@ -446,10 +448,11 @@ static void mistakes_of_ours_abort(const struct stage_way *way)
                                          .in = pass_on,
                                          .out = trip_out}};
         struct stage *stage = stage_begin(
-            way, &(struct stage_options){.handler.on_open = send_and_see,
+            way, &(struct stage_options){.handler.on_data = send_and_see,
                                          .user = &where,
                                          .server.conn = {.filters = filters, .filter_count = 1}});
         int fd = raw_connect(stage->address, 0);
+        if (where != AT_OPEN) assert_true(raw_send(fd, "x", 1));
         enum raw_end end = raw_read_to_end(fd, NULL);
         raw_close(fd);
         if (where == AT_OPEN) {
