@@ -295,8 +295,8 @@ static void silent_ones_strike_nobodys_proxy(const struct setting *setting)
 {
     house_prepare();
     house.admission.strikes.max = 1;
-    house.proxy.header_ms = 50;
-    house.options.conn.first_byte_ms = 100;
+    house.proxy.header_ms = 500;
+    house.options.conn.first_byte_ms = 500;
     house_open(setting);
     check_reset(dial_from(PROXY, house.address)); /* no header */
     int fd = client_of(PROXY, 7);                 /* nothing behind it */

@@ -297,7 +297,7 @@ static void every_call_from_every_callback(const struct stage_way *way)
                                                  .on_timeout = matrix_timeout,
                                                  .on_close = matrix_close},
                                      /* short, but a client's first bytes must come before it */
-                                     .server.conn = {.idle_ms = STAGE_SLOW ? 3000 : 400,
+                                     .server.conn = {.idle_ms = STAGE_SLOW ? 3000 : 1000,
                                                      .linger_ms = 400,
                                                      .send_high_bytes = HIGH_BYTES}});
     int fds[CELLS];
