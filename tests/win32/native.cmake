@@ -25,6 +25,7 @@ function(native_test name file)
     add_test(NAME ${name} COMMAND ${target} ${ARGN})
     set_tests_properties(${name} PROPERTIES TIMEOUT ${SALLY_TEST_SECONDS} SKIP_RETURN_CODE 77
         LABELS "code;threads")
+    set(threaded ${threaded} ${target} PARENT_SCOPE)
 endfunction()
 
 set(arguments)
