@@ -226,7 +226,8 @@ typedef struct sally_engine_options {
     uint32_t recv_bufs; /* receive buffers of a shard, shared by its connections; 0: the port's
                            default */
     uint32_t send_chunk_bytes; /* granularity of send queues; 0: 4096 */
-    uint32_t send_chunks_max;  /* cap of a shard; 0: 65536 */
+    uint32_t send_chunks_max;  /* cap of a shard; 0: 65536. With seven tenths of them in use a
+                                  connection is not read from its send_low_bytes on */
     uint32_t timers_max;       /* timers of a shard, see sallyport/timer.h; 0: 1048576; at most 16
                                   million */
     uint32_t

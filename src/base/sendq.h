@@ -50,6 +50,12 @@ int sendq_pools_init(struct sendq_pools *pools, struct mem *mem, size_t chunk_by
                      uint32_t chunks_max);
 void sendq_pools_free(struct sendq_pools *pools);
 
+/* What is left of the chunks, three in ten, is for queues that are short. */
+static inline bool sendq_pools_scarce(const struct sendq_pools *pools)
+{
+    return pools->chunks.out > pools->chunks.out_max / 10 * 7;
+}
+
 /* Copies several ranges, which may be empty but not all. All or nothing: SALLY_ENOMEM takes
  * nothing. As a `unit` they begin a segment of their own, and nothing is appended to it but by
  * sendq_copy. */

@@ -35,7 +35,8 @@ static inline void conn__queued(sally_conn *conn, bool was_empty)
 {
     if (was_empty) conn->write_ms = conn->shard->now_ms & CONN_MS_MAX;
     if (conn->out.bytes > conn->policy->send_low_bytes &&
-        (conn->out.bytes > conn->policy->send_high_bytes || budget_is_tight(conn)))
+        (conn->out.bytes > conn->policy->send_high_bytes ||
+         sendq_pools_scarce(&conn->shard->pools) || budget_is_tight(conn)))
         conn__above_high(conn);
     if (conn_has(conn, CONN_FLOW)) flow_queued(conn);
     shard_mark_dirty(conn->shard, conn);

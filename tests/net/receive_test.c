@@ -303,6 +303,34 @@ static void few_buffers_serve_many_connections(const struct stage_way *way)
     stage_end(stage);
 }
 
+/* Fewer chunks than readers that are stuck would fill up to their high marks: they stop being read
+ * before chunks run out, and nobody is refused an echo. (What io_uring has received before a stop
+ * ends, up to half of the receive buffers, takes chunks, too.) */
+static void stuck_readers_leave_chunks_for_others(const struct stage_way *way)
+{
+    enum { READERS = 12, CHUNKS = 2048 }; /* 8 MiB */
+    const int readers = way->port == SALLY_PORT_URING ? 8 : READERS;
+    struct stage *stage =
+        stage_begin(way, &(struct stage_options){.handler.on_data = stage_echo,
+                                                 .engine.send_chunks_max = CHUNKS,
+                                                 .server.conn = {.send_buf_bytes = 8192,
+                                                                 .recv_buf_bytes = 16 * 1024,
+                                                                 .send_high_bytes = MB,
+                                                                 .send_low_bytes = MB / 32}});
+    int fds[READERS];
+    uint64_t sent[READERS];
+    for (int i = 0; i < readers; i++) {
+        fds[i] = stage_client(stage, 4096, NULL);
+        sent[i] = send_until_stuck(fds[i], 0, 8 * MB);
+        assert_true(sent[i] > MB / 32);
+    }
+    for (int i = 0; i < readers; i++) {
+        assert_true(raw_check(fds[i], 5, 0, sent[i], 64 * 1024));
+        raw_close(fds[i]);
+    }
+    stage_end(stage);
+}
+
 static const struct stage_test tests[] = {
     STAGE_TEST(a_pause_stalls_the_sender_and_resume_loses_nothing),
     STAGE_TEST(pauses_in_a_flood_lose_and_double_nothing),
@@ -313,6 +341,7 @@ static const struct stage_test tests[] = {
     STAGE_TEST(receive_buffers_of_one_byte_serve_too),
     STAGE_TEST(without_on_data_bytes_are_read_and_dropped),
     STAGE_TEST(few_buffers_serve_many_connections),
+    STAGE_TEST_ON(stuck_readers_leave_chunks_for_others, 1),
 };
 
 int main(int argc, char **argv)
