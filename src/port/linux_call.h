@@ -46,9 +46,13 @@ static inline int linux_accept(int fd, struct sockaddr *peer, socklen_t *len, in
     return (int)linux_result(accept4(fd, peer, len, flags));
 }
 /* Not glibc's: io_uring makes and closes descriptors unseen by ThreadSanitizer, which would take
- * the close of a number by one thread and a send to the next socket of that number by another for a
- * race. */
+ * the close of a number by one thread and a send to the next socket of that number by another, or a
+ * receive from it, for a race. */
 static inline void linux_close(int fd) { (void)syscall(SYS_close, fd); }
+static inline ssize_t linux_ring_recv(int fd, void *data, size_t len, int flags)
+{
+    return linux_result(syscall(SYS_recvfrom, fd, data, len, flags, NULL, NULL));
+}
 static inline int linux_ring_enter(unsigned fd, unsigned submit, unsigned wait, unsigned flags,
                                    void *arg, size_t bytes)
 {
@@ -86,6 +90,10 @@ static inline int linux_ring_enter(unsigned fd, unsigned submit, unsigned wait, 
 static inline ssize_t linux_recv(int fd, void *data, size_t len, int flags)
 {
     return linux_call(SYS_recvfrom, fd, (long)(uintptr_t)data, (long)len, flags, 0, 0);
+}
+static inline ssize_t linux_ring_recv(int fd, void *data, size_t len, int flags)
+{
+    return linux_recv(fd, data, len, flags);
 }
 static inline ssize_t linux_send(int fd, const void *data, size_t len, int flags)
 {

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #include "os/error.h"
+#include "port/linux_call.h"
 #include "port/uring.h"
 #include "sallyport/error.h"
 
@@ -176,11 +177,10 @@ static bool recv_direct(struct uring *uring, struct port_sock *sock, struct port
     uint32_t buf;
     unsigned char *data = uring_bufs_pop(uring, &buf);
     if (!data) return recv_ended(uring, sock, -ENOBUFS, event);
-    ssize_t got = recv((int)sock->handle, data, uring->bufs.bytes, MSG_DONTWAIT);
-    int sys_error = errno;
+    ssize_t got = linux_ring_recv((int)sock->handle, data, uring->bufs.bytes, MSG_DONTWAIT);
     if (got <= 0) {
         uring_bufs_release(&uring->port, buf, data);
-        return recv_ended(uring, sock, got == 0 ? 0 : -sys_error, event);
+        return recv_ended(uring, sock, (int)got, event);
     }
     uring_fed(uring, sock, (uint32_t)got); /* it had its turn: behind the others now */
     uring_data_event(sock, buf, data, (uint32_t)got, event);
