@@ -96,7 +96,7 @@ run_tests() {
     preset=$1
     shift
     echo "== $preset: test"
-    rm -rf "build-$preset/scenario" "build-$preset/$ctest_failed"
+    rm -rf "build-$preset/scenario"
     long $plain_layout ctest --test-dir "build-$preset" -j "$test_jobs" --no-tests=error \
         --output-junit "$logs/$preset.xml" --test-output-size-passed 1000000 \
         --test-output-size-failed 1000000 "$@" >"$logs/$preset-test.log" 2>&1 || true
@@ -110,18 +110,6 @@ run_tests() {
     fi
 }
 
-# again PRESET: what failed beside everything else, a few at most, once more and alone. The report
-# says what may be forgiven for that, and names it.
-ctest_failed=Testing/Temporary/LastTestsFailed.log
-again() {
-    [ -s "build-$1/$ctest_failed" ] || return 0
-    [ "$(wc -l <"build-$1/$ctest_failed")" -le 3 ] || return 0
-    echo "== $1: what failed, alone"
-    mkdir -p "$logs/again"
-    long $plain_layout ctest --test-dir "build-$1" -j 1 --rerun-failed \
-        --output-junit "$logs/again/$1.xml" >"$logs/again/$1-test.log" 2>&1 || true
-}
-
 # Windows needs packages that not every machine can have: what is missing is a skip, with its cause.
 windows_need() {
     need "$need_windows" "$install" 2>"$logs/mingw-missing" && return 0
@@ -129,12 +117,9 @@ windows_need() {
     echo "mingw: $(tail -n 1 "$logs/mingw-missing")" >>"$logs/skipped"
     return 1
 }
-windows_set() {
+windows_test() {
     export WINEPREFIX="$wine_prefix" WINEDEBUG=-all WINEDLLOVERRIDES=mscoree,mshtml=
     export LC_ALL=C.UTF-8 # by which Wine writes the names of files
-}
-windows_test() {
-    windows_set
     if long sh tests/win32/wine.sh "$wine_prefix" >"$logs/mingw-wine.log" 2>&1; then
         SALLY_SEEDS=1000 run_tests mingw
     else
@@ -177,7 +162,5 @@ if [ "$quick" = no ]; then
     wait "$behind" || :
     behind=
 fi
-for preset in check asan tsan; do again $preset; done
-(windows_set && again mingw)
 
 python3 tests/report.py "$logs"

@@ -5,7 +5,6 @@ cause, and ends with the line "N passed, N failed[, N skipped]". Exit status 1 w
 
 LOGS/PRESET.xml            ctest's report of a configuration
 LOGS/PRESET-scenario/*.xml pytest's reports; they stand for ctest's one entry of their file
-LOGS/again/PRESET.xml      ctest's report of what failed, run once more and alone
 LOGS/broken, LOGS/passed   lines: things outside ctest that failed or passed
 LOGS/skipped               lines, as in "name: cause": what was left out
 """
@@ -20,21 +19,11 @@ FAIL_LINE = re.compile(r"^\[  FAILED  \] (?!\d+ test)(.+)$", re.MULTILINE)
 
 TOLD_LINES_MAX = 25  # of what a failed case printed
 
-# A test that meets the system's clock and network may fail for what else the machine does. One that
-# then passes alone is named as unsteady and counted as passed: a test to be mended. Not when there
-# are many, not for what is deterministic, and never for what a sanitizer, an assertion, a crash or
-# a hang has shown: that needs to be seen only once.
-TIMED = re.compile(r"(net|port|scenario|win32)/")
-GRAVE = re.compile(r"Sanitizer|runtime error:|Assertion|assertion|exception|it hangs|"
-                   r"exit status (?!1$)\d|core dumped|Segmentation", re.MULTILINE)
-UNSTEADY_MAX = 3
-
 
 class Count:
     def __init__(self):
         self.passed = 0
         self.failed = []
-        self.forgivable = set()  # names in failed
         self.told = {}
         self.skipped = []
 
@@ -77,16 +66,8 @@ def read_pytest(path, prefix, count):
     return bool(cases)
 
 
-def passed_alone(path):
-    """The names of the tests that passed when they were run again."""
-    again = path.parent / "again" / path.name
-    cases = xml.parse(again).getroot().iter("testcase") if again.is_file() else []
-    return {case.get("name") for case in cases if case.get("status") == "run"}
-
-
 def read_ctest(path, count):
     preset = path.stem
-    calm = passed_alone(path)
     for case in xml.parse(path).getroot().iter("testcase"):
         name = f"{preset} {case.get('name')}"
         output = case.findtext("system-out") or ""
@@ -94,8 +75,6 @@ def read_ctest(path, count):
             report = path.parent / f"{preset}-scenario" / (case.get("name")[9:] + ".xml")
             failed = len(count.failed)
             if report.is_file() and read_pytest(report, name, count):
-                if case.get("name") in calm and not GRAVE.search(output):
-                    count.forgivable.update(name for name, _ in count.failed[failed:])
                 # pytest's report may miss what went wrong outside its cases.
                 if case.get("status") != "fail" or len(count.failed) > failed:
                     continue
@@ -116,19 +95,6 @@ def read_ctest(path, count):
             cases = list(dict.fromkeys(FAIL_LINE.findall(output)))
             count.failed.append((name, ["; ".join(cases) or why or "failed"]))
             count.told[name] = told_by(output, cases)
-            if case.get("name") in calm and TIMED.match(case.get("name")) and cases and \
-                    not GRAVE.search(output + (why or "")):
-                count.forgivable.add(name)
-
-
-def forgive(count):
-    """Takes what is unsteady out of the failed, unless there is too much of it; returns it."""
-    unsteady = [entry for entry in count.failed if entry[0] in count.forgivable]
-    if len(unsteady) > UNSTEADY_MAX:
-        return []
-    count.failed = [entry for entry in count.failed if entry[0] not in count.forgivable]
-    count.passed += len(unsteady)
-    return unsteady
 
 
 def main():
@@ -148,13 +114,11 @@ def main():
         count.skipped.append(tuple(line.split(": ", 1)))
     for name, cause in count.skipped:
         print(f"skipped: {name}: {' '.join(cause.split())}")
-    unsteady = forgive(count)
-    for word, entries in (("unsteady, passed alone", unsteady), ("FAILED", count.failed)):
-        for name, why in entries:
-            print(f"{word}: {name}{': ' if why else ''}{' '.join(why)}")
-            for line in count.told.get(name, []):
-                print(f"    {line}")
-    if count.failed or unsteady:
+    for name, why in count.failed:
+        print(f"FAILED: {name}{': ' if why else ''}{' '.join(why)}")
+        for line in count.told.get(name, []):
+            print(f"    {line}")
+    if count.failed:
         print(f"logs: {logs}")
     if not count.passed and not count.failed:
         count.failed.append(("nothing ran", []))
